@@ -1,0 +1,58 @@
+"""Telling from the command line: what is refused, in one line and before a model is loaded."""
+
+import pytest
+from PIL import Image
+from storyattn.training import tell
+
+
+@pytest.fixture
+def pages(tmp_path):
+    """Three image files."""
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    for shade, path in enumerate(paths):
+        Image.new("RGB", (120, 80), (60 * shade, 100, 200)).save(path)
+    return [str(path) for path in paths]
+
+
+def refusal(*argv: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        tell.main(["--model", "/nowhere/model", *argv])
+    message = str(stop.value)
+    assert "\n" not in message and message.startswith("storyattn tell: ")
+    return message
+
+
+def test_a_missing_file_is_named(pages):
+    assert "no file '/nowhere/a.png'" in refusal("--frames", pages[0], "/nowhere/a.png")
+
+
+def test_a_file_that_is_no_image_is_named(pages, tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    assert f"'{text}' is no image" in refusal("--frames", pages[0], str(text))
+    assert f"'{tmp_path}' is no image" in refusal("--frames", str(tmp_path))
+
+
+def test_unequal_numbers_are_named(pages):
+    assert "1 captions and 2 frames" in refusal("--frames", *pages[:2], "--captions", "A fox.")
+
+
+@pytest.mark.parametrize("flag", ["--steps", "--num_beams", "--max_new_tokens"])
+def test_numbers_below_one_are_refused(pages, flag):
+    assert f"{flag[2:]}: found 0" in refusal("--frames", pages[0], flag, "0")
+
+
+def test_a_missing_model_is_named_before_the_hub_is_asked(pages):
+    assert "no folder '/nowhere/model'" in refusal("--frames", *pages)
+
+
+def test_a_folder_without_a_model_is_named(pages, tmp_path):
+    with pytest.raises(SystemExit, match="no config.json"):
+        tell.main(["--model", str(tmp_path), "--frames", *pages])
+
+
+def test_flags_that_contradict_each_other_are_refused(pages):
+    assert "neither of --frames and --dataset" in refusal()
+    assert "both of --frames and --dataset" in refusal("--frames", pages[0], "--dataset", "storyworld")
+    assert "--do_sample" in refusal("--frames", pages[0], "--temperature", "0.7")
+    assert "name of an image file" in refusal("--frames", pages[0], "--output", "story.txt")

@@ -1,0 +1,328 @@
+"""
+Measures a model on a split of picture stories, every number beside its floors; see `evaluate_model`.
+
+Behind `storyattn evaluate`; the numbers end up in `results.json` (`results_document`, `write_results`).
+"""
+
+import json
+import math
+import os
+import platform
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from .attention_metrics import AttentionMetrics
+from .caption_metrics import CaptionMetrics
+from .floors import floor_predictions, train_median
+from .image_metrics import EventMetrics, FrameErrors, FrameMetrics
+from .measured_windows import MeasuredWindows, WindowBatch, exchange
+from .retrieval import retrieval_metrics
+
+LIBRARIES = ("storyattn", "torch", "transformers", "datasets", "evaluate", "torchmetrics", "sacrebleu", "rouge-score")
+
+
+def evaluate_model(
+    model,
+    processor,
+    stories,
+    *,
+    train_stories=None,
+    batch_size: int = 16,
+    max_windows: int | None = None,
+    seed: int = 0,
+    device=None,
+    progress: bool = True,
+) -> dict:
+    """
+    The `metrics` of a model on the stories of a split (schema of `load_stories`).
+
+    Every run of `model.config.max_frames` frames in a row (a shorter story: the whole of it) is a window, and the
+    transition into its last frame is measured; windows of one frame are left out and counted
+    (`num_windows_left_out`). With `max_windows`, that many are taken evenly over the split. Frames are compared in
+    [0, 1] at the processor's size.
+
+    - `next_frame` (the true next caption given where there is one), `next_frame_alone` (not given), `reconstruction`
+      (of the last frame): see `FrameMetrics`. `next_frame.floors`: see `floor_predictions`.
+      `next_frame.shuffled_caption`: with the caption of another story instead. `next_frame.by_event`: see
+      `EventMetrics`; only where the stories have `events`.
+    - `next_caption`, `describe`: see `CaptionMetrics`; over windows whose last frame has a caption. Greedy search.
+    - `retrieval`: see `retrieval_metrics`; over all captioned frames of the stories that have a measured window.
+      `attention`: see `AttentionMetrics`; over the frames of the same stories that have boxes, left out without any.
+    - `num_stories`, `num_windows`, `notes` (what was left out and why). A number that could not be taken is `None`.
+
+    `train_stories` give the floors `train_median` and `random_train_caption`. `seed` draws which captions and frames
+    are exchanged. The model is put into evaluation mode, moved to `device` if given, and left in the mode it had.
+
+    Raises `ValueError` where no story has two frames.
+    """
+    if device is not None:
+        model.to(device)
+    with _evaluating(model):
+        run = _Evaluation(model, processor, stories, train_stories, max_windows, seed)
+        run.read_stories(progress)
+        run.measure_windows(batch_size, progress)
+        return run.compute()
+
+
+def quick_metrics(model, processor, stories, *, max_windows: int = 64, batch_size: int = 16) -> dict[str, float | None]:
+    """
+    A few numbers for the evaluations during training, over up to `max_windows` windows spread over `stories`.
+
+    Keys: `loss`, `loss_parts/{name}`, `next_frame/l1`, `next_frame/l1_changed`, `copy_last/l1`,
+    `copy_last/l1_changed`; the next caption is given. Losses are means over windows. Raises `ValueError` where no
+    story has two frames.
+    """
+    windows = MeasuredWindows(stories, model.config.max_frames, max_windows)
+    sums, errors, copy_errors = {}, FrameErrors(), FrameErrors()
+    with _evaluating(model):
+        for positions in _chunks(len(windows), batch_size):
+            batch = WindowBatch(model, processor, [windows[position] for position in positions])
+            output = model(**batch.inputs, return_loss=True, use_next_caption=True)
+            parts = {f"loss_parts/{name}": part for name, part in output.loss_parts.items()}
+            for name, value in {"loss": output.loss, **parts}.items():
+                sums[name] = sums.get(name, 0.0) + value.item() * len(positions)
+            errors.update(batch.last_transition(output.predicted_frames).float(), batch.targets, batch.last_frames)
+            copy_errors.update(batch.last_frames, batch.targets, batch.last_frames)
+    return {
+        **{name: total / len(windows) for name, total in sums.items()},
+        **{f"next_frame/{name}": value for name, value in errors.compute().items()},
+        **{f"copy_last/{name}": value for name, value in copy_errors.compute().items()},
+    }
+
+
+def results_document(metrics: dict, *, dataset: str, split: str, model: str, seed: int, command: str) -> dict:
+    """
+    What `results.json` holds: `metrics` of `evaluate_model` and how they came about. Numbers that are not finite:
+    `None`.
+    """
+    return {
+        "dataset": dataset,
+        "split": split,
+        "model": model,
+        "num_stories": metrics["num_stories"],
+        "num_windows": metrics["num_windows"],
+        "seed": seed,
+        "command": command,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "metrics": _finite(metrics),
+    }
+
+
+def write_results(document: dict, path: str | Path) -> None:
+    """Writes a document as JSON to `path`, whole or not at all; folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+class _Evaluation:
+    """One run of `evaluate_model`: two passes that sum up (frames by themselves, then windows), then the numbers."""
+
+    def __init__(self, model, processor, stories, train_stories, max_windows, seed):
+        self.model, self.processor, self.stories, self.seed = model, processor, stories, seed
+        self.windows = MeasuredWindows(stories, model.config.max_frames, max_windows)
+        self.train_captions, self.median = None, None
+        if train_stories is not None:
+            self.train_captions = [text for told in train_stories["captions"] for text in told if _told(text)]
+            self.median = train_median(train_stories, self._to_pixels, seed).to(model.device)
+        self.frames = {name: self._frame_metrics() for name in ("next_frame", "next_frame_alone", "reconstruction")}
+        self.floors, self.shuffled_caption, self.events = {}, FrameErrors(), EventMetrics()
+        self.captions = {"next_caption": CaptionMetrics(), "describe": CaptionMetrics()}
+        self.attention = AttentionMetrics()
+        self.frame_donors = exchange(self.windows.story_of, seed)
+        self.caption_donors = self._caption_donors()
+
+    def read_stories(self, progress: bool) -> None:
+        """Reads every frame of the measured stories once: embeddings for retrieval, maps for attention."""
+        embeds = {"image": [], "text": [], "story": []}
+        chosen = sorted(set(self.windows.story_of))
+        for index in tqdm(chosen, desc="reading stories", unit="story", disable=not progress):
+            story = self.stories[index]
+            for frames in _chunks(len(story["frames"]), self.model.config.max_frames):
+                pictures, captions = ([story[name][i] for i in frames] for name in ("frames", "captions"))
+                inputs = self.processor(frames=[pictures], captions=[captions], return_tensors="pt")
+                output = self.model.base_model(**inputs.to(self.model.device))
+                told = [position for position, text in enumerate(captions) if _told(text)]
+                embeds["image"].append(output.image_embeds[0, told].float().cpu())
+                embeds["text"].append(output.text_embeds[0, told].float().cpu())
+                embeds["story"].append(torch.full((len(told),), index))
+                if story.get("boxes"):
+                    self._add_attention(output.spatial_attentions[0], pictures, [story["boxes"][i] for i in frames])
+        self.embeds = [torch.cat(embeds[name]) for name in ("image", "text", "story")]
+
+    def measure_windows(self, batch_size: int, progress: bool) -> None:
+        """Measures the transition into the last frame of every window."""
+        bar = tqdm(total=len(self.windows), desc="measuring windows", unit="window", disable=not progress)
+        for positions in _chunks(len(self.windows), batch_size):
+            batch = WindowBatch(self.model, self.processor, [self.windows[position] for position in positions])
+            output = self.model(**batch.inputs, use_next_caption=True)
+            predictions = batch.last_transition(output.predicted_frames).float()
+            self._add_frames(batch, output, predictions)
+            self._add_floors(batch)
+            self._add_shuffled_caption(batch, positions)
+            self._add_events(batch, predictions)
+            self._add_captions(batch, output, positions)
+            bar.update(len(positions))
+        bar.close()
+
+    def compute(self) -> dict:
+        """The dictionary that `evaluate_model` returns."""
+        metrics = {name: frames.compute() for name, frames in self.frames.items()}
+        metrics["next_frame"]["floors"] = {name: floor.compute() for name, floor in self.floors.items()}
+        metrics["next_frame"]["shuffled_caption"] = self.shuffled_caption.compute()
+        if self.events.errors:
+            metrics["next_frame"]["by_event"] = self.events.compute()
+        for name, captions in self.captions.items():
+            metrics[name] = captions.compute(self.train_captions, self.seed)
+        metrics["retrieval"] = retrieval_metrics(*self.embeds)
+        attention = self.attention.compute()
+        if attention is not None:
+            metrics["attention"] = attention
+        counts = {
+            "num_stories": len(set(self.windows.story_of)),
+            "num_windows": len(self.windows),
+            "num_windows_left_out": self.windows.num_left_out,
+        }
+        return {**metrics, **counts, "notes": self._notes()}
+
+    def _add_attention(self, maps, pictures, boxes) -> None:
+        size = self.model.config.image_size
+        for frame, picture, entities in zip(maps, pictures, boxes):
+            original = (picture.height, picture.width)
+            found = self.processor.image_processor.transform_boxes([entity["box"] for entity in entities], original)
+            self.attention.update(frame, found, *size)
+
+    def _add_frames(self, batch, output, predictions) -> None:
+        alone = self.model.predict_next_frame(**batch.given)
+        painted = {
+            "next_frame": predictions,
+            "next_frame_alone": alone,
+            "reconstruction": batch.last_frame(output.reconstructed_frames),
+        }
+        for name, frames in painted.items():
+            self.frames[name].update(frames.float(), batch.targets, batch.last_frames)
+
+    def _add_floors(self, batch) -> None:
+        floors = [
+            floor_predictions(batch.input_frames(row), target, self.median) for row, target in enumerate(batch.targets)
+        ]
+        for name in floors[0]:
+            predictions = torch.stack([floor[name] for floor in floors])
+            metrics = self.floors.setdefault(name, self._frame_metrics())
+            metrics.update(predictions, batch.targets, batch.last_frames)
+
+    def _add_shuffled_caption(self, batch, positions) -> None:
+        donors = [self.caption_donors.get(position) for position in positions]
+        rows = [row for row, donor in enumerate(donors) if donor is not None]
+        if not rows:
+            return
+        captions = [None if donor is None else self.windows.captions_of[donor][-1] for donor in donors]
+        predictions = self.model.predict_next_frame(**batch.given, **batch.encode_captions(captions)).float()
+        self.shuffled_caption.update(predictions[rows], batch.targets[rows], batch.last_frames[rows])
+
+    def _add_events(self, batch, predictions) -> None:
+        for row, item in enumerate(batch.items):
+            if not item.get("events"):
+                continue
+            event, picture, box = item["events"][-1], item["frames"][-1], None
+            if event["box"]:
+                original = (picture.height, picture.width)
+                box = self.processor.image_processor.transform_boxes([event["box"]], original)[0]
+            frames = (predictions[row], batch.targets[row], batch.last_frames[row])
+            self.events.update(event["kind"], box, *frames)
+
+    def _add_captions(self, batch, output, positions) -> None:
+        told = [row for row, item in enumerate(batch.items) if _told(item["captions"][-1])]
+        if not told:
+            return
+        self._add_losses("loss", batch, output, told)
+        donors = [self.frame_donors[position] for position in positions]
+        if None not in donors:
+            exchanged = batch.with_frames([self.windows[donor] for donor in donors])
+            self._add_losses("loss_shuffled_frames", batch, self.model(**exchanged), told)
+        options = {"max_new_tokens": self.model.config.max_caption_length, "do_sample": False, "num_beams": 1}
+        for name, task, inputs in (
+            ("next_caption", "continue", batch.given),
+            ("describe", "describe", batch.undescribed),
+        ):
+            written = self.model.generate(**inputs, task=task, **options)
+            texts = self.processor.batch_decode(written, skip_special_tokens=True)
+            for row in told:
+                *before, target = batch.items[row]["captions"]
+                last_caption = next((text for text in reversed(before) if _told(text)), "")
+                self.captions[name].add_text(texts[row], target, last_caption)
+
+    def _add_losses(self, name: str, batch, output, rows: list[int]) -> None:
+        logits = {
+            "next_caption": batch.last_transition(output.next_caption_logits),
+            "describe": batch.last_frame(output.describe_logits),
+        }
+        for task, values in logits.items():
+            ids, mask = batch.next_input_ids[rows], batch.next_attention_mask[rows]
+            self.captions[task].add_loss(name, values[rows], ids, mask)
+
+    def _caption_donors(self) -> dict[int, int]:
+        """
+        By position of a window whose last frame has a caption: the window of another story whose last caption it
+        gets.
+        """
+        told = [position for position, captions in enumerate(self.windows.captions_of) if _told(captions[-1])]
+        donors = exchange([self.windows.story_of[position] for position in told], self.seed)
+        return {position: told[donor] for position, donor in zip(told, donors) if donor is not None}
+
+    def _frame_metrics(self) -> FrameMetrics:
+        return FrameMetrics(self.model.perceptual_distance)
+
+    def _to_pixels(self, frames) -> torch.Tensor:
+        inputs = self.processor(frames=[frames], return_tensors="pt").to(self.model.device)
+        return self.model.unnormalize(inputs["pixel_values"])[0].float()
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.windows.num_left_out:
+            notes.append(f"{self.windows.num_left_out} windows of a single frame were left out")
+        if self.train_captions is None:
+            notes.append("no training stories were given: no floors train_median and random_train_caption")
+        untold = sum(not _told(captions[-1]) for captions in self.windows.captions_of)
+        if untold:
+            notes.append(f"{untold} windows have no caption at their last frame: left out of the captions' measures")
+        if None in self.frame_donors:
+            notes.append(
+                "all windows are of one story: nothing to exchange, no shuffled_caption, no loss_shuffled_frames"
+            )
+        return notes
+
+
+@contextmanager
+def _evaluating(model):
+    """Evaluation mode without gradients; every module gets back the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _chunks(count: int, size: int) -> list[range]:
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _told(caption: str | None) -> bool:
+    return bool(caption and caption.strip())
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
