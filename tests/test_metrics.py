@@ -101,6 +101,18 @@ def test_placement_is_the_share_of_events_painted_in_their_box():
     assert (result["night"]["placement"], result["night"]["l1_changed"]) == (None, 0.0)
 
 
+@pytest.mark.parametrize(
+    "column, box", [(3, [3.9, 2.9, 8.0, 5.1]), (8, [4.0, 2.9, 8.1, 5.1]), (3, [4.0, 3.0, 8.0, 5.0])]
+)
+def test_boxes_are_rounded_outwards(column, box):
+    target, last = plain(0.0), plain(0.0)
+    target[:, 2:6, column] = 1.0
+    events = EventMetrics()
+    events.update("enters", box, target, target, last)
+    is_touched = box[0] < column + 1 and column < box[2]
+    assert events.compute()["enters"]["placement"] == float(is_touched)
+
+
 def test_floors_are_what_they_are_called():
     inputs = torch.stack([plain(0.9), plain(0.0), plain(0.3)])
     floors = floor_predictions(inputs, plain(1.0), plain(0.5))
@@ -277,6 +289,7 @@ class LevelModel(torch.nn.Module):
         output = self.look(pixel_values, frame_mask, input_ids, attention_mask)
         frames = self.unnormalize(pixel_values)
         told = torch.where(attention_mask[:, 1:, 1] > 0, (input_ids[:, 1:, 1] - 10) / 10, frames[:, :-1, 0, 0, 0])
+        told = torch.where(frame_mask[:, 1:] > 0, told, 0.5)  # what is painted for a padded frame is no matter
         output.predicted_frames = told[..., None, None, None].expand_as(frames[:, 1:])
         output.reconstructed_frames = frames + 0.1
         output.describe_logits = torch.zeros(*input_ids.shape, 32)
