@@ -1,0 +1,1 @@
+"""StoryAttn: reads a picture story and carries it on."""

@@ -1,0 +1,1 @@
+"""Everything around the model: data, training, evaluation, figures, publishing and the command line."""

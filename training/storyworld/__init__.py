@@ -1,0 +1,1 @@
+"""StoryWorld: the built-in data set of drawn stories."""

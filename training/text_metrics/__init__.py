@@ -1,0 +1,1 @@
+"""Text metrics as `evaluate` modules that work offline."""
