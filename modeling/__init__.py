@@ -1,1 +1,43 @@
-"""StoryAttn: reads a picture story and carries it on."""
+"""StoryAttn: reads a picture story, writes its next caption and paints its next frame."""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+)
+
+from .configuration_storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig
+from .image_processing_storyattn import StoryAttnImageProcessor
+from .modeling_storyattn import StoryAttnForConditionalGeneration, StoryAttnModel, StoryAttnPreTrainedModel
+from .outputs import StoryAttnModelOutput, StoryAttnOutput, StoryContinuation
+from .processing_storyattn import StoryAttnProcessor, build_processor
+
+# With the package installed, the Auto classes know StoryAttn without trust_remote_code ...
+AutoConfig.register("storyattn", StoryAttnConfig)
+AutoModel.register(StoryAttnConfig, StoryAttnModel)
+AutoModelForMultimodalLM.register(StoryAttnConfig, StoryAttnForConditionalGeneration)
+AutoModelForImageTextToText.register(StoryAttnConfig, StoryAttnForConditionalGeneration)
+AutoProcessor.register(StoryAttnConfig, StoryAttnProcessor)
+
+# ... and a saved folder carries the code along, for those who do not have it.
+StoryAttnConfig.register_for_auto_class()
+StoryAttnModel.register_for_auto_class("AutoModel")
+StoryAttnForConditionalGeneration.register_for_auto_class("AutoModelForMultimodalLM")
+StoryAttnImageProcessor.register_for_auto_class("AutoImageProcessor")
+StoryAttnProcessor.register_for_auto_class("AutoProcessor")
+
+__all__ = [
+    "DEFAULT_LOSS_WEIGHTS",
+    "StoryAttnConfig",
+    "StoryAttnForConditionalGeneration",
+    "StoryAttnImageProcessor",
+    "StoryAttnModel",
+    "StoryAttnModelOutput",
+    "StoryAttnOutput",
+    "StoryAttnPreTrainedModel",
+    "StoryAttnProcessor",
+    "StoryContinuation",
+    "build_processor",
+]

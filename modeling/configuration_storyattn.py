@@ -98,7 +98,9 @@ class StoryAttnConfig(PreTrainedConfig):
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.
-        frame_channels (`list[int]`): channels at each doubling of the resolution, `log2(frame_stride)` of them.
+        frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
+        num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
+            them where there are no more, and in evaluation.
         next_caption_dropout (`float`): share of training transitions whose next caption is withheld, in [0, 1].
 
     Text decoder:
@@ -151,8 +153,9 @@ class StoryAttnConfig(PreTrainedConfig):
     use_frame_copy: bool = True
     num_frame_layers: int = 3
     frame_stride: int = 8
-    frame_channels: list[int] | tuple[int, ...] = (64, 32, 16)
+    frame_channels: list[int] | tuple[int, ...] = (64, 32)
     next_caption_dropout: float | int = 0.25
+    num_reconstructed_frames: int = 1
 
     decoder_context_captions: int = 0
 
@@ -205,9 +208,9 @@ class StoryAttnConfig(PreTrainedConfig):
         sizes_fit = all(side > 0 and side % self.frame_stride == 0 for side in self.image_size)
         _expect(sizes_fit, "image_size", self.image_size, f"multiples of frame_stride ({self.frame_stride})")
         doublings = math.log2(self.frame_stride)
-        _expect(doublings.is_integer() and doublings >= 1, "frame_stride", self.frame_stride, "a power of two above 1")
-        fits = len(self.frame_channels) == doublings
-        _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) = {int(doublings)} numbers")
+        _expect(doublings.is_integer() and doublings >= 2, "frame_stride", self.frame_stride, "a power of two above 2")
+        fits = len(self.frame_channels) == doublings - 1
+        _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {int(doublings) - 1} numbers")
         for name in ("image_mean", "image_std"):
             _expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers, one per channel")
         _expect(self.max_frames >= 2, "max_frames", self.max_frames, "at least 2")
@@ -220,6 +223,9 @@ class StoryAttnConfig(PreTrainedConfig):
         _expect(self.spatial_gamma >= 0, "spatial_gamma", self.spatial_gamma, "at least 0")
         learnable = self.spatial_gamma > 0 or not self.learn_spatial_gamma
         _expect(learnable, "spatial_gamma", self.spatial_gamma, "above 0 where learn_spatial_gamma is on")
+        _expect(
+            self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
+        )
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
         _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
         unknown = sorted(set(self.loss_weights) - set(DEFAULT_LOSS_WEIGHTS))

@@ -9,7 +9,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention of Vaswani et al. 2017 from `queries` over `memory`, through torch's fused kernel."""
+    """Scaled dot-product attention of Vaswani et al. 2017 from `queries` over `memory`, by torch's fused kernel."""
 
     def __init__(self, hidden_size: int, num_heads: int, dropout: float = 0.0):
         super().__init__()
@@ -20,7 +20,7 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """`queries (N,Q,D)`, `memory (N,S,D)`, boolean `mask` broadcastable to `(N,1,Q,S)`, True where seen: `(N,Q,D)`."""
+        """`queries (N,Q,D)`, `memory (N,S,D)`, bool `mask` that broadcasts to `(N,1,Q,S)`, True if seen: `(N,Q,D)`."""
         keys, values = self.key_value(memory).chunk(2, dim=-1)
         q, k, v = (self._split(x) for x in (self.query(queries), keys, values))  # (N, heads, Q or S, D / heads)
         attended = F.scaled_dot_product_attention(

@@ -12,8 +12,8 @@ class SpatialAttention(nn.Module):
     """Scores every cell of a feature map, per head.
 
     `A = softmax(s / temperature)` over the cells pools one visual token per head, and `G = (A / max A) ** gamma` in
-    [0, 1] gates the feature map, one group of channels per head. Temperature decides where the mass goes, gamma how hard
-    the gate cuts: `A ** gamma` renormalised would only be another temperature. Both can be learned and overridden.
+    [0, 1] gates the feature map, one group of channels per head. Temperature decides where the mass goes, gamma how
+    hard the gate cuts: `A ** gamma` renormalised would only be another temperature. Both can be learned and overridden.
 
     With `use_spatial_attention` off, A is uniform, G is 1 and there is nothing to learn but the pooling's projections.
     """
@@ -36,7 +36,7 @@ class SpatialAttention(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
 
     def reset_parameters(self, normal_, fill_) -> None:
-        """Fills the parameters that are not in a submodule, with the initialisers `normal_` and `fill_` of the caller."""
+        """Fills the parameters that are in no submodule, with the initialisers `normal_` and `fill_` of the caller."""
         normal_(self.values, std=self.values.shape[-1] ** -0.5)
         if self.log_temperature is not None:
             fill_(self.log_temperature, math.log(self.temperature))
@@ -62,7 +62,9 @@ class SpatialAttention(nn.Module):
         maps = log_maps.exp()
         pooled = torch.einsum("nph,npd->nhd", maps.to(located.dtype), located)
         tokens = self.norm(torch.einsum("nhd,hde->nhe", pooled, self.values))
-        gated = (cells.unflatten(-1, (self.num_heads, -1)) * self._gate(log_maps, gamma).to(cells.dtype)[..., None]).flatten(2)
+        gated = (
+            cells.unflatten(-1, (self.num_heads, -1)) * self._gate(log_maps, gamma).to(cells.dtype)[..., None]
+        ).flatten(2)
         maps = maps.transpose(1, 2).unflatten(-1, (height, width))
         return tokens, gated.unflatten(1, (height, width)), maps
 

@@ -51,7 +51,7 @@ class StoryTransformer(nn.Module):
         return states, by_frame[:, :, : self.num_seen], by_frame[:, :, self.num_seen :]
 
     def _mask(self, frame_mask: torch.Tensor) -> torch.Tensor:
-        """`(B, 1, S, S)`: True where a token may look: its own half-frame and those before it of frames that are there."""
+        """`(B, 1, S, S)`: True where a token may look: its own half-frame, and those before it that are there."""
         num_frames, device = frame_mask.shape[1], frame_mask.device
         in_frame = (torch.arange(self.num_seen + self.num_fused, device=device) >= self.num_seen).long()
         half = (2 * torch.arange(num_frames, device=device)[:, None] + in_frame).flatten()  # (S,)

@@ -1,0 +1,197 @@
+"""FrameDecoder: paints frame t + 1 from the story so far, and copies what stays."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, sinusoid
+
+PREDICT, RECONSTRUCT = 0, 1
+
+
+class FrameDecoder(nn.Module):
+    """Plans a frame on a coarse grid, paints it at full resolution, and decides pixel by pixel what to copy instead.
+
+    The cells of the frame at hand attend to one another, to the story state and caption, and to the feature maps of the
+    frames so far. From there a convolutional decoder paints. Where `use_frame_copy` is on, each pixel is a mixture of
+    what was painted and of what stood there in the frames so far: the last one under a local change of light (gain and
+    bias per channel), and each of them as it was. Painted frames are supervised on their own, so that the copy cannot
+    starve them; reconstruction never copies.
+    """
+
+    def __init__(self, config, grid: tuple[int, int], detail_channels: int | None):
+        super().__init__()
+        size = config.hidden_size
+        self.grid, self.frame_grid = grid, config.frame_grid
+        self.task = nn.Parameter(torch.empty(2, size))
+        self.no_caption = nn.Parameter(torch.empty(size))
+        self.context_norm = nn.LayerNorm(size)
+        self.memory_norm = nn.LayerNorm(size)
+        self.layers = nn.ModuleList(FrameDecoderLayer(config) for _ in range(config.num_frame_layers))
+        self.painter = Painter(config, detail_channels)
+        self.copier = Copier(config) if config.use_frame_copy else None
+
+    def reset_parameters(self, normal_) -> None:
+        """Fills the embeddings with the initialiser `normal_` of the caller."""
+        normal_(self.task, std=0.5)
+        normal_(self.no_caption, std=0.5)
+
+    def forward(self, frames, features, details, context, context_mask, source, visible, task):
+        """Paints N frames of each of B stories.
+
+        Args:
+            frames (`(B, T, 3, H, W)`): the frames so far, in [0, 1].
+            features (`(B, T, h, w, D)`): their gated feature maps.
+            details (`(B, T, C, h', w')`, *optional*): their finer maps.
+            context (`(B, N, S, D)`), context_mask (`(B, N, S)`, bool): story state and caption of each frame to paint.
+            source (`(B, N)`): index of the frame that each painting starts from.
+            visible (`(B, N, T)`, bool): which frames each painting may read and copy.
+            task (`(N,)`): `PREDICT` or `RECONSTRUCT`, all predictions first.
+
+        Returns:
+            the frames `(B, N, 3, H, W)` in [0, 1], and the same without anything copied.
+        """
+        batch, number = source.shape
+        cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
+        start = _take(cells, source) + self.task[task][:, None].to(cells.dtype)  # (B, N, P, D)
+        hidden = start.flatten(0, 1)
+        memory = self.memory_norm(cells).flatten(1, 2)  # (B, T * P, D)
+        seen = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(cells.shape[2], dim=2)[:, None]
+        context = self.context_norm(context).flatten(0, 1)  # (B * N, S, D)
+        context_mask = context_mask.flatten(0, 1)[:, None, None]
+        for layer in self.layers:
+            hidden = layer(hidden, context, context_mask, memory, seen)
+        plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
+        detail = None if details is None else _take(details, source).flatten(0, 1)
+        painted, choice = self.painter(plan, detail)
+        painted = painted.unflatten(0, (batch, number))
+        if self.copier is None:
+            return painted, painted
+        copies = task == PREDICT  # reconstructions stand behind the predictions and copy nothing
+        count = int(copies.sum())
+        plan, choice = (x.unflatten(0, (batch, number))[:, :count].flatten(0, 1) for x in (plan, choice))
+        mixed = self.copier(plan, choice, painted[:, :count], frames, source[:, :count], visible[:, :count])
+        return torch.cat([mixed, painted[:, count:]], dim=1), painted
+
+    def _cells(self, features: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Feature maps `(B,T,h,w,D)` on the decoder's grid, located in frame and story: `(B, T, P, D)`."""
+        if self.grid != self.frame_grid:
+            moved = features.flatten(0, 1).permute(0, 3, 1, 2)
+            moved = F.interpolate(moved, self.frame_grid, mode="bilinear").permute(0, 2, 3, 1)
+            features = moved.unflatten(0, features.shape[:2])
+        cells = features.flatten(2, 3)
+        place = grid_sinusoid(*self.frame_grid, cells.shape[-1], cells.device)
+        time = sinusoid(torch.arange(num_frames, device=cells.device), cells.shape[-1])[:, None]
+        return cells + (place + time).to(cells.dtype)
+
+
+class FrameDecoderLayer(GradientCheckpointingLayer):
+    """Cells attend to the context, to the frames so far and to one another, then feed-forward; pre-norm, residual."""
+
+    def __init__(self, config):
+        super().__init__()
+        size, heads, dropout = config.hidden_size, config.num_attention_heads, config.dropout
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(4))
+        self.from_context = MultiHeadAttention(size, heads, dropout)
+        self.from_memory = MultiHeadAttention(size, heads, dropout)
+        self.from_cells = MultiHeadAttention(size, heads, dropout)
+        self.mlp = FeedForward(size, config.mlp_ratio, dropout)
+
+    def forward(self, hidden, context, context_mask, memory, seen):
+        """`hidden (B*N,P,D)`, `context (B*N,S,D)`, `memory (B,T*P,D)`, `seen (B,1,N*P,T*P)`: `(B*N,P,D)`."""
+        hidden = hidden + self.from_context(self.norms[0](hidden), context, context_mask)
+        queries = self.norms[1](hidden).reshape(memory.shape[0], -1, hidden.shape[-1])  # (B, N * P, D)
+        hidden = hidden + self.from_memory(queries, memory, seen).reshape(hidden.shape)
+        cells = self.norms[2](hidden)
+        hidden = hidden + self.from_cells(cells, cells)
+        return hidden + self.mlp(self.norms[3](hidden))
+
+
+class Painter(nn.Module):
+    """Doubles the resolution of a plan step by step (sub-pixel convolution, Shi et al. 2016) and paints it.
+
+    The last doubling gives the picture itself: three channels, and two with which the copier decides.
+    """
+
+    def __init__(self, config, detail_channels: int | None):
+        super().__init__()
+        widths = [config.hidden_size, *config.frame_channels]
+        self.detail = None if detail_channels is None else nn.Conv2d(detail_channels, widths[1], 1)
+        self.grow = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:]))
+        self.blocks = nn.ModuleList(ConvBlock(width) for width in widths[1:])
+        self.pixels = nn.Conv2d(widths[-1], 4 * (5 if config.use_frame_copy else 3), 3, padding=1)
+
+    def forward(self, plan: torch.Tensor, detail: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """`plan (N,D,rows,columns)`, `detail (N,C,h',w')`: frames `(N,3,H,W)` in [0, 1], what decides on copying."""
+        hidden = plan
+        for level, (grow, block) in enumerate(zip(self.grow, self.blocks)):
+            hidden = F.pixel_shuffle(grow(hidden), 2)
+            if level == 0 and self.detail is not None:
+                skipped = self.detail(detail)
+                if skipped.shape[-2:] != hidden.shape[-2:]:
+                    skipped = F.interpolate(skipped, hidden.shape[-2:], mode="bilinear")
+                hidden = hidden + skipped
+            hidden = block(hidden)
+        pixels = F.pixel_shuffle(self.pixels(hidden), 2).float()
+        return pixels[:, :3].sigmoid(), pixels[:, 3:]
+
+
+class ConvBlock(nn.Module):
+    """Residual 3x3 convolutions after a normalisation over all of a frame's channels and positions."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`(N,C,h,w)` to the same shape."""
+        return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))
+
+
+class Copier(nn.Module):
+    """Chooses for each pixel between what was painted and what stood there in the frames so far."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.light = nn.Conv2d(config.hidden_size, 6, 1)
+        self.age = nn.Conv2d(config.hidden_size, 2, 1)
+
+    def forward(self, plan, choice, painted, frames, source, visible):
+        """Mixes N frames of B stories.
+
+        Args:
+            plan (`(B*N, D, rows, columns)`): the coarse plan; choice (`(B*N, 2, H, W)`): logits of painting, of light.
+            painted (`(B, N, 3, H, W)`), frames (`(B, T, 3, H, W)`): in [0, 1].
+            source (`(B, N)`): the last frame; visible (`(B, N, T)`, bool): the frames that may be copied.
+
+        Returns:
+            frames `(B, N, 3, H, W)` in [0, 1]: convex mixtures of painted and copied pixels.
+        """
+        shape, size = painted.shape[:2], frames.shape[-2:]
+        light = F.interpolate(self.light(plan).float(), size, mode="bilinear").unflatten(0, shape)  # (B, N, 6, H, W)
+        last = _take(frames, source)
+        lit = (last * (1 + light[:, :, :3]) + light[:, :, 3:]).clamp(0, 1)
+        older, share = self._older(plan, frames, source, visible, size)
+        paint, tinted = choice.sigmoid().unflatten(0, shape).split(1, dim=2)  # (B, N, 1, H, W)
+        kept = older * share + last * (1 - share)
+        return paint * painted + (1 - paint) * (tinted * lit + (1 - tinted) * kept)
+
+    def _older(self, plan, frames, source, visible, size):
+        """Mean of the frames before the last, weighted by age, and the share in which they replace the last one."""
+        position = torch.arange(frames.shape[1], device=frames.device)
+        before = visible & (position < source[..., None])  # (B, N, T)
+        age_map = F.interpolate(self.age(plan).float(), size, mode="bilinear")
+        rate, share = age_map.unflatten(0, source.shape).split(1, dim=2)  # (B, N, 1, H, W)
+        age = (source[..., None] - position).clamp(min=0)[..., None, None]  # (B, N, T, 1, 1)
+        weights = (-F.softplus(rate) * age).masked_fill(~before[..., None, None], -torch.inf)
+        any_before = before.any(-1)[..., None, None, None]
+        weights = torch.where(any_before, weights, 0.0).softmax(dim=2)
+        return torch.einsum("bnthw,btchw->bnchw", weights, frames), (share - 3).sigmoid() * any_before
+
+
+def _take(per_frame: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """`per_frame (B, T, ...)` at `index (B, N)`: `(B, N, ...)`."""
+    return per_frame[torch.arange(len(index), device=index.device)[:, None], index]

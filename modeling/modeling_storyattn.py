@@ -1,0 +1,385 @@
+"""StoryAttn: reads a picture story and carries it on.
+
+frames (B,T,3,H,W)                          captions (B,T,L)
+    | VisionEncoder                             | text encoder
+SpatialAttention: visual tokens, maps       token states
+    |------------- CrossModalFusion ------------|        -> image_embeds, text_embeds: the shared space
+seen tokens V_t, then fused tokens F_t
+    | StoryTransformer, causal in V_1 F_1 V_2 F_2 ... V_T F_T
+state at V_t -> describe caption t          state at F_t -> next caption t+1, next frame t+1
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import initialization as init
+from transformers.generation import GenerationMixin
+from transformers.utils import can_return_tuple
+
+from .configuration_storyattn import StoryAttnConfig
+from .frame_decoder import PREDICT, RECONSTRUCT, FrameDecoder
+from .fusion import CrossModalFusion, TextPooling
+from .losses import PerceptualLoss, alignment_loss, caption_loss, changed_loss, masked_mean, pixel_losses
+from .outputs import StoryAttnModelOutput, StoryAttnOutput
+from .spatial_attention import SpatialAttention
+from .story_transformer import StoryTransformer
+from .storytelling import StorytellingMixin
+from .vision_encoder import VisionEncoder
+
+
+class StoryAttnPreTrainedModel(PreTrainedModel):
+    """Initialisation and loading that the StoryAttn models share."""
+
+    config_class = StoryAttnConfig
+    base_model_prefix = "model"
+    main_input_name = "pixel_values"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Scales linear and convolutional weights by their fan-in; each part fills the parameters it holds itself."""
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, SpatialAttention):
+            module.reset_parameters(init.normal_, init.constant_)
+        elif isinstance(module, (StoryTransformer, TextPooling, FrameDecoder)):
+            module.reset_parameters(init.normal_)
+        elif isinstance(module, StoryAttnModel):
+            init.normal_(module.no_caption, std=1.0)
+            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+        elif isinstance(module, StoryAttnForConditionalGeneration):
+            init.normal_(module.prefix_kind, std=0.5)
+
+
+class StoryAttnModel(StoryAttnPreTrainedModel):
+    """The encoders, the attention blocks and the story transformer: everything but the decoders.
+
+    ```python
+    >>> inputs = processor(frames=[[first, second]], captions=[["A fox wakes.", "It finds a key."]])
+    >>> outputs = model(**inputs)
+    >>> outputs.image_embeds @ outputs.text_embeds.transpose(1, 2)  # similarities in the shared space
+    ```
+    """
+
+    # A checkpoint of the whole model has the decoders too.
+    _keys_to_ignore_on_load_unexpected = [r"^frame_decoder\.", r"^text_decoder\.", r"^prefix"]
+
+    def __init__(self, config: StoryAttnConfig):
+        super().__init__(config)
+        size = config.hidden_size
+        self.vision_encoder = VisionEncoder(config)
+        self.text_encoder = AutoModel.from_config(config.text_config)
+        if getattr(self.text_encoder, "pooler", None) is not None:
+            self.text_encoder.pooler = None
+        self.text_input = nn.Sequential(nn.Linear(_width(config.text_config), size), nn.LayerNorm(size))
+        self.no_caption = nn.Parameter(torch.empty(size))
+        self.spatial_attention = SpatialAttention(config)
+        self.fusion = CrossModalFusion(config) if config.use_cross_modal_fusion else None
+        self.text_pooling = TextPooling(config)
+        self.image_projection = nn.Linear(size * config.num_spatial_heads, config.projection_dim)
+        self.text_projection = nn.Linear(2 * size, config.projection_dim)
+        self.logit_scale = nn.Parameter(torch.empty(()))
+        self.story_transformer = StoryTransformer(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding of the text encoder."""
+        return self.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the token embedding of the text encoder."""
+        self.text_encoder.set_input_embeddings(value)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        frame_mask: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        spatial_temperature: float | None = None,
+        spatial_gamma: float | None = None,
+        **kwargs,
+    ) -> StoryAttnModelOutput:
+        """Reads B stories of T frames.
+
+        Args:
+            pixel_values (`(B, T, 3, H, W)`): frames, normalised by the processor.
+            frame_mask (`(B, T)`, *optional*): 1 for frames that are there, 0 for padding at the end; default all 1.
+            input_ids, attention_mask (`(B, T, L)`, *optional*): captions; a caption whose mask is all 0 is missing.
+            spatial_temperature, spatial_gamma (`float`, *optional*): in place of the configured or learned values.
+
+        Raises `ValueError` for tensors of the wrong shape, naming what was found and expected.
+        """
+        return self.encode(pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma)[
+            "output"
+        ]
+
+    def encode(self, pixel_values, frame_mask, input_ids, attention_mask, temperature=None, gamma=None) -> dict:
+        """As `forward`; returns the `output`, and what the frame decoder reads besides: `gated` features `(B,T,h,w,D)`,
+        `detail` maps `(B,T,C,h',w')`, states of the captions in `text (B,T,L,D)` with `text_mask`, and `frame_mask`."""
+        frame_mask = self.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
+        shape = pixel_values.shape[:2]
+        features, detail, _ = self.vision_encoder(pixel_values.flatten(0, 1))
+        seen, gated, maps = self.spatial_attention(features, temperature, gamma)  # (B*T, K, D), (B*T, h, w, D)
+        image_embeds = F.normalize(self.image_projection(seen.flatten(1)).float(), dim=-1)
+        text, text_mask = self.text_states(input_ids, attention_mask, shape)  # (B*T, L, D)
+        text_embeds = self.project_text(text, text_mask)
+        visual, read = seen, text
+        if self.fusion is not None:
+            visual, read = self.fusion(seen, gated.flatten(1, 2), text, text_mask)
+        fused = torch.cat([visual, self.text_pooling(read, text_mask)], dim=1)
+        states, describe, further = self.story_transformer(
+            seen.unflatten(0, shape), fused.unflatten(0, shape), frame_mask
+        )
+        output = StoryAttnModelOutput(
+            last_hidden_state=states,
+            image_embeds=image_embeds.unflatten(0, shape),
+            text_embeds=text_embeds.unflatten(0, shape),
+            spatial_attentions=maps.unflatten(0, shape),
+            describe_states=describe,
+            continue_states=further,
+            logit_scale=self.logit_scale.exp().clamp(max=100.0),
+        )
+        return {
+            "output": output,
+            "gated": gated.unflatten(0, shape),
+            "detail": None if detail is None else detail.unflatten(0, shape),
+            "text": text.unflatten(0, shape),
+            "text_mask": text_mask.unflatten(0, shape),
+            "frame_mask": frame_mask,
+        }
+
+    def text_states(self, input_ids, attention_mask, shape) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of captions `(B,T,L)` as `(B*T, L, D)` with their mask; a missing one is a single learned state."""
+        if input_ids is None:
+            missing = self.no_caption.expand(shape[0] * shape[1], 1, -1)
+            return missing, torch.ones(missing.shape[:2], dtype=torch.bool, device=missing.device)
+        ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1).bool()
+        missing = ~mask.any(1)
+        readable = mask.clone()
+        readable[:, 0] |= missing
+        states = self.text_input(self.text_encoder(input_ids=ids, attention_mask=readable.long()).last_hidden_state)
+        states = torch.where(missing[:, None, None], self.no_caption.to(states.dtype), states)
+        return states, readable
+
+    def project_text(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Captions `(N,L,D)` in the shared space as `(N,P)`: mean and maximum of their states, projected."""
+        there = mask[..., None]
+        mean = (states * there).sum(1) / there.sum(1)
+        largest = states.masked_fill(~there, -torch.inf).amax(1)
+        return F.normalize(self.text_projection(torch.cat([mean, largest], dim=-1)).float(), dim=-1)
+
+    def check_inputs(self, pixel_values, frame_mask, input_ids, attention_mask) -> torch.Tensor:
+        """The boolean frame mask `(B,T)`; raises `ValueError` for shapes that do not fit."""
+        expected = (3, *self.config.image_size)
+        if pixel_values.dim() != 5 or tuple(pixel_values.shape[2:]) != expected:
+            raise ValueError(f"pixel_values: got shape {tuple(pixel_values.shape)}, expected (B, T, *{expected})")
+        shape = pixel_values.shape[:2]
+        for name, value in (("frame_mask", frame_mask), ("input_ids", input_ids), ("attention_mask", attention_mask)):
+            if value is not None and value.shape[:2] != shape:
+                raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {tuple(shape)} first")
+        if (input_ids is None) != (attention_mask is None):
+            raise ValueError("input_ids and attention_mask: got one without the other, expected both or neither")
+        if frame_mask is None:
+            return torch.ones(shape, dtype=torch.bool, device=pixel_values.device)
+        return frame_mask.bool()
+
+
+class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedModel, GenerationMixin):
+    """[`StoryAttnModel`] with its read-outs: captions by a causal language model, frames by the frame decoder."""
+
+    def __init__(self, config: StoryAttnConfig):
+        super().__init__(config)
+        self.model = StoryAttnModel(config)
+        self.text_decoder = AutoModelForCausalLM.from_config(config.decoder_config)
+        self.prefix = nn.Linear(config.hidden_size, _width(config.decoder_config))
+        self.prefix_kind = nn.Parameter(torch.empty(2, config.hidden_size))
+        encoder = self.model.vision_encoder
+        self.frame_decoder = FrameDecoder(config, encoder.grid, encoder.detail_channels)
+        self._perceptual = []  # filled at first use; a list, so that no module is registered
+        self.post_init()
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(self.generation_config, name, getattr(config, name))
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding of the text decoder."""
+        return self.text_decoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the token embedding of the text decoder."""
+        self.text_decoder.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The output layer of the text decoder."""
+        return self.text_decoder.get_output_embeddings()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        frame_mask: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        return_loss: bool = False,
+        use_next_caption: bool = True,
+        spatial_temperature: float | None = None,
+        spatial_gamma: float | None = None,
+        **kwargs,
+    ) -> StoryAttnOutput:
+        """One pass over B stories of T frames: all T - 1 transitions, all T reconstructions, all captions.
+
+        Args:
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
+                as in [`StoryAttnModel`].
+            return_loss (`bool`): adds `loss` and `loss_parts`.
+            use_next_caption (`bool`): the painted frame t + 1 may read caption t + 1. In training it is withheld from
+                a share `next_caption_dropout` of the transitions.
+        """
+        inputs = (pixel_values, frame_mask, input_ids, attention_mask)
+        story = self.model.encode(*inputs, spatial_temperature, spatial_gamma)
+        output, frames = story["output"], self.unnormalize(pixel_values)
+        told = self._told(attention_mask, frames, use_next_caption)
+        rebuilt = self._rebuilt(story["frame_mask"])
+        predicted, painted, reconstructed = self._paint_all(story, frames, told, rebuilt)
+        result = StoryAttnOutput(
+            **output,
+            predicted_frames=predicted,
+            painted_frames=painted,
+            reconstructed_frames=reconstructed,
+        )
+        if input_ids is not None:
+            result.describe_logits = self._caption_logits(output.describe_states, input_ids, attention_mask, 0)
+            result.next_caption_logits = self._caption_logits(
+                output.continue_states[:, :-1], input_ids[:, 1:], attention_mask[:, 1:], 1
+            )
+        if return_loss:
+            result.loss_parts = self._loss_parts(result, story, frames, input_ids, attention_mask, told, rebuilt)
+            result.loss = sum(self.config.loss_weights[name] * part for name, part in result.loss_parts.items())
+        return result
+
+    def unnormalize(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The processor's `pixel_values (..., 3, H, W)` as pictures in [0, 1]."""
+        mean, std = (pixel_values.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
+        return (pixel_values * std + mean).clamp(0, 1)
+
+    def perceptual_distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Perceptual distance `(N,)` of pictures `(N,3,H,W)` in [0, 1], by `perceptual_model` or the own encoder."""
+        if not self._perceptual:
+            self._perceptual.append(self._perceptual_loss())
+        return self._perceptual[0].distances(predicted, target)
+
+    def _perceptual_loss(self) -> PerceptualLoss:
+        mean, std = self.config.image_mean, self.config.image_std
+        if self.config.perceptual_model is None:
+            return PerceptualLoss(self.model.vision_encoder.backbone, mean, std)
+        network = AutoModel.from_pretrained(self.config.perceptual_model).to(self.device).eval()
+        return PerceptualLoss(network.requires_grad_(False), mean, std)
+
+    def _told(self, attention_mask, frames, use_next_caption: bool) -> torch.Tensor:
+        """`(B, T - 1)`: whether the painting of frame t + 1 may read caption t + 1."""
+        shape = (frames.shape[0], frames.shape[1] - 1)
+        if attention_mask is None or not use_next_caption:
+            return torch.zeros(shape, dtype=torch.bool, device=frames.device)
+        told = attention_mask[:, 1:].any(-1)
+        if self.training and self.config.next_caption_dropout:
+            told = told & (torch.rand(shape, device=told.device) >= self.config.next_caption_dropout)
+        return told
+
+    def _paint_all(self, story, frames, told, rebuilt):
+        """Predictions and paintings `(B,T-1,3,H,W)`, reconstructions `(B,R,3,H,W)`, in one pass of the decoder."""
+        output = story["output"]
+        batch, number = frames.shape[:2]
+        steps = torch.arange(number, device=frames.device)
+        caption = story["text"][:, 1:], story["text_mask"][:, 1:]
+        context, context_mask = self._context(output.continue_states[:, :-1], *caption, told)
+        seen = output.describe_states[torch.arange(batch, device=frames.device)[:, None], rebuilt]  # (B, R, K, D)
+        seen_mask = torch.arange(context.shape[2], device=frames.device) < seen.shape[2]
+        seen = F.pad(seen, (0, 0, 0, context.shape[2] - seen.shape[2]))
+        source = torch.cat([steps[:-1].expand(batch, -1), rebuilt], dim=1)  # (B, T - 1 + R)
+        visible = (source[..., None] >= steps) & story["frame_mask"][:, None]
+        visible[:, number - 1 :] = False
+        visible |= source[..., None] == steps
+        everything, painted = self.frame_decoder(
+            frames,
+            story["gated"],
+            story["detail"],
+            torch.cat([context, seen], dim=1),
+            torch.cat([context_mask, seen_mask.expand(*rebuilt.shape, -1)], dim=1),
+            source,
+            visible,
+            torch.tensor([PREDICT] * (number - 1) + [RECONSTRUCT] * rebuilt.shape[1], device=frames.device),
+        )
+        return everything[:, : number - 1], painted[:, : number - 1], everything[:, number - 1 :]
+
+    def _rebuilt(self, frame_mask: torch.Tensor) -> torch.Tensor:
+        """`(B, R)`: the frames to reconstruct; all T in evaluation, in training some that are there, at random."""
+        batch, number = frame_mask.shape
+        if not self.training or number <= self.config.num_reconstructed_frames:
+            return torch.arange(number, device=frame_mask.device).expand(batch, -1)
+        order = torch.rand(batch, number, device=frame_mask.device) + frame_mask
+        return order.topk(self.config.num_reconstructed_frames, dim=1).indices
+
+    def _context(self, states, text, text_mask, told) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a painting reads: states `(B,N,K,D)` and, where `told (B,N)`, the caption's `(B,N,L,D)`; the mask."""
+        shape = states.shape[:2]
+        nothing = self.frame_decoder.no_caption.to(states.dtype).expand(*shape, 1, -1)
+        always = torch.ones(*states.shape[:3], dtype=torch.bool, device=states.device)
+        context = torch.cat([states, nothing, text.to(states.dtype)], dim=2)
+        return context, torch.cat([always, ~told[..., None], text_mask & told[..., None]], dim=2)
+
+    def _prefix(self, states: torch.Tensor, kind: int) -> torch.Tensor:
+        """Story states `(N,K,D)` as the prefix `(N,K,E)` of the text decoder; `kind` 0 describes, 1 continues."""
+        return self.prefix(states + self.prefix_kind[kind].to(states.dtype))
+
+    def _caption_logits(self, states, input_ids, attention_mask, kind: int) -> torch.Tensor:
+        """`states (B,N,K,D)`, captions `(B,N,L)`: logits `(B,N,L,V)` of the tokens that follow each position."""
+        shape = states.shape[:2]
+        prefix = self._prefix(states.flatten(0, 1), kind)
+        words = self.text_decoder.get_input_embeddings()(input_ids.flatten(0, 1))
+        embeds = torch.cat([prefix, words.to(prefix.dtype)], dim=1)
+        mask = torch.cat([prefix.new_ones(prefix.shape[:2], dtype=torch.long), attention_mask.flatten(0, 1)], dim=1)
+        logits = self.text_decoder(
+            inputs_embeds=embeds, attention_mask=mask, use_cache=False, logits_to_keep=input_ids.shape[-1]
+        ).logits
+        return logits.unflatten(0, shape)
+
+    def _loss_parts(self, result, story, frames, input_ids, attention_mask, told, rebuilt) -> dict[str, torch.Tensor]:
+        """Every part of the loss whose weight is not 0, by name, unweighted."""
+        weights, mask = self.config.loss_weights, story["frame_mask"]
+        next_mask = mask[:, 1:] & mask[:, :-1]
+        last, target = frames[:, :-1], frames[:, 1:]
+        story_index = torch.arange(len(frames), device=frames.device)[:, None]
+        parts = {}
+        for name, made, true, there in (
+            ("next_frame", result.predicted_frames, target, next_mask),
+            ("reconstruction", result.reconstructed_frames, frames[story_index, rebuilt], mask[story_index, rebuilt]),
+        ):
+            parts |= {f"{name}_{kind}": value for kind, value in pixel_losses(made, true, there).items()}
+            if weights[f"{name}_perceptual"]:
+                distance = self.perceptual_distance(made.flatten(0, 1), true.flatten(0, 1))
+                parts[f"{name}_perceptual"] = masked_mean(distance.unflatten(0, there.shape), there)
+        parts["next_frame_changed"] = changed_loss(result.predicted_frames, target, last, next_mask & told)
+        painted = result.painted_frames
+        parts["next_frame_painted"] = masked_mean((painted - target).abs(), next_mask & told) + changed_loss(
+            painted, target, last, next_mask & told
+        )
+        if input_ids is not None:
+            captioned = attention_mask.any(-1) & mask
+            scale = result.logit_scale
+            parts["describe"] = caption_loss(result.describe_logits, input_ids, attention_mask)
+            parts["next_caption"] = caption_loss(result.next_caption_logits, input_ids[:, 1:], attention_mask[:, 1:])
+            parts["alignment"] = alignment_loss(result.image_embeds, result.text_embeds, scale, captioned)
+        return {name: part for name, part in parts.items() if weights[name]}
+
+
+def _width(config) -> int:
+    """Width of the hidden states of a text model, whatever its configuration calls it."""
+    return getattr(config, "hidden_size", None) or config.d_model

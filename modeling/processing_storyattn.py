@@ -1,0 +1,121 @@
+"""StoryAttnProcessor: stories of pictures and captions to tensors, and back."""
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+from .image_processing_storyattn import StoryAttnImageProcessor
+
+
+class StoryAttnProcessor(ProcessorMixin):
+    """An image processor and a tokenizer, and the layout of stories: frames in order, one caption a frame.
+
+    ```python
+    >>> inputs = processor(frames=[[first, second]], captions=[["A fox wakes.", None]], return_tensors="pt")
+    >>> processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
+    ```
+    """
+
+    def __init__(self, image_processor=None, tokenizer=None, max_caption_length=64, **kwargs):
+        super().__init__(image_processor, tokenizer, **kwargs)
+        self.max_caption_length = max_caption_length
+
+    def __call__(self, frames=None, captions=None, return_tensors="pt", **kwargs) -> BatchFeature:
+        """Tensors of B stories, padded to the longest of T frames and L tokens.
+
+        Args:
+            frames (`list[list[PIL.Image.Image]]`): per story its pictures; paths, URLs and arrays are read as well.
+            captions (`list[list[str | None]]`, *optional*): per story one text a picture; None or blank: there is none.
+            return_tensors (`str`): `"pt"`.
+
+        Returns:
+            `pixel_values (B, T, 3, H, W)`, normalised; `frame_mask (B, T)`; and with captions `input_ids` and
+            `attention_mask (B, T, L)`, each caption with its start and end token, a missing one all masked.
+
+        Raises `ValueError` for no story, an empty story, or unequal numbers of pictures and captions, naming it.
+        """
+        if return_tensors != "pt":
+            raise ValueError(f"return_tensors: got {return_tensors!r}, expected 'pt'")
+        _check_stories(frames, captions)
+        data = self._pixels(frames)
+        if captions is not None:
+            data.update(self.tokenize_captions(captions, num_frames=data["frame_mask"].shape[1]))
+        return BatchFeature(data)
+
+    def tokenize_captions(self, captions: list[list[str | None]], num_frames: int | None = None) -> BatchFeature:
+        """`input_ids` and `attention_mask (B, T, L)` of captions; T is `num_frames` or that of the longest story."""
+        num_frames = num_frames or max(map(len, captions))
+        tokens = [[self._tokens(caption) for caption in story] for story in captions]
+        length = max(1, *(len(caption) for story in tokens for caption in story))
+        ids = torch.full((len(captions), num_frames, length), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for b, story in enumerate(tokens):
+            for t, caption in enumerate(story):
+                ids[b, t, : len(caption)] = torch.tensor(caption, dtype=torch.long)
+                mask[b, t, : len(caption)] = 1
+        return BatchFeature({"input_ids": ids, "attention_mask": mask})
+
+    def _tokens(self, caption: str | None) -> list[int]:
+        if caption is None or not caption.strip():
+            return []
+        room = self.max_caption_length - 2
+        tokens = self.tokenizer(caption, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+        return [self.tokenizer.bos_token_id, *tokens, self.tokenizer.eos_token_id]
+
+    def _pixels(self, frames) -> dict[str, torch.Tensor]:
+        flat = self.image_processor([frame for story in frames for frame in story], return_tensors="pt")["pixel_values"]
+        lengths = torch.tensor([len(story) for story in frames])
+        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        pixels = flat.new_zeros(*mask.shape, *flat.shape[1:])
+        pixels[mask.bool()] = flat
+        return {"pixel_values": pixels, "frame_mask": mask}
+
+    def postprocess_frames(self, frames: torch.Tensor) -> list[Image.Image]:
+        """Frames `(N, 3, H, W)` in [0, 1], as `predict_next_frame` gives them, as pictures."""
+        return self.image_processor.postprocess(frames)
+
+    def batch_decode(self, *args, **kwargs) -> list[str]:
+        """As the tokenizer's `batch_decode`."""
+        return self.tokenizer.batch_decode(*args, **kwargs)
+
+    def decode(self, *args, **kwargs) -> str:
+        """As the tokenizer's `decode`."""
+        return self.tokenizer.decode(*args, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What `__call__` gives."""
+        return ["pixel_values", "frame_mask", "input_ids", "attention_mask"]
+
+
+def build_processor(config, tokenizer) -> StoryAttnProcessor:
+    """The processor of a model of `config`, with a `tokenizer` that has pad, start and end tokens."""
+    height, width = config.image_size
+    image_processor = StoryAttnImageProcessor(
+        size={"height": height, "width": width}, image_mean=config.image_mean, image_std=config.image_std
+    )
+    return StoryAttnProcessor(image_processor, tokenizer, max_caption_length=config.max_caption_length)
+
+
+def _check_stories(frames, captions) -> None:
+    if not isinstance(frames, (list, tuple)) or not frames:
+        raise ValueError(f"frames: got {type(frames).__name__} of no story, expected a list of stories")
+    for index, story in enumerate(frames):
+        if not isinstance(story, (list, tuple)):
+            raise ValueError(f"frames: story {index} is a {type(story).__name__}, expected a list of pictures")
+        if not story:
+            raise ValueError(f"frames: story {index} is empty, expected at least one picture")
+        for position, frame in enumerate(story):
+            if not isinstance(frame, (Image.Image, np.ndarray, torch.Tensor, str)):
+                kind = type(frame).__name__
+                raise ValueError(f"frames: story {index}, frame {position} is a {kind}, expected a picture")
+    if captions is None:
+        return
+    if len(captions) != len(frames):
+        raise ValueError(f"captions: got {len(captions)} stories, expected as many as in frames, {len(frames)}")
+    for index, (story, texts) in enumerate(zip(frames, captions)):
+        if isinstance(texts, str) or len(texts) != len(story):
+            found = "a string" if isinstance(texts, str) else f"{len(texts)} captions"
+            raise ValueError(f"captions: story {index} has {found} for {len(story)} frames, expected one a frame")

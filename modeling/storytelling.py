@@ -1,0 +1,141 @@
+"""Read-outs of a whole story: writing captions, painting the next frame, and telling on."""
+
+import torch
+
+from .frame_decoder import PREDICT
+from .outputs import StoryContinuation
+
+TASKS = ("describe", "continue")
+
+
+class StorytellingMixin:
+    """`generate`, `predict_next_frame` and `continue_story` of [`StoryAttnForConditionalGeneration`]."""
+
+    @torch.no_grad()
+    def generate(
+        self, pixel_values, frame_mask=None, input_ids=None, attention_mask=None, task="continue", **generation_kwargs
+    ) -> torch.Tensor:
+        """Writes a caption for each of B stories.
+
+        Args:
+            pixel_values, frame_mask, input_ids, attention_mask: as in [`StoryAttnModel`].
+            task (`str`): `"continue"` writes the caption after the last frame; `"describe"` writes that of the last
+                frame from the pictures and the captions before it, its own caption unread.
+            generation_kwargs: whatever `generate` of the text decoder takes (`max_new_tokens`, `num_beams`, ...); by
+                default up to `max_caption_length` tokens are written.
+
+        Returns:
+            token ids `(B * num_return_sequences, n)`, without the start token.
+
+        Raises `ValueError` for an unknown task.
+        """
+        if task not in TASKS:
+            raise ValueError(f"task: got {task!r}, expected one of {', '.join(map(repr, TASKS))}")
+        spatial = {name: generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")}
+        output = self.model(pixel_values, frame_mask, input_ids, attention_mask, **spatial)
+        states = output.describe_states if task == "describe" else output.continue_states
+        prefix = self._prefix(_at_last(states, frame_mask), TASKS.index(task))
+        start = torch.full((len(prefix), 1), self.config.bos_token_id, device=prefix.device)
+        start = self.text_decoder.get_input_embeddings()(start).to(prefix.dtype)
+        embeds = torch.cat([prefix, start], dim=1)
+        if "generation_config" not in generation_kwargs:
+            generation_kwargs.setdefault("max_new_tokens", self.config.max_caption_length)
+            for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+                generation_kwargs.setdefault(name, getattr(self.generation_config, name))
+        mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+        return self.text_decoder.generate(inputs_embeds=embeds, attention_mask=mask, **generation_kwargs)
+
+    @torch.no_grad()
+    def predict_next_frame(
+        self,
+        pixel_values,
+        frame_mask=None,
+        input_ids=None,
+        attention_mask=None,
+        next_input_ids=None,
+        next_attention_mask=None,
+        spatial_temperature=None,
+        spatial_gamma=None,
+    ) -> torch.Tensor:
+        """Paints the frame after the last one of each story.
+
+        Args:
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
+                as in [`StoryAttnModel`].
+            next_input_ids, next_attention_mask (`(B, L)`, *optional*): the caption of the frame to paint.
+
+        Returns:
+            frames `(B, 3, H, W)` in [0, 1].
+        """
+        if (next_input_ids is None) != (next_attention_mask is None):
+            raise ValueError("next_input_ids and next_attention_mask: got one without the other, expected both")
+        story = self.model.encode(
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma
+        )
+        mask = story["frame_mask"]
+        last = mask.sum(1, keepdim=True) - 1  # (B, 1)
+        states = _at_last(story["output"].continue_states, mask)[:, None]
+        told = torch.zeros_like(last, dtype=torch.bool)
+        if next_input_ids is not None:
+            next_input_ids, next_attention_mask = next_input_ids[:, None], next_attention_mask[:, None]
+            told = next_attention_mask.any(-1)
+        text, text_mask = self.model.text_states(next_input_ids, next_attention_mask, last.shape)
+        text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
+        context, context_mask = self._context(states, text, text_mask, told)
+        frames, _ = self.frame_decoder(
+            self.unnormalize(pixel_values),
+            story["gated"],
+            story["detail"],
+            context,
+            context_mask,
+            last,
+            mask[:, None],
+            torch.tensor([PREDICT], device=mask.device),
+        )
+        return frames[:, 0]
+
+    def continue_story(self, processor, frames, captions=None, num_steps: int = 1, **generation_kwargs):
+        """Carries stories on: writes the next caption, paints its frame, and so on.
+
+        Args:
+            processor (`StoryAttnProcessor`): makes tensors of pictures and texts and back.
+            frames (`list[list[PIL.Image.Image]]`): per story, the frames so far; the last `max_frames - 1` are read.
+            captions (`list[list[str | None]]`, *optional*): per story, one caption a frame.
+            num_steps (`int`): captions and frames to add, at least 1.
+            generation_kwargs: as in `generate`.
+
+        Returns:
+            [`StoryContinuation`] with the new pictures and texts alone.
+
+        Raises `ValueError` for `num_steps` below 1 and for whatever the processor refuses.
+        """
+        if num_steps < 1:
+            raise ValueError(f"num_steps: got {num_steps}, expected at least 1")
+        frames = [list(story) for story in frames]
+        captions = [list(story) for story in captions] if captions else [[None] * len(story) for story in frames]
+        result = StoryContinuation(frames=[[] for _ in frames], captions=[[] for _ in frames])
+        read = self.config.max_frames - 1
+        for _ in range(num_steps):
+            inputs = processor(
+                frames=[story[-read:] for story in frames],
+                captions=[story[-read:] for story in captions],
+                return_tensors="pt",
+            ).to(self.device)
+            ids = self.generate(**inputs, **generation_kwargs)[:: generation_kwargs.get("num_return_sequences", 1)]
+            texts = processor.batch_decode(ids, skip_special_tokens=True)
+            told = processor.tokenize_captions([[text] for text in texts]).to(self.device)
+            painted = self.predict_next_frame(
+                **inputs, next_input_ids=told["input_ids"][:, 0], next_attention_mask=told["attention_mask"][:, 0]
+            )
+            for index, (text, image) in enumerate(zip(texts, processor.postprocess_frames(painted))):
+                for so_far, new, value in ((captions, result.captions, text), (frames, result.frames, image)):
+                    so_far[index].append(value)
+                    new[index].append(value)
+        return result
+
+
+def _at_last(states: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
+    """`states (B,T,K,D)` at the last frame that is there: `(B,K,D)`."""
+    if frame_mask is None:
+        return states[:, -1]
+    return states[torch.arange(len(states), device=states.device), frame_mask.sum(1).long() - 1]
