@@ -1,0 +1,242 @@
+"""
+Trains a StoryAttn model, evaluates it and leaves a Hub-ready folder:
+
+    accelerate launch train.py configuration/recipes/storyworld_tiny.yaml --output_dir runs/tiny
+    accelerate launch -m storyattn.training.train --preset tiny --dataset FOLDER_OR_HUB_ID --output_dir runs/mine
+    python train.py --help
+"""
+
+import hashlib
+import platform
+import shlex
+import shutil
+import sys
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+    set_seed,
+)
+from storyattn import StoryAttnForConditionalGeneration, build_processor
+from transformers.utils import logging
+
+from .arguments import apply_overrides, parse_arguments
+from .checkpoints import FOLDER, check_same, find_checkpoint, list_checkpoints, read_state
+from .data import StoryCollator, StoryWindows, load_stories
+from .evaluate_cli import format_metrics
+from .evaluation import evaluate_model, results_document
+from .figures import evaluation_picture
+from .loop import TrainingLoop
+from .presets import load_preset
+from .publishing import write_hub_folder
+from .tokenizer import load_tokenizer, train_tokenizer
+
+logger = logging.get_logger(__name__)
+
+# Evaluations on the main process alone may take longer than a process group waits by default.
+PATIENCE = timedelta(hours=6)
+DOCUMENT_KEYS = ("dataset", "split", "model", "seed", "command")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Trains as the flags say; a mistake in what was given ends it with one line and exit status 2."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        train(*parse_arguments(argv), command=shlex.join(["train.py", *argv]))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def train(model_args, data_args, training_args, command: str) -> dict:
+    """
+    Loads everything, trains, evaluates on the test split and writes `training_args.output_dir`.
+
+    Returns what `results.json` holds. Raises `ValueError` or `FileNotFoundError` for a mistake in the arguments, the
+    data or the checkpoint, before training starts.
+    """
+    checkpoint = None
+    if training_args.resume_from_checkpoint:
+        checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
+    config = load_preset(model_args.config or model_args.preset)
+    if model_args.config_overrides:
+        apply_overrides(config, model_args.config_overrides)
+    accelerator = build_accelerator(training_args)
+    set_seed(training_args.seed)
+    with accelerator.main_process_first():
+        splits = load_splits(data_args, config)
+    tokenizer = build_tokenizer(model_args, splits["train"], config)
+    config.adapt_to_tokenizer(tokenizer)
+    processor = build_processor(config, tokenizer)
+    run_state = describe_run(config, tokenizer, data_args, training_args, accelerator, len(splits["train"]))
+    state = None
+    if checkpoint is not None:
+        state = read_state(checkpoint)
+        check_same("configuration", checkpoint, state["config"], run_state["config"])
+        check_same("run", checkpoint, state["run"], run_state["run"])
+
+    model = StoryAttnForConditionalGeneration(config)
+    if training_args.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    set_seed(training_args.seed, device_specific=True)  # other dropout in each process, the same weights
+    loop = TrainingLoop(
+        accelerator,
+        model,
+        processor,
+        StoryWindows(splits["train"], config.max_frames, mode="random", seed=training_args.seed),
+        StoryCollator(processor),
+        splits["eval"],
+        training_args,
+        max_eval_windows=data_args.max_eval_windows,
+        num_workers=data_args.dataloader_num_workers,
+    )
+    if checkpoint is not None:
+        loop.resume(checkpoint, state)
+    elif accelerator.is_main_process:
+        put_earlier_checkpoints_aside(training_args.output_dir)
+    accelerator.wait_for_everyone()
+    accelerator.init_trackers("storyattn", {**asdict(model_args), **asdict(data_args), **asdict(training_args)})
+    loop.run(run_state)
+    results = {}
+    if accelerator.is_main_process:
+        facts = training_facts(loop, splits, data_args, training_args, command)
+        results = finish(loop.published_model, processor, splits, data_args, training_args, facts)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return results
+
+
+def build_accelerator(args) -> Accelerator:
+    """Processes, precision, accumulation and trackers; makes the output folder."""
+    output_dir = Path(args.output_dir)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"output_dir: found a file at {args.output_dir!r}, expected a folder or nothing")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    trackers = None if args.report_to in (None, "", "none") else args.report_to
+    return Accelerator(
+        mixed_precision=args.mixed_precision,
+        # Accumulation goes on over the end of an epoch, so that every step sees equally many batches.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=args.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
+        log_with=trackers,
+        project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "logs")),
+        kwargs_handlers=[
+            # A batch without captions leaves the text parts unused.
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            InitProcessGroupKwargs(timeout=PATIENCE),
+        ],
+    )
+
+
+def load_splits(args, config) -> dict:
+    """The stories by `train`, `eval`, `test` and, on StoryWorld, `test_unseen`."""
+    columns = {"frames_column": args.frames_column, "captions_column": args.captions_column}
+    if args.dataset == "storyworld":
+        columns["storyworld_options"] = {"image_size": tuple(config.image_size)}
+    names = {"eval": args.eval_split, "test": args.test_split}
+    if args.dataset == "storyworld":
+        names["test_unseen"] = "test_unseen"
+    splits = {"train": load_stories(args.dataset, args.train_split, max_stories=args.max_train_stories, **columns)}
+    splits.update({name: load_stories(args.dataset, split, **columns) for name, split in names.items()})
+    return splits
+
+
+def build_tokenizer(model_args, train_stories, config):
+    """The tokenizer that was named, else one trained on the captions of the training stories."""
+    if model_args.tokenizer_name:
+        return load_tokenizer(model_args.tokenizer_name)
+    captions = [caption for told in train_stories["captions"] for caption in told if caption]
+    return train_tokenizer(captions, config.vocab_size)
+
+
+def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stories: int) -> dict:
+    """What a checkpoint must share with the run that continues it: `config`, and `run` with the order of the data."""
+    vocabulary = tokenizer.backend_tokenizer.to_str().encode("utf-8")
+    return {
+        "config": config.to_dict(),
+        "run": {
+            "dataset": data_args.dataset,
+            "train_split": data_args.train_split,
+            "num_train_stories": num_train_stories,
+            "tokenizer_sha256": hashlib.sha256(vocabulary).hexdigest(),
+            "seed": args.seed,
+            "train_batch_size": args.train_batch_size,
+            "gradient_accumulation_steps": args.gradient_accumulation_steps,
+            "num_processes": accelerator.num_processes,
+            "use_ema": args.use_ema,
+        },
+    }
+
+
+def put_earlier_checkpoints_aside(output_dir: str | Path) -> None:
+    """A new run in the folder of an earlier one keeps that one's checkpoints in `checkpoints-earlier`."""
+    if not list_checkpoints(output_dir):
+        return
+    aside = Path(output_dir, f"{FOLDER}-earlier")
+    shutil.rmtree(aside, ignore_errors=True)
+    Path(output_dir, FOLDER).rename(aside)
+    logger.warning(f"the checkpoints of an earlier run are now in {aside}")
+
+
+def training_facts(loop, splits, data_args, args, command: str) -> dict:
+    """What the model card tells about the training."""
+    accelerator = loop.accelerator
+    batch_size = args.train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
+    on_gpu = accelerator.device.type == "cuda"
+    device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "dataset": data_args.dataset,
+        "split": data_args.test_split,
+        "command": command,
+        "training": {
+            "steps": loop.step,
+            "stories per step": batch_size,
+            "training stories": len(splits["train"]),
+            "time of training and its evaluations": f"{loop.seconds:.0f} s",
+            "hardware": f"{accelerator.num_processes} x {device} ({platform.machine()})",
+            "precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
+            "optimizer": f"AdamW, learning rate {args.learning_rate:g}, {args.lr_scheduler_type} schedule",
+            "moving average of weights": f"decay {args.ema_decay:g}" if args.use_ema else "none",
+            "seed": args.seed,
+        },
+    }
+
+
+def finish(model, processor, splits, data_args, args, facts) -> dict:
+    """Evaluates the trained model on the test splits and writes the Hub folder; returns the results."""
+    options = {
+        "train_stories": splits["train"],
+        "batch_size": args.eval_batch_size,
+        "max_windows": data_args.max_test_windows,
+        "seed": args.seed,
+    }
+    results = results_document(
+        evaluate_model(model, processor, splits["test"], **options),
+        dataset=data_args.dataset,
+        split=data_args.test_split,
+        model=args.output_dir,
+        seed=args.seed,
+        command=facts["command"],
+    )
+    if "test_unseen" in splits:
+        unseen = evaluate_model(model, processor, splits["test_unseen"], **options)
+        document = results_document(unseen, **{key: results[key] for key in DOCUMENT_KEYS})
+        results["test_unseen"] = document["metrics"]
+    output_dir = Path(args.output_dir)
+    evaluation_picture(model, processor, splits["test"], output_dir / "figures" / "evaluation.png")
+    write_hub_folder(model, processor, output_dir, results, facts)
+    print(format_metrics(results["metrics"]))
+    print(f"\nthe model, its card and results.json are in {output_dir}")
+    return results
+
+
+if __name__ == "__main__":
+    main()
