@@ -100,9 +100,7 @@ class WindowBatch:
 
     def encode_captions(self, captions: list[str | None]) -> dict[str, torch.Tensor]:
         """`next_input_ids` and `next_attention_mask (B, L)` of one caption per window."""
-        frames = [[item["frames"][-1]] for item in self.items]
-        encoded = self.processor(frames=frames, captions=[[text] for text in captions], return_tensors="pt")
-        encoded = encoded.to(self.model.device)
+        encoded = self.processor.tokenize_captions([[text] for text in captions]).to(self.model.device)
         return {"next_input_ids": encoded["input_ids"][:, 0], "next_attention_mask": encoded["attention_mask"][:, 0]}
 
     def _tensors(self, processor, frames) -> dict[str, torch.Tensor]:

@@ -1,0 +1,130 @@
+"""What a published folder holds, and that a process without the package can use it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from storyattn.training import publishing
+from storyattn.training.publishing import card_data, find_template, result_tables, write_hub_folder
+
+FRAMES = {"l1": 0.1234567890123, "l1_changed": 0.3, "psnr": 20.0, "ssim": 0.6, "perceptual": 0.2, "edge_ratio": 0.9}
+TEXTS = {"loss": 2.5, "loss_shuffled_frames": 2.75, "bleu4": 0.1, "rouge_l": 0.4, "chrf": 0.3, "distinct2": 0.5}
+RECALL = {f"{prefix}{name}": 0.25 for prefix in ("", "chance_") for name in ("r1", "r5", "r10", "within_story_r1")}
+METRICS = {
+    "next_frame": {**FRAMES, "floors": {"copy_last": {**FRAMES, "l1": 0.98765}}, "shuffled_caption": {"l1": 0.2}},
+    "next_frame_alone": FRAMES,
+    "reconstruction": FRAMES,
+    "next_caption": {**TEXTS, "floors": {"last_caption": {"bleu4": 0.05}}},
+    "describe": {**TEXTS, "floors": {}},
+    "retrieval": {"text_to_image": RECALL, "image_to_text": RECALL},
+}
+RESULTS = {"metrics": METRICS, "num_windows": 9, "num_stories": 3}
+FACTS = {"dataset": "storyworld", "split": "test", "command": "train.py --x", "training": {"steps": 7, "seed": 0}}
+
+# What a stranger does: no storyattn to import, only the folder.
+STRANGER = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "storyattn":
+            raise ModuleNotFoundError("not installed here", name=name)
+sys.meta_path.insert(0, Block())
+import torch
+from PIL import Image
+from transformers import AutoModelForMultimodalLM, AutoProcessor
+folder = sys.argv[1]
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+model = AutoModelForMultimodalLM.from_pretrained(folder, trust_remote_code=True).eval()
+inputs = processor(frames=[[Image.new("RGB", (50, 40), "red")] * 2], captions=[["A fox walks.", None]])
+with torch.no_grad():
+    print(float(model.predict_next_frame(**inputs).double().sum()))
+"""
+
+
+def read_card(folder) -> tuple[dict, str]:
+    _, head, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(head), text
+
+
+def test_folder_holds_all_and_loads_in_a_fresh_process(small_model, small_processor, tmp_path):
+    write_hub_folder(small_model, small_processor, tmp_path / "hub", RESULTS, FACTS)
+    names = {path.name for path in (tmp_path / "hub").iterdir()}
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+    assert {"modeling_storyattn.py", "processing_storyattn.py", "results.json"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
+
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": ""}
+    command = [sys.executable, "-c", STRANGER, str(tmp_path / "hub")]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+    from PIL import Image
+
+    inputs = small_processor(frames=[[Image.new("RGB", (50, 40), "red")] * 2], captions=[["A fox walks.", None]])
+    expected = float(small_model.predict_next_frame(**inputs).detach().double().sum())
+    assert float(ran.stdout.split()[-1]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_card_has_metadata_tables_and_facts(small_model, small_processor, tmp_path):
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    (figures / "evaluation.png").write_bytes(b"")
+    write_hub_folder(small_model, small_processor, tmp_path, RESULTS, FACTS)
+    head, text = read_card(tmp_path)
+    assert head["license"] == "mit" and head["library_name"] == "transformers" and head["language"] == "en"
+    assert head["pipeline_tag"] == "image-text-to-text" and "datasets" not in head
+    assert "| copy_last | 0.9877 |" in text and "| steps | 7 |" in text and "train.py --x" in text
+    assert "(figures/evaluation.png)" in text and "loss_curves.png" not in text
+    assert "test_unseen" not in text and "{{" not in text and "{%" not in text
+    assert json.loads((tmp_path / "results.json").read_text()) == RESULTS
+
+
+def test_unseen_combinations_have_tables_of_their_own(small_model, small_processor, tmp_path):
+    unseen = {**METRICS, "next_frame": {**METRICS["next_frame"], "l1": 0.4321}}
+    write_hub_folder(small_model, small_processor, tmp_path, {**RESULTS, "test_unseen": unseen}, FACTS)
+    _, text = read_card(tmp_path)
+    assert "| **model, next caption given** | 0.4321 |" in text.split("`test_unseen`")[1]
+
+
+def test_model_index_has_the_exact_numbers_and_leaves_out_what_was_not_measured():
+    metrics = {**METRICS, "next_caption": {**TEXTS, "loss": None, "floors": {}}}
+    head = card_data({**RESULTS, "metrics": metrics}, {**FACTS, "dataset": "someone/stories"}).to_dict()
+    assert head["datasets"] == ["someone/stories"]
+    found = {}
+    for result in head["model-index"][0]["results"]:
+        assert result["dataset"] == {"name": "someone/stories", "type": "someone/stories", "split": "test"}
+        found.update({(result["task"]["name"], metric["type"]): metric["value"] for metric in result["metrics"]})
+    assert found == {
+        ("Next frame", "l1"): 0.1234567890123,
+        ("Next frame", "ssim"): 0.6,
+        ("Next frame", "l1_changed"): 0.3,
+        ("Retrieval", "r1"): 0.25,
+    }
+
+
+def test_tables_show_attention_beside_chance_only_where_it_was_measured():
+    assert "Spatial attention" not in result_tables(METRICS)
+    measured = {f"{prefix}{name}": 0.5 for prefix in ("", "chance_") for name in ("pointing_game", "mass_over_area")}
+    assert "| chance | 0.5000 | 0.5000 |" in result_tables({**METRICS, "attention": measured})
+
+
+def test_template_is_found_in_an_installation_and_its_absence_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(publishing, "__file__", str(tmp_path / "site-packages" / "storyattn" / "publishing.py"))
+    installed = tmp_path / "share" / "model_card.md"
+    installed.parent.mkdir()
+    installed.write_text("card")
+
+    class Entry:
+        name = "model_card.md"
+
+        def locate(self):
+            return installed
+
+    monkeypatch.setattr(publishing, "files", lambda name: [Entry()])
+    assert find_template() == installed
+    monkeypatch.setattr(publishing, "files", lambda name: [])
+    with pytest.raises(FileNotFoundError, match=r"model_card\.md"):
+        find_template()
