@@ -1,0 +1,140 @@
+"""Stories of StoryWorld as a data set: seeded, split so that one holds what the others never combine."""
+
+import hashlib
+import random
+
+from datasets import Dataset, Features, Image, List, Value
+
+from .captions import tell_opening
+from .characters import CHARACTERS
+from .plots import ALL_SETTINGS, PLOTS, Step, open_stage, play
+from .stage import draw_stage
+
+# Goes into what the drawn stories are kept under: raise it with every change of what is drawn or told.
+VERSION = 1
+SPLITS = ("train", "validation", "test", "test_unseen")
+NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200}
+HELD_OUT = 10  # one combination of character, setting and plot in so many is shown by `test_unseen` alone
+
+FEATURES = Features(
+    {
+        "story_id": Value("string"),
+        "frames": List(Image()),
+        "captions": List(Value("string")),
+        "boxes": List(List({"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))})),
+        "events": List({"kind": Value("string"), "entity": Value("string"), "box": List(Value("int32"))}),
+        "setting": Value("string"),
+        "plot": Value("string"),
+        "characters": List(Value("string")),
+    }
+)
+
+
+def is_held_out(character: str, setting: str, plot: str) -> bool:
+    """Whether only `test_unseen` shows this combination."""
+    digest = hashlib.sha256(f"{character}/{setting}/{plot}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % HELD_OUT == 0
+
+
+def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 96), num_frames: int = 6) -> dict:
+    """
+    One story, a function of `seed`, `split` and `num_frames` alone (and drawn at `image_size`, height and width).
+
+    Returns `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible:
+    `entity`, `kind` "character" or "prop", `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive), `events` (per
+    frame: `kind`, `entity`, `box`: where the event shows, empty for weather, time, travel, celebrations and the
+    opening), `setting` (of the opening), `plot` and `characters` (hero and friend).
+
+    Raises `ValueError` for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
+    """
+    _check(split, image_size, num_frames)
+    rng = random.Random(f"storyworld/{split}/{seed}")
+    plot, setting, cast, settings = _choose(rng, split)
+    stage = open_stage(plot, rng, setting, cast)
+    opening = Step(stage, "opening", "", tell_opening(rng, stage))
+    steps = [opening, *play(plot, rng, stage, num_frames - 1, settings)]
+    drawn = [draw_stage(step.stage, image_size) for step in steps]
+    return {
+        "story_id": f"{split}-{seed}",
+        "frames": [picture for picture, _ in drawn],
+        "captions": [step.caption for step in steps],
+        "boxes": [boxes for _, boxes in drawn],
+        "events": [
+            {"kind": step.kind, "entity": step.entity, "box": _event_box(step.entity, boxes, before)}
+            for step, (_, boxes), before in zip(steps, drawn, [[], *(boxes for _, boxes in drawn)])
+        ],
+        "setting": setting,
+        "plot": plot,
+        "characters": list(cast),
+    }
+
+
+def load_storyworld(
+    split: str,
+    *,
+    num_stories: int | None = None,
+    num_frames: int = 6,
+    image_size: tuple[int, int] = (64, 96),
+    seed: int = 0,
+    cache_dir: str | None = None,
+    num_proc: int | None = None,
+) -> Dataset:
+    """
+    The stories of a split, drawn at the first call and then kept by `datasets` (in `cache_dir`, by default its own).
+
+    `num_stories` is 3500 for `train` and 200 for the others where it is not given; `seed` gives other stories of the
+    same kind. Frames are kept as PNG. Raises `ValueError` as `generate_story`, and for `num_stories` below 1.
+    """
+    _check(split, image_size, num_frames)
+    num_stories = NUM_STORIES[split] if num_stories is None else num_stories
+    if num_stories < 1:
+        raise ValueError(f"storyworld: num_stories is {num_stories}, expected at least 1")
+    seeds = [seed * 1_000_000 + number for number in range(num_stories)]
+    options = {"split": split, "image_size": tuple(image_size), "num_frames": num_frames, "version": VERSION}
+    key = hashlib.sha256(repr((sorted(options.items()), seed, num_stories)).encode()).hexdigest()[:16]
+    return Dataset.from_generator(
+        _stories,
+        features=FEATURES,
+        cache_dir=cache_dir,
+        gen_kwargs={"seeds": seeds, **options},
+        num_proc=num_proc,
+        split=split,
+        fingerprint=f"storyworld-{key}",
+    )
+
+
+def _stories(seeds, split, image_size, num_frames, version):
+    for seed in seeds:
+        yield generate_story(seed, split, image_size=image_size, num_frames=num_frames)
+
+
+def _check(split: str, image_size: tuple[int, int], num_frames: int) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"storyworld: found no split {split!r}, expected one of {', '.join(SPLITS)}")
+    if num_frames < 2:
+        raise ValueError(f"storyworld: num_frames is {num_frames}, expected at least 2")
+    if len(image_size) != 2 or min(image_size) < 16:
+        raise ValueError(f"storyworld: image_size is {image_size}, expected (height, width) of at least 16 pixels")
+
+
+def _choose(rng: random.Random, split: str) -> tuple[str, str, tuple[str, str], list[str]]:
+    """Plot, setting, hero and friend of a story of `split`, and the settings to which it may travel."""
+    while True:
+        plot, setting = rng.choice(list(PLOTS)), rng.choice(ALL_SETTINGS)
+        cast = tuple(rng.sample(list(CHARACTERS), 2))
+        if split == "test_unseen":
+            if is_held_out(cast[0], setting, plot):
+                return plot, setting, cast, list(ALL_SETTINGS)
+            continue
+        seen = [place for place in ALL_SETTINGS if not any(is_held_out(who, place, plot) for who in cast)]
+        if setting in seen:
+            return plot, setting, cast, seen
+
+
+def _event_box(entity: str, boxes: list[dict], before: list[dict]) -> list[int]:
+    """The entity's box in the frame, else (it has left) the one in the frame before; empty where it has neither."""
+    for found in (boxes, before):
+        for box in found:
+            if entity and box["entity"] == entity:
+                return box["box"]
+    return []
