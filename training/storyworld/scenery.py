@@ -9,7 +9,7 @@ from PIL import Image
 
 from .pen import HEIGHT, WIDTH, Pen
 
-PLACES = (16.0, 48.0, 80.0)  # x of the left, middle and right landmark, in design units
+PLACES = (20.0, 48.0, 76.0)  # x of the left, middle and right landmark, in design units
 HORIZON = 36.0
 WEATHERS = ("clear", "cloudy", "rain", "snow", "storm")
 TIMES = ("day", "evening", "night")

@@ -16,7 +16,7 @@ from .props import draw_prop
 from .scenery import PLACES, SETTINGS, background, falling, garland, light_of
 
 FEET, FLOOR = 55.0, 62.5  # y of the characters' feet, and of what lies on the ground
-ASIDE = 7.8  # how far from the middle of a place its two standing positions are
+ASIDE = 7.0  # how far from the middle of a place its two standing positions are
 IN_HAND = -2.2, 21.0  # where a held prop ends: beyond the character's outer edge, and below its top
 
 

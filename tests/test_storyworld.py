@@ -1,0 +1,191 @@
+"""StoryWorld: what it promises about its pictures, words, boxes, events and splits."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from storyattn.training.storyworld import EVENT_KINDS, SPLITS, generate_story, load_storyworld
+from storyattn.training.storyworld.characters import CHARACTERS
+from storyattn.training.storyworld.dataset import is_held_out
+from storyattn.training.storyworld.plots import PLOTS
+from storyattn.training.storyworld.props import PROPS
+from storyattn.training.storyworld.scenery import LANDMARK_NAMES, SETTINGS, TIMES, WEATHERS
+from storyattn.training.storyworld.stage import Stage, draw_stage
+
+NO_PLACE = ("opening", "weather", "time", "travel", "celebrate")
+
+
+@pytest.fixture(scope="module")
+def stories() -> list[dict]:
+    """150 stories of the training split."""
+    return [generate_story(seed, "train") for seed in range(150)]
+
+
+def pixels(picture) -> np.ndarray:
+    return np.asarray(picture, dtype=np.int32)
+
+
+def test_the_world_is_as_large_as_promised():
+    assert len(CHARACTERS) >= 12 and len(PROPS) >= 10 and len(SETTINGS) >= 8 and len(PLOTS) >= 8
+    assert len(WEATHERS) >= 4 and len(TIMES) >= 3
+    assert all(len(setting["landmarks"]) == 3 for setting in SETTINGS.values())
+
+
+def test_a_story_is_a_function_of_its_seed():
+    first, again = generate_story(3, "train"), generate_story(3, "train")
+    assert first["captions"] == again["captions"] and first["events"] == again["events"]
+    assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(first["frames"], again["frames"]))
+    other_seed, other_split = generate_story(4, "train"), generate_story(3, "test")
+    assert first["captions"] != other_seed["captions"] and first["captions"] != other_split["captions"]
+
+
+def test_one_value_per_frame(stories):
+    for story in stories:
+        numbers = {name: len(story[name]) for name in ("frames", "captions", "boxes", "events")}
+        assert set(numbers.values()) == {6}
+        assert all(frame.size == (96, 64) and frame.mode == "RGB" for frame in story["frames"])
+        assert all(event["kind"] in EVENT_KINDS for event in story["events"])
+        assert [event["kind"] == "opening" for event in story["events"]] == [True] + [False] * 5
+
+
+def test_every_event_changes_the_picture_and_leaves_the_rest_as_it_was(stories):
+    for story in stories:
+        for before, after, event in zip(story["frames"], story["frames"][1:], story["events"][1:]):
+            changed = (pixels(before) != pixels(after)).any(-1)
+            assert changed.any(), (story["story_id"], event)
+            if event["kind"] not in NO_PLACE:
+                assert changed.mean() < 0.3, (story["story_id"], event)
+
+
+def test_an_events_box_lies_where_something_changed(stories):
+    seen = set()
+    for story in stories:
+        for before, after, event in zip(story["frames"], story["frames"][1:], story["events"][1:]):
+            assert bool(event["box"]) == (event["kind"] not in NO_PLACE)
+            if event["box"]:
+                x1, y1, x2, y2 = event["box"]
+                changed = (pixels(before) != pixels(after)).any(-1)[y1:y2, x1:x2]
+                assert changed.mean() > 0.3, (story["story_id"], event)
+                seen.add(event["kind"])
+    assert seen == set(EVENT_KINDS) - set(NO_PLACE)
+
+
+def test_boxes_are_exact():
+    """Taking one entity off the stage changes pixels in its box alone, up to each of the four edges."""
+    stage = Stage(
+        "farm", "clear", "day", ("fox", "girl"), where={"fox": 0, "girl": 2}, lying={"ball": 1}, held={"key": "girl"}
+    )
+    whole, boxes = draw_stage(stage, (64, 96))
+    found = {box["entity"]: box["box"] for box in boxes}
+    assert set(found) == {"fox", "girl", "ball", "key"}
+    without = {
+        "fox": stage.changed(where={"girl": 2}),
+        "ball": stage.changed(lying={}),
+        "key": stage.changed(held={}),
+    }
+    for entity, other in without.items():
+        rows, columns = (np.abs(pixels(whole) - pixels(draw_stage(other, (64, 96))[0])).max(-1) > 60).nonzero()
+        x1, y1, x2, y2 = found[entity]
+        assert abs(columns.min() - x1) <= 1 and abs(columns.max() + 1 - x2) <= 1, entity
+        assert abs(rows.min() - y1) <= 1 and abs(rows.max() + 1 - y2) <= 1, entity
+
+
+def test_boxes_lie_in_the_frame_and_name_the_cast(stories):
+    for story in stories:
+        for boxes in story["boxes"]:
+            names = [box["entity"] for box in boxes]
+            assert len(names) == len(set(names)) and names
+            for box in boxes:
+                x1, y1, x2, y2 = box["box"]
+                assert 0 <= x1 < x2 <= 96 and 0 <= y1 < y2 <= 64
+                known = story["characters"] if box["kind"] == "character" else PROPS
+                assert box["entity"] in known
+
+
+def test_captions_name_who_what_and_where(stories):
+    landmarks = set(LANDMARK_NAMES.values())
+    for story in stories:
+        for caption, event in zip(story["captions"], story["events"]):
+            text = caption.lower()
+            assert any(who in text for who in story["characters"]), caption
+            assert any(landmark in text for landmark in landmarks), caption
+            assert event["entity"] in text, (event, caption)
+            assert caption[0].isupper() and caption[-1] == "." and "{" not in caption and "  " not in caption
+            assert 8 <= len(caption.split()) <= 26, caption
+
+
+def test_wording_varies(stories):
+    told = [caption for story in stories for caption in story["captions"]]
+    assert len(set(told)) > 0.9 * len(told)
+
+
+def test_places_are_told_apart_by_the_caption(stories):
+    """Who arrives somewhere stands next to the landmark that the caption names."""
+    names = {name: key for key, name in LANDMARK_NAMES.items()}
+    for story in stories:
+        for caption, event in zip(story["captions"], story["events"]):
+            if event["kind"] not in ("enter", "walk", "chase"):
+                continue
+            (landmark,) = {names[name] for name in names if name in caption.lower()}
+            (place,) = {s["landmarks"].index(landmark) for s in SETTINGS.values() if landmark in s["landmarks"]}
+            middle = (event["box"][0] + event["box"][2]) / 2
+            assert abs(middle - (20, 48, 76)[place]) < 10, caption
+
+
+def test_unseen_combinations_are_shown_by_one_split_alone():
+    for seed in range(300):
+        story = generate_story(seed, "test_unseen")
+        assert is_held_out(story["characters"][0], story["setting"], story["plot"])
+    for split in ("train", "validation", "test"):
+        for seed in range(100):
+            story = generate_story(seed, split)
+            assert not any(is_held_out(who, story["setting"], story["plot"]) for who in story["characters"])
+
+
+def test_any_size_and_length():
+    story = generate_story(1, "train", image_size=(128, 192), num_frames=9)
+    assert len(story["frames"]) == 9 and story["frames"][0].size == (192, 128)
+    small = generate_story(1, "train", num_frames=9)
+    assert small["captions"] == story["captions"]
+    for large, box in zip(story["boxes"][0], small["boxes"][0]):
+        assert np.allclose(np.array(large["box"]) / 2, box["box"], atol=1.01)
+    assert generate_story(1, "train", image_size=(96, 96))["frames"][0].size == (96, 96)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({"split": "dev"}, "dev"), ({"num_frames": 1}, "num_frames is 1"), ({"image_size": (8, 96)}, "8")],
+)
+def test_bad_options(options, found):
+    with pytest.raises(ValueError, match=found):
+        generate_story(0, options.pop("split", "train"), **options)
+    with pytest.raises(ValueError, match="num_stories is 0"):
+        load_storyworld("train", num_stories=0)
+
+
+def test_stories_are_kept_for_the_next_process(tmp_path):
+    code = (
+        "import sys; from storyattn.training.storyworld import load_storyworld, dataset;"
+        "dataset.generate_story = None if sys.argv[2] == 'kept' else dataset.generate_story;"
+        "print(load_storyworld('test', num_stories=4, cache_dir=sys.argv[1])['captions'])"
+    )
+
+    def load(how):
+        run = [sys.executable, "-c", code, str(tmp_path), how]
+        return subprocess.run(run, capture_output=True, text=True, check=True, env=os.environ).stdout
+
+    assert load("draw") == load("kept")  # the second process could not draw
+
+
+def test_the_data_set_holds_the_stories(tmp_path):
+    stories = load_storyworld("validation", num_stories=3, cache_dir=str(tmp_path))
+    expected = generate_story(2, "validation")
+    assert stories[2]["captions"] == expected["captions"] and stories[2]["boxes"] == expected["boxes"]
+    assert np.array_equal(pixels(stories[2]["frames"][5]), pixels(expected["frames"][5]))
+    assert {
+        split: len(load_storyworld(split, num_stories=2, cache_dir=str(tmp_path))) for split in SPLITS
+    } == dict.fromkeys(SPLITS, 2)
+    other = load_storyworld("validation", num_stories=3, seed=1, cache_dir=str(tmp_path))
+    assert other[0]["captions"] != stories[0]["captions"]
