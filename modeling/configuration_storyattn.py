@@ -104,7 +104,7 @@ class StoryAttnConfig(PreTrainedConfig):
         next_caption_dropout (`float`): share of training transitions whose next caption is withheld, in [0, 1].
 
     Text decoder:
-        decoder_context_captions (`int`): how many of the last captions it reads verbatim, before the one it writes.
+        decoder_context_captions (`int`): how many of the last captions it reads verbatim, before the story state.
 
     Losses:
         loss_weights (`dict[str, float]`): weight of each part, >= 0; parts that are not named keep their default.
@@ -227,6 +227,8 @@ class StoryAttnConfig(PreTrainedConfig):
             self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
         )
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
+        captions = self.decoder_context_captions
+        _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")
         _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
         unknown = sorted(set(self.loss_weights) - set(DEFAULT_LOSS_WEIGHTS))
         _expect(not unknown, "loss_weights", unknown, f"names among {sorted(DEFAULT_LOSS_WEIGHTS)}")

@@ -24,7 +24,7 @@ from .losses import PerceptualLoss, alignment_loss, caption_loss, changed_loss, 
 from .outputs import StoryAttnModelOutput, StoryAttnOutput
 from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
-from .storytelling import StorytellingMixin
+from .storytelling import TASKS, StorytellingMixin
 from .vision_encoder import VisionEncoder
 
 
@@ -256,9 +256,13 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             reconstructed_frames=reconstructed,
         )
         if input_ids is not None:
-            result.describe_logits = self._caption_logits(output.describe_states, input_ids, attention_mask, 0)
+            told_before = self._last_captions(input_ids, attention_mask, "describe")
+            result.describe_logits = self._caption_logits(
+                output.describe_states, input_ids, attention_mask, *told_before, "describe"
+            )
+            told_so_far = (told[:, :-1] for told in self._last_captions(input_ids, attention_mask, "continue"))
             result.next_caption_logits = self._caption_logits(
-                output.continue_states[:, :-1], input_ids[:, 1:], attention_mask[:, 1:], 1
+                output.continue_states[:, :-1], input_ids[:, 1:], attention_mask[:, 1:], *told_so_far, "continue"
             )
         if return_loss:
             result.loss_parts = self._loss_parts(result, story, frames, input_ids, attention_mask, told, rebuilt)
@@ -335,19 +339,46 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         context = torch.cat([states, nothing, text.to(states.dtype)], dim=2)
         return context, torch.cat([always, ~told[..., None], text_mask & told[..., None]], dim=2)
 
-    def _prefix(self, states: torch.Tensor, kind: int) -> torch.Tensor:
-        """Story states `(N,K,D)` as the prefix `(N,K,E)` of the text decoder; `kind` 0 describes, 1 continues."""
-        return self.prefix(states + self.prefix_kind[kind].to(states.dtype))
+    def _prefix(self, states, told_ids, told_mask, task: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the text decoder reads before the words: captions `told_ids (N,S)` verbatim, then `states (N,K,D)`.
 
-    def _caption_logits(self, states, input_ids, attention_mask, kind: int) -> torch.Tensor:
+        Returns embeddings `(N, S + K, E)` and their mask.
+        """
+        prefix = self.prefix(states + self.prefix_kind[TASKS.index(task)].to(states.dtype))
+        told = self.text_decoder.get_input_embeddings()(told_ids).to(prefix.dtype)
+        mask = torch.cat([told_mask, told_mask.new_ones(prefix.shape[:2])], dim=1)
+        return torch.cat([told, prefix], dim=1), mask
+
+    def _last_captions(self, input_ids, attention_mask, task: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each of T frames its `decoder_context_captions` last captions in a row, padded on the left.
+
+        To describe frame t those before it, to continue from frame t its own as well. Captions `(B,T,L)` give ids and
+        mask `(B, T, decoder_context_captions * L)`.
+        """
+        count, own = self.config.decoder_context_captions, int(task == "continue")
+        if not count:
+            return input_ids[..., :0], attention_mask[..., :0]
+        number = input_ids.shape[1]
+        rows = []
+        for values in (input_ids, attention_mask):
+            before = F.pad(values, (0, 0, count - own, 0))[:, : number + count - 1]
+            rows.append(before.unfold(1, count, 1).transpose(2, 3).flatten(2))  # (B, T, count * L)
+        ids, mask = rows
+        mask, order = mask.sort(dim=-1, stable=True)  # what is masked comes first
+        return ids.gather(-1, order), mask
+
+    def _caption_logits(self, states, input_ids, attention_mask, told_ids, told_mask, task: str) -> torch.Tensor:
         """`states (B,N,K,D)`, captions `(B,N,L)`: logits `(B,N,L,V)` of the tokens that follow each position."""
         shape = states.shape[:2]
-        prefix = self._prefix(states.flatten(0, 1), kind)
+        prefix, prefix_mask = self._prefix(*(x.flatten(0, 1) for x in (states, told_ids, told_mask)), task)
         words = self.text_decoder.get_input_embeddings()(input_ids.flatten(0, 1))
-        embeds = torch.cat([prefix, words.to(prefix.dtype)], dim=1)
-        mask = torch.cat([prefix.new_ones(prefix.shape[:2], dtype=torch.long), attention_mask.flatten(0, 1)], dim=1)
+        mask = torch.cat([prefix_mask, attention_mask.flatten(0, 1)], dim=1)
         logits = self.text_decoder(
-            inputs_embeds=embeds, attention_mask=mask, use_cache=False, logits_to_keep=input_ids.shape[-1]
+            inputs_embeds=torch.cat([prefix, words.to(prefix.dtype)], dim=1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            use_cache=False,
+            logits_to_keep=input_ids.shape[-1],
         ).logits
         return logits.unflatten(0, shape)
 

@@ -34,7 +34,8 @@ class StorytellingMixin:
         spatial = {name: generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")}
         output = self.model(pixel_values, frame_mask, input_ids, attention_mask, **spatial)
         states = output.describe_states if task == "describe" else output.continue_states
-        prefix = self._prefix(_at_last(states, frame_mask), TASKS.index(task))
+        told = self._told_before(states, frame_mask, input_ids, attention_mask, task)
+        prefix, mask = self._prefix(_at_last(states, frame_mask), *told, task)
         start = torch.full((len(prefix), 1), self.config.bos_token_id, device=prefix.device)
         start = self.text_decoder.get_input_embeddings()(start).to(prefix.dtype)
         embeds = torch.cat([prefix, start], dim=1)
@@ -42,8 +43,16 @@ class StorytellingMixin:
             generation_kwargs.setdefault("max_new_tokens", self.config.max_caption_length)
             for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
                 generation_kwargs.setdefault(name, getattr(self.generation_config, name))
-        mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         return self.text_decoder.generate(inputs_embeds=embeds, attention_mask=mask, **generation_kwargs)
+
+    def _told_before(self, states, frame_mask, input_ids, attention_mask, task) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask `(B, S)` of the captions that the text decoder reads verbatim before it writes the next one."""
+        if input_ids is None:
+            nothing = torch.zeros(len(states), 0, dtype=torch.long, device=states.device)
+            return nothing, nothing
+        ids, mask = self._last_captions(input_ids, attention_mask, task)
+        return _at_last(ids, frame_mask), _at_last(mask, frame_mask)
 
     @torch.no_grad()
     def predict_next_frame(
@@ -135,7 +144,7 @@ class StorytellingMixin:
 
 
 def _at_last(states: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
-    """`states (B,T,K,D)` at the last frame that is there: `(B,K,D)`."""
+    """`states (B,T,...)` at the last frame that is there: `(B,...)`."""
     if frame_mask is None:
         return states[:, -1]
     return states[torch.arange(len(states), device=states.device), frame_mask.sum(1).long() - 1]
