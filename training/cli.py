@@ -1,0 +1,27 @@
+"""
+The `storyattn` command:
+
+    storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
+    storyattn evaluate --model DIR ...         measure a model beside floors
+    storyattn tell --model DIR ...             continue a story and draw it as a strip
+"""
+
+import importlib
+import sys
+from importlib.metadata import version
+
+COMMANDS = {"train": ".train", "evaluate": ".evaluate_cli", "tell": ".tell"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a command with the rest of the arguments; an unknown one ends the program with exit status 2."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(__doc__.strip())
+    elif argv[0] == "--version":
+        print(f"storyattn {version('storyattn')}")
+    elif argv[0] not in COMMANDS:
+        print(f"storyattn: found no command {argv[0]!r}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+        raise SystemExit(2)
+    else:
+        importlib.import_module(COMMANDS[argv[0]], __package__).main(argv[1:])
