@@ -35,7 +35,7 @@ SMALL_CONFIG = {
     "num_text_tokens": 2,
     "projection_dim": 16,
     "num_frame_layers": 1,
-    "frame_channels": [16, 8, 8],
+    "frame_channels": [16, 8],
     "vision_config": {
         "model_type": "convnext",
         "num_stages": 3,

@@ -186,11 +186,7 @@ def _as_type(path: str, name: str, value, expected):
             number = expected(value)
             if expected is float or number == float(value):
                 return number
-        elif expected is bool and isinstance(value, bool):
-            return value
-        elif expected is Schedule and value in get_args(Schedule):
-            return value
-        elif expected not in (float, int, bool, Schedule):
+        elif expected not in (bool, Schedule) or value in (get_args(expected) or (True, False)):
             return value
     except (TypeError, ValueError):
         pass
