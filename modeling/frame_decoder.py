@@ -56,8 +56,9 @@ class FrameDecoder(nn.Module):
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
         start = _take(cells, source) + self.task[task][:, None].to(cells.dtype)  # (B, N, P, D)
         hidden = start.flatten(0, 1)
-        memory = self.memory_norm(cells).flatten(1, 2)  # (B, T * P, D)
-        seen = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(cells.shape[2], dim=2)[:, None]
+        memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
+        seen = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
+        memory = memory.flatten(1, 2)
         context = self.context_norm(context).flatten(0, 1)  # (B * N, S, D)
         context_mask = context_mask.flatten(0, 1)[:, None, None]
         for layer in self.layers:
@@ -73,6 +74,15 @@ class FrameDecoder(nn.Module):
         plan, choice = (x.unflatten(0, (batch, number))[:, :count].flatten(0, 1) for x in (plan, choice))
         mixed = self.copier(plan, choice, painted[:, :count], frames, source[:, :count], visible[:, :count])
         return torch.cat([mixed, painted[:, count:]], dim=1), painted
+
+    def _coarsened(self, cells: torch.Tensor) -> torch.Tensor:
+        """Cells `(B,T,P,D)` averaged over squares of 2 x 2: what is read of the frames so far, `(B, T, M, D)`.
+
+        At full resolution the frame at hand has its own cells already, and attention would cost four times as much.
+        """
+        maps = cells.flatten(0, 1).transpose(1, 2).unflatten(-1, self.frame_grid)
+        coarse = F.avg_pool2d(maps, 2, ceil_mode=True)  # (B * T, D, rows / 2, columns / 2)
+        return coarse.flatten(2).transpose(1, 2).unflatten(0, cells.shape[:2])
 
     def _cells(self, features: torch.Tensor, num_frames: int) -> torch.Tensor:
         """Feature maps `(B,T,h,w,D)` on the decoder's grid, located in frame and story: `(B, T, P, D)`."""
@@ -99,7 +109,7 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
         self.mlp = FeedForward(size, config.mlp_ratio, dropout)
 
     def forward(self, hidden, context, context_mask, memory, seen):
-        """`hidden (B*N,P,D)`, `context (B*N,S,D)`, `memory (B,T*P,D)`, `seen (B,1,N*P,T*P)`: `(B*N,P,D)`."""
+        """`hidden (B*N,P,D)`, `context (B*N,S,D)`, `memory (B,T*M,D)`, `seen (B,1,N*P,T*M)`: `(B*N,P,D)`."""
         hidden = hidden + self.from_context(self.norms[0](hidden), context, context_mask)
         queries = self.norms[1](hidden).reshape(memory.shape[0], -1, hidden.shape[-1])  # (B, N * P, D)
         hidden = hidden + self.from_memory(queries, memory, seen).reshape(hidden.shape)

@@ -27,9 +27,14 @@ def pixel_losses(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tens
 
 
 def changed_loss(predicted, target, last, mask) -> torch.Tensor:
-    """L1 over the pixels in which `target` differs from `last`, all `(B,N,3,H,W)` in [0, 1], of frames `mask (B,N)`."""
-    changed = ((target - last).abs().amax(2) > CHANGED_THRESHOLD) & mask[..., None, None]  # (B, N, H, W)
-    return ((predicted - target).abs().mean(2) * changed).sum() / changed.sum().clamp(min=1)
+    """L1 over the pixels in which `target` differs from `last`, all `(B,N,3,H,W)` in [0, 1], of frames `mask (B,N)`.
+
+    Each frame counts the same, however little of it changes: else a change of light, which is everywhere, would
+    outweigh a figure that walks. Frames without a change count for nothing.
+    """
+    changed = ((target - last).abs().amax(2) > CHANGED_THRESHOLD).flatten(2)  # (B, N, H * W)
+    errors = ((predicted - target).abs().mean(2).flatten(2) * changed).sum(-1) / changed.sum(-1).clamp(min=1)
+    return masked_mean(errors, mask & changed.any(-1))
 
 
 def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
