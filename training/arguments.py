@@ -1,16 +1,18 @@
 """The flags of training, as dataclasses; a YAML recipe may give some of them, flags override it."""
 
+import contextlib
 import difflib
 import json
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import yaml
 from transformers import HfArgumentParser
 
-PRECISIONS = ("no", "fp16", "bf16")
+from .presets import preset_names
+
 # Those of transformers that need nothing but the numbers of steps.
 Schedule = Literal[
     "linear",
@@ -21,6 +23,8 @@ Schedule = Literal[
     "constant_with_warmup",
     "inverse_sqrt",
 ]
+Precision = Literal["no", "fp16", "bf16"]
+NOTHING = ("", "~", "null")  # what YAML writes for no value
 
 
 def _flag(default, text: str):
@@ -31,7 +35,7 @@ def _flag(default, text: str):
 class ModelArguments:
     """What is trained."""
 
-    preset: str = _flag("tiny", "size of the model: a preset (tiny, small, base)")
+    preset: str = _flag("tiny", f"size of the model: {', '.join(preset_names())}")
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
     config_overrides: str | None = _flag(None, "changes to it, such as 'dropout=0.1,loss_weights.alignment=0'")
     tokenizer_name: str | None = _flag(None, "folder or Hub id of a tokenizer; default: one trained on the captions")
@@ -82,7 +86,7 @@ class TrainingArguments:
     save_total_limit: int | None = _flag(2, "checkpoints that are kept, the latest ones; default: all")
     logging_steps: int = _flag(10, "steps between lines of the log")
     seed: int = _flag(0, "of the weights, of dropout, and of the order of the data")
-    mixed_precision: str | None = _flag(None, "no, fp16 or bf16; default: as accelerate is configured")
+    mixed_precision: Precision | None = _flag(None, "default: as accelerate is configured")
     gradient_checkpointing: bool = _flag(False, "compute activations twice to save memory")
     resume_from_checkpoint: str | None = _flag(None, "latest, or the folder of a checkpoint")
     report_to: str | None = _flag(None, "trackers of accelerate, such as tensorboard or wandb; default: none")
@@ -98,47 +102,75 @@ class TrainingArguments:
             _expect(self, name, getattr(self, name) > 0, "above 0")
         for name in ("adam_beta1", "adam_beta2", "ema_decay"):
             _expect(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        known = self.mixed_precision is None or self.mixed_precision in PRECISIONS
-        _expect(self, "mixed_precision", known, f"one of {', '.join(PRECISIONS)}")
 
 
 GROUPS = (ModelArguments, DataArguments, TrainingArguments)
+
+
+class Parser(HfArgumentParser):
+    """Raises a `ValueError` of one line where argparse would print its usage and end the program."""
+
+    def __init__(self):
+        text = "Trains a model. Flags override those of the recipe, a YAML file of flags and values."
+        super().__init__(GROUPS, prog="train.py", usage="%(prog)s [recipe.yaml] [--flags]", description=text)
+        self.allow_abbrev = False
+
+    def error(self, message: str):
+        raise ValueError(message)
+
+    def check_known(self, unknown: list[str]) -> None:
+        """Refuses what no flag took."""
+        if unknown:
+            names = [item.name for group in GROUPS for item in fields(group)]
+            close = _near(unknown[0].lstrip("-").partition("=")[0], names)
+            raise ValueError(f"found the argument {unknown[0]!r}, expected [recipe.yaml] [--flags]{close}")
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
     """
     `[recipe.yaml] [--flags]` as three groups; the recipe's keys are the names of flags, which override it.
 
-    Raises `ValueError` for a recipe that is not there or no mapping, for a key that is no flag, and for values out of
-    range. Unknown flags and `--help` end the program, as with any argparse.
+    Raises `ValueError` for a recipe that is not there or no mapping, for keys and arguments that are no flags, and for
+    values of another type or out of range. `--help` ends the program.
     """
-    parser = HfArgumentParser(
-        GROUPS, prog="train.py", description="[recipe.yaml] [--flags]; flags override the recipe."
-    )
-    recipe = {}
+    parser = Parser()
+    recipe = []
     if argv and not argv[0].startswith("-"):
-        recipe, argv = read_recipe(argv[0]), argv[1:]
-    parser.set_defaults(**recipe)
-    groups = parser.parse_args_into_dataclasses(args=argv)
+        path, *argv = argv
+        recipe = read_recipe(path)
+        try:
+            parser.parse_known_args(recipe)
+        except ValueError as error:
+            raise ValueError(f"recipe: {path!r}: {error}") from error
+    *groups, unknown = parser.parse_args_into_dataclasses(
+        [*recipe, *argv], return_remaining_strings=True, look_for_args_file=False
+    )
+    parser.check_known(unknown)
     return tuple(groups)
 
 
-def read_recipe(path: str) -> dict:
-    """The flags that a YAML file gives; raises `ValueError` where it is none, and for keys that are no flags."""
+def read_recipe(path: str) -> list[str]:
+    """
+    The flags that a YAML file gives, as arguments; an empty value or `null` leaves the default.
+
+    Raises `ValueError` where it is no such file, and for keys that are no flags.
+    """
     if not Path(path).is_file():
         raise ValueError(f"recipe: found no file {path!r}, expected a YAML file of flags")
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"recipe: {path!r} is no YAML: {' '.join(str(error).split())}") from error
+        # Every value as it is written: YAML itself would read 1e-3 as a string and no as a boolean.
+        recipe = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe: {path!r} is no YAML: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"recipe: {path!r} holds a {type(recipe).__name__}, expected a mapping of flags to values")
-    types = {item.name: item.type for group in GROUPS for item in fields(group)}
+    names = [item.name for group in GROUPS for item in fields(group)]
     for name, value in recipe.items():
-        if name not in types:
-            raise ValueError(f"recipe: {path!r} has the key {name!r}, expected a flag{_near(name, types)}")
-        recipe[name] = _as_type(path, name, value, types[name])
-    return recipe
+        if name not in names:
+            raise ValueError(f"recipe: {path!r} has the key {name!r}, expected the name of a flag{_near(name, names)}")
+        if not isinstance(value, str):
+            raise ValueError(f"recipe: {path!r} gives {name} a {type(value).__name__}, expected a single value")
+    return [f"--{name}={value}" for name, value in recipe.items() if value not in NOTHING]
 
 
 def apply_overrides(config, text: str) -> None:
@@ -149,50 +181,44 @@ def apply_overrides(config, text: str) -> None:
     Raises `ValueError` for names that the configuration does not have and for values out of range.
     """
     for change in re.split(r",(?=\s*[\w.]+\s*=)", text):
-        path, found, value = change.partition("=")
+        path, found, value = (part.strip() for part in change.partition("="))
         if not found:
             raise ValueError(f"config_overrides: found {change!r}, expected name=value")
-        *parents, name = path.strip().split(".")
+        with contextlib.suppress(ValueError):  # what is no JSON stays a string
+            value = json.loads(value)
+        *parents, name = path.split(".")
         holder = config
         for parent in parents:
             holder = _member(holder, parent, path)
-        _member(holder, name, path)
+        _assign(holder, name, value, path)
+    try:
+        config.check()
+    except TypeError as error:
+        raise ValueError(f"config_overrides: {text!r} gives a value of another type: {error}") from error
+
+
+def _assign(holder, name: str, value, path: str) -> None:
+    """Sets a value; a dictionary sets each of its values in the dictionary or configuration of that name."""
+    current = _member(holder, name, path)
+    if isinstance(current, dict) or hasattr(current, "to_dict"):
+        if not isinstance(value, dict):
+            raise ValueError(f"config_overrides: {path} is {value!r}, expected names and values, or {path}.NAME=VALUE")
+        for key, inner in value.items():
+            _assign(current, key, inner, f"{path}.{key}")
+    elif isinstance(holder, dict):
+        holder[name] = value
+    else:
         try:
-            value = json.loads(value)
-        except ValueError:
-            value = value.strip()
-        try:
-            if isinstance(holder, dict):
-                holder[name] = value
-            else:
-                setattr(holder, name, value)
+            setattr(holder, name, value)
         except Exception as error:  # strict configurations raise an error of their own
-            reason = " ".join(str(error).split())
-            raise ValueError(f"config_overrides: {path.strip()}={value!r} is not possible: {reason}") from error
-    config.check()
+            raise ValueError(f"config_overrides: {path}={value!r} is not possible: {error}") from error
 
 
 def _member(holder, name: str, path: str):
-    members = holder if isinstance(holder, dict) else vars(holder)
+    members = holder if isinstance(holder, dict) else vars(holder) if hasattr(holder, "to_dict") else {}
     if name not in members:
-        raise ValueError(f"config_overrides: found {path.strip()!r}, expected a name of it{_near(name, members)}")
+        raise ValueError(f"config_overrides: found {path!r}, expected a name that it has{_near(name, members)}")
     return members[name]
-
-
-def _as_type(path: str, name: str, value, expected):
-    """A recipe's value as its flag's type; YAML reads 1e-3 as a string."""
-    try:
-        if expected in (float, int) and not isinstance(value, bool):
-            number = expected(value)
-            if expected is float or number == float(value):
-                return number
-        elif expected not in (bool, Schedule) or value in (get_args(expected) or (True, False)):
-            return value
-    except (TypeError, ValueError):
-        pass
-    raise ValueError(
-        f"recipe: {path!r} gives {name} as {value!r}, expected {getattr(expected, '__name__', get_args(expected))}"
-    )
 
 
 def _near(name: str, names) -> str:
