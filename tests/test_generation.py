@@ -1,0 +1,170 @@
+"""What a story model writes and paints: captions, next frames, and both in turn."""
+
+import pytest
+import torch
+from conftest import SMALL_CONFIG, draw_story
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
+
+GREEDY = {"do_sample": False, "max_new_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def stories() -> list[dict]:
+    """Two drawn stories of two frames and one of one."""
+    drawn = [draw_story(seed, num_frames=2) for seed in (1, 2)]
+    return [*drawn, draw_story(3, num_frames=1)]
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["state alone", "with captions"])
+def model(request, small_processor):
+    """A model whose text decoder is drawn so uneven that it writes something else for each story."""
+    torch.manual_seed(2)
+    decoder = {**SMALL_CONFIG["decoder_config"], "tie_word_embeddings": False}
+    config = StoryAttnConfig(**{**SMALL_CONFIG, "decoder_config": decoder}, decoder_context_captions=request.param)
+    config.adapt_to_tokenizer(small_processor.tokenizer)
+    model = StoryAttnForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in model.text_decoder.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.5)
+    return model
+
+
+@pytest.fixture
+def inputs(small_processor, stories):
+    return inputs_of(small_processor, stories)
+
+
+def inputs_of(processor, stories, **changes) -> dict:
+    frames, captions = ([story[name] for story in stories] for name in ("frames", "captions"))
+    return dict(processor(**{"frames": frames, "captions": captions, **changes}, return_tensors="pt"))
+
+
+@pytest.mark.parametrize("task", ["describe", "continue"])
+def test_cached_and_uncached_generation_agree(model, inputs, task):
+    cached = model.generate(**inputs, task=task, use_cache=True, **GREEDY)
+    uncached = model.generate(**inputs, task=task, use_cache=False, **GREEDY)
+    assert torch.equal(cached, uncached)
+    assert len(cached.unique()) > 4, "nothing but a few tokens: this would compare nothing"
+
+
+@pytest.mark.parametrize("task", ["describe", "continue"])
+def test_generation_follows_the_logits_of_forward(model, small_processor, stories, task):
+    """Token by token, greedy search takes what `forward` finds likeliest after the same words."""
+    story = stories[0]
+    inputs = inputs_of(small_processor, [story])
+    written = model.generate(**inputs, task=task, do_sample=False, max_new_tokens=6)[0]
+    bos = small_processor.tokenizer.bos_token_id
+    told = torch.cat([torch.tensor([bos]), written])
+    length = max(len(told), inputs["input_ids"].shape[-1])
+    frames = inputs["pixel_values"] if task == "describe" else torch.cat([inputs["pixel_values"]] * 2, dim=1)[:, :3]
+    ids, mask = (torch.zeros(1, frames.shape[1], length, dtype=torch.long) for _ in range(2))
+    ids[:, :2, : inputs["input_ids"].shape[-1]] = inputs["input_ids"]
+    mask[:, :2, : inputs["input_ids"].shape[-1]] = inputs["attention_mask"]
+    ids[:, -1], mask[:, -1] = 0, 0
+    ids[0, -1, : len(told)], mask[0, -1, : len(told)] = told, 1
+    output = model(pixel_values=frames, input_ids=ids, attention_mask=mask)
+    logits = output.describe_logits[0, -1] if task == "describe" else output.next_caption_logits[0, -1]
+    assert torch.equal(logits[: len(written)].argmax(-1), written)
+
+
+def test_the_tasks_differ_and_an_unknown_one_is_refused(model, inputs):
+    described, told = (model.generate(**inputs, task=task, **GREEDY) for task in ("describe", "continue"))
+    assert described.shape != told.shape or not torch.equal(described, told)
+    with pytest.raises(ValueError, match="'paint'.*'describe', 'continue'"):
+        model.generate(**inputs, task="paint")
+
+
+def test_a_description_does_not_read_its_own_caption(model, small_processor, stories):
+    story = stories[0]
+    told = [story["captions"], [story["captions"][0], None], ["Something else.", story["captions"][1]]]
+    inputs = [inputs_of(small_processor, [story], captions=[captions]) for captions in told]
+    written = [model.generate(**tensors, task="describe", **GREEDY) for tensors in inputs]
+    assert torch.equal(written[0], written[1])
+    with torch.no_grad():
+        states = [model(**tensors).describe_states[:, 1] for tensors in inputs]
+    assert torch.allclose(states[0], states[1]) and not torch.allclose(states[0], states[2], atol=1e-3)
+
+
+def test_stories_in_a_batch_do_not_touch_one_another(model, small_processor, stories):
+    texts, frames = [], []
+    for chosen in (stories, *([story] for story in stories)):
+        inputs = inputs_of(small_processor, chosen)
+        texts.append(small_processor.batch_decode(model.generate(**inputs, **GREEDY), skip_special_tokens=True))
+        frames.append(model.predict_next_frame(**inputs))
+    assert texts[0] == texts[1] + texts[2] + texts[3]
+    assert torch.allclose(frames[0], torch.cat(frames[1:]), atol=1e-5)
+
+
+def test_options_of_the_librarys_generate_work(model, inputs):
+    assert model.generate(**inputs, max_new_tokens=3, min_new_tokens=3).shape == (3, 3)
+    beams = model.generate(**inputs, num_beams=3, num_return_sequences=2, **GREEDY)
+    assert len(beams) == 6
+    torch.manual_seed(0)
+    sampled = [model.generate(**inputs, do_sample=True, max_new_tokens=12, temperature=2.0) for _ in range(2)]
+    assert sampled[0].shape != sampled[1].shape or not torch.equal(*sampled)
+    scores = model.generate(**inputs, return_dict_in_generate=True, output_scores=True, **GREEDY)
+    assert scores.sequences.shape[1] == len(scores.scores)
+
+
+def test_stories_without_captions(model, small_processor, stories):
+    inputs = inputs_of(small_processor, stories, captions=None)
+    assert "input_ids" not in inputs
+    missing = inputs_of(small_processor, stories, captions=[[None] * len(story["frames"]) for story in stories])
+    assert torch.equal(model.generate(**inputs, **GREEDY), model.generate(**missing, **GREEDY))
+    assert torch.allclose(model.predict_next_frame(**inputs), model.predict_next_frame(**missing), atol=1e-6)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_next_frame_is_that_of_forward(model, small_processor, told):
+    story = draw_story(5, num_frames=3)
+    whole = inputs_of(small_processor, [story], captions=[["One.", "The red fox walks.", "The owl sleeps now."]])
+    given = {name: value[:, :2] for name, value in whole.items()}
+    following = {
+        "next_input_ids": whole["input_ids"][:, 2],
+        "next_attention_mask": whole["attention_mask"][:, 2],
+    }
+    painted = model.predict_next_frame(**given, **(following if told else {}))
+    with torch.no_grad():
+        expected = model(**whole, use_next_caption=told).predicted_frames[:, -1]
+    assert painted.shape == (1, 3, 32, 48) and painted.min() >= 0 and painted.max() <= 1
+    assert torch.allclose(painted, expected, atol=1e-5)
+    other = model.predict_next_frame(**given, **({} if told else following))
+    assert not torch.allclose(painted, other, atol=1e-4)
+
+
+def test_half_a_next_caption_is_refused(model, inputs):
+    with pytest.raises(ValueError, match="next_attention_mask"):
+        model.predict_next_frame(**inputs, next_input_ids=torch.ones(3, 4, dtype=torch.long))
+
+
+def test_continue_story_alternates_words_and_pictures(model, small_processor, stories):
+    frames, captions = ([list(story[name]) for story in stories] for name in ("frames", "captions"))
+    told = model.continue_story(small_processor, frames, captions, num_steps=3, **GREEDY)
+    assert [len(story) for story in told.frames] == [len(story) for story in told.captions] == [3, 3, 3]
+    assert [len(story) for story in frames] == [2, 2, 1], "what was given is left as it was"
+    assert all(picture.size == (48, 32) for story in told.frames for picture in story)
+    # The same by hand, one story, two steps.
+    so_far, texts = list(frames[0]), list(captions[0])
+    for step in range(2):
+        inputs = inputs_of(small_processor, [{"frames": so_far[-2:], "captions": texts[-2:]}])
+        (text,) = small_processor.batch_decode(model.generate(**inputs, **GREEDY), skip_special_tokens=True)
+        assert text == told.captions[0][step]
+        words = small_processor.tokenize_captions([[text]])
+        painted = model.predict_next_frame(
+            **inputs, next_input_ids=words["input_ids"][:, 0], next_attention_mask=words["attention_mask"][:, 0]
+        )
+        (picture,) = small_processor.postprocess_frames(painted)
+        assert picture.tobytes() == told.frames[0][step].tobytes()
+        so_far.append(picture)
+        texts.append(text)
+
+
+def test_continue_story_without_captions_and_with_no_step(model, small_processor, stories):
+    frames = [story["frames"] for story in stories]
+    told = model.continue_story(small_processor, frames, num_steps=1, **GREEDY)
+    assert [len(story) for story in told.captions] == [1, 1, 1]
+    with pytest.raises(ValueError, match="num_steps: got 0"):
+        model.continue_story(small_processor, frames, num_steps=0)
+    with pytest.raises(ValueError, match="story 0 has 1 captions for 2 frames"):
+        model.continue_story(small_processor, frames, [["One."], ["Two.", "x"], ["y"]])
