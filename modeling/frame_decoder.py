@@ -25,7 +25,6 @@ class FrameDecoder(nn.Module):
         size = config.hidden_size
         self.grid, self.frame_grid = grid, config.frame_grid
         self.task = nn.Parameter(torch.empty(2, size))
-        self.no_caption = nn.Parameter(torch.empty(size))
         self.context_norm = nn.LayerNorm(size)
         self.memory_norm = nn.LayerNorm(size)
         self.layers = nn.ModuleList(FrameDecoderLayer(config) for _ in range(config.num_frame_layers))
@@ -35,7 +34,6 @@ class FrameDecoder(nn.Module):
     def reset_parameters(self, normal_) -> None:
         """Fills the embeddings with the initialiser `normal_` of the caller."""
         normal_(self.task, std=0.5)
-        normal_(self.no_caption, std=0.5)
 
     def forward(self, frames, features, details, context, context_mask, source, visible, task):
         """Paints N frames of each of B stories.

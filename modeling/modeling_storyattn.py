@@ -124,7 +124,7 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
 
     def encode(self, pixel_values, frame_mask, input_ids, attention_mask, temperature=None, gamma=None) -> dict:
         """As `forward`; returns the `output`, and what the frame decoder reads besides: `gated` features `(B,T,h,w,D)`,
-        `detail` maps `(B,T,C,h',w')`, states of the captions in `text (B,T,L,D)` with `text_mask`, and `frame_mask`."""
+        `detail` maps `(B,T,C,h',w')`, states of the captions in `text (B,T,1+L,D)` with `text_mask`, and `frame_mask`."""
         frame_mask = self.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
         shape = pixel_values.shape[:2]
         features, detail, _ = self.vision_encoder(pixel_values.flatten(0, 1))
@@ -158,17 +158,19 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         }
 
     def text_states(self, input_ids, attention_mask, shape) -> tuple[torch.Tensor, torch.Tensor]:
-        """States of captions `(B,T,L)` as `(B*T, L, D)` with their mask; a missing one is a single learned state."""
+        """States of captions `(B,T,L)` as `(B*T, 1 + L, D)` with their mask.
+
+        A learned state comes first; where a caption is missing, it stands alone.
+        """
+        first = self.no_caption.expand(shape[0] * shape[1], 1, -1)
+        there = torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
         if input_ids is None:
-            missing = self.no_caption.expand(shape[0] * shape[1], 1, -1)
-            return missing, torch.ones(missing.shape[:2], dtype=torch.bool, device=missing.device)
+            return first, there
         ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1).bool()
-        missing = ~mask.any(1)
         readable = mask.clone()
-        readable[:, 0] |= missing
+        readable[:, 0] |= ~mask.any(1)  # an encoder must have something to read
         states = self.text_input(self.text_encoder(input_ids=ids, attention_mask=readable.long()).last_hidden_state)
-        states = torch.where(missing[:, None, None], self.no_caption.to(states.dtype), states)
-        return states, readable
+        return torch.cat([first.to(states.dtype), states], dim=1), torch.cat([there, mask], dim=1)
 
     def project_text(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Captions `(N,L,D)` in the shared space as `(N,P)`: mean and maximum of their states, projected."""
@@ -333,11 +335,9 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
 
     def _context(self, states, text, text_mask, told) -> tuple[torch.Tensor, torch.Tensor]:
         """What a painting reads: states `(B,N,K,D)` and, where `told (B,N)`, the caption's `(B,N,L,D)`; the mask."""
-        shape = states.shape[:2]
-        nothing = self.frame_decoder.no_caption.to(states.dtype).expand(*shape, 1, -1)
         always = torch.ones(*states.shape[:3], dtype=torch.bool, device=states.device)
-        context = torch.cat([states, nothing, text.to(states.dtype)], dim=2)
-        return context, torch.cat([always, ~told[..., None], text_mask & told[..., None]], dim=2)
+        context = torch.cat([states, text.to(states.dtype)], dim=2)
+        return context, torch.cat([always, text_mask & told[..., None]], dim=2)
 
     def _prefix(self, states, told_ids, told_mask, task: str) -> tuple[torch.Tensor, torch.Tensor]:
         """What the text decoder reads before the words: captions `told_ids (N,S)` verbatim, then `states (N,K,D)`.

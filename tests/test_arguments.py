@@ -1,0 +1,142 @@
+"""Flags, recipes and changes to a configuration: what is read, what overrides what, and what is refused."""
+
+from dataclasses import fields
+from importlib.resources import files
+
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from storyattn import StoryAttnConfig
+from storyattn.training.arguments import GROUPS, apply_overrides, parse_arguments
+from storyattn.training.presets import load_preset
+
+CONFIGURATION = files("storyattn.configuration")
+RECIPES = sorted(path.name for path in (CONFIGURATION / "recipes").iterdir())
+LAUNCH_FILES = sorted(path.name for path in (CONFIGURATION / "accelerate").iterdir())
+
+
+def parse(*argv: str) -> dict:
+    """All flags of the three groups in one dictionary."""
+    return {name: value for group in parse_arguments(list(argv)) for name, value in vars(group).items()}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Writes a recipe and gives its path."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_flags_override_the_recipe_which_overrides_the_defaults(recipe):
+    path = recipe("seed: 3\nwarmup_steps: 7\n")
+    found = parse(path, "--seed", "4")
+    assert (found["seed"], found["warmup_steps"], found["train_batch_size"]) == (4, 7, parse()["train_batch_size"])
+
+
+def test_recipe_values_mean_what_the_same_flags_mean(recipe):
+    path = recipe("learning_rate: 1e-3\nmixed_precision: no\nuse_ema: no\nmax_train_steps: null\noutput_dir: 7\n")
+    found = parse(path)
+    assert found["learning_rate"] == 1e-3 and found["mixed_precision"] == "no" and found["use_ema"] is False
+    assert found["max_train_steps"] is None and found["output_dir"] == "7"
+
+
+@pytest.mark.parametrize("flags", [("--use_ema", "false"), ("--no_use_ema",), ("--use-ema=0",)])
+def test_booleans_can_be_switched_off(flags):
+    assert parse()["use_ema"] is True and parse("--use_ema")["use_ema"] is True
+    assert parse(*flags)["use_ema"] is False
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("--train_batch_size", "0"), "train_batch_size: found 0, expected at least 1"),
+        (("--max_train_steps", "0"), "max_train_steps: found 0"),
+        (("--max_eval_windows", "0"), "max_eval_windows: found 0"),
+        (("--dataloader_num_workers", "-1"), "dataloader_num_workers: found -1"),
+        (("--learning_rate", "0"), "learning_rate: found 0.0, expected above 0"),
+        (("--ema_decay", "1"), r"ema_decay: found 1.0, expected in \[0, 1\)"),
+        (("--warmup_steps", "-1"), "warmup_steps: found -1"),
+        (("--mixed_precision", "fp8"), "mixed_precision.*'fp8'.*'bf16'"),
+        (("--lr_scheduler_type", "cosin"), "lr_scheduler_type.*'cosin'.*'cosine'"),
+        (("--seed", "x"), "seed.*'x'"),
+        (("--lerning_rate", "1"), "'--lerning_rate'.* such as learning_rate"),
+        (("--seed", "1", "runs/tiny"), "'runs/tiny'"),
+        (("nowhere.yaml",), "found no file 'nowhere.yaml'"),
+    ],
+)
+def test_mistakes_in_flags_are_named(argv, expected):
+    with pytest.raises(ValueError, match=expected):
+        parse(*argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lerning_rate: 1", "mine.yaml' has the key 'lerning_rate'.* such as learning_rate"),
+        ("seed: x", "mine.yaml'.*seed.*'x'"),
+        ("seed: [1, 2]", "mine.yaml' gives seed a list"),
+        ("- seed", "mine.yaml' holds a list"),
+        ("seed: [", "mine.yaml' is no YAML"),
+    ],
+)
+def test_mistakes_in_recipes_name_the_file(recipe, text, expected):
+    with pytest.raises(ValueError, match=expected):
+        parse(recipe(text))
+
+
+def test_help_lists_every_flag_with_a_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse("--help")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for group in GROUPS:
+        for item in fields(group):
+            assert f"--{item.name}" in text and item.metadata["help"].strip()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_of_the_package_can_be_read(name):
+    found = parse(str(CONFIGURATION / "recipes" / name))
+    config = load_preset(found["preset"])
+    if found["config_overrides"]:
+        apply_overrides(config, found["config_overrides"])
+    assert found["output_dir"].startswith("runs/")
+
+
+@pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_launch_files_are_understood_by_accelerate(name):
+    config = load_config_from_file(str(CONFIGURATION / "accelerate" / name))
+    assert config.num_processes >= 1 and config.mixed_precision in ("no", "bf16")
+
+
+def test_overrides_reach_nested_values():
+    config = StoryAttnConfig()
+    kept = dict(config.loss_weights)
+    apply_overrides(config, 'dropout=0.1, image_size=[32,48],loss_weights={"describe":0},vision_config.depths=[1,1,1]')
+    assert config.dropout == 0.1 and config.image_size == [32, 48] and config.vision_config.depths == [1, 1, 1]
+    assert config.loss_weights == {**kept, "describe": 0}
+    apply_overrides(config, "loss_weights.alignment=0,perceptual_model=some/model")
+    assert config.loss_weights["alignment"] == 0 and config.perceptual_model == "some/model"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dropot=0.1", "'dropot'.* such as dropout"),
+        ("loss_weights.align=0", "'loss_weights.align'.* such as alignment"),
+        ("vision_config.depth=[1]", "'vision_config.depth'.* such as depths"),
+        ("dropout.rate=1", "'dropout.rate'"),
+        ("dropout", "'dropout', expected name=value"),
+        ("dropout=2", "dropout: got 2, expected in"),
+        ("dropout=much", "dropout='much' is not possible"),
+        ("loss_weights.alignment=much", "'loss_weights.alignment=much' gives a value of another type"),
+        ("vision_config=null", "vision_config is None"),
+    ],
+)
+def test_mistakes_in_overrides_are_named(text, expected):
+    with pytest.raises(ValueError, match=expected):
+        apply_overrides(StoryAttnConfig(), text)

@@ -1,0 +1,90 @@
+"""The commands: `storyattn`, `python train.py`, `python -m storyattn.training.train`, `accelerate launch`."""
+
+import runpy
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from storyattn.training import cli, evaluate_cli, tell
+from storyattn.training import train as train_module
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+def test_help_names_every_command(capsys):
+    cli.main(["--help"])
+    text = capsys.readouterr().out
+    cli.main([])
+    assert text == capsys.readouterr().out
+    assert all(f"storyattn {command} " in text for command in ("train", "evaluate", "tell"))
+
+
+def test_version_is_the_packages(capsys):
+    cli.main(["--version"])
+    assert capsys.readouterr().out == f"storyattn {version('storyattn')}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "module"), [("train", train_module), ("evaluate", evaluate_cli), ("tell", tell)], ids=lambda x: str(x)
+)
+def test_commands_get_the_rest_of_the_arguments(command, module, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "main", seen.append)
+    cli.main([command, "--model", "x y"])
+    assert seen == [["--model", "x y"]]
+
+
+def test_an_unknown_command_is_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["trian"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'trian'" in line and "train, evaluate, tell" in line
+
+
+def test_the_command_itself_loads_no_model_code():
+    code = "import sys, storyattn.training.cli as c; c.main(['--help']); print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=TOP)
+    assert ran.returncode == 0 and ran.stdout.endswith("False\n"), ran.stderr
+
+
+def test_train_py_shows_its_flags(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(TOP / "train.py"), run_name="__main__")
+    assert ended.value.code == 0 and "--max_train_steps" in capsys.readouterr().out
+
+
+def test_the_module_runs_as_a_program(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "storyattn.training.train",
+        "--preset",
+        "giant",
+        "--output_dir",
+        str(tmp_path / "x"),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 2 and "Traceback" not in ran.stderr
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert "'giant'" in line and "tiny" in line
+
+
+def test_accelerate_launches_train_py(stories_folder, small_config_file, tmp_path):
+    launch = ["--config_file", str(TOP / "configuration" / "accelerate" / "cpu.yaml"), str(TOP / "train.py")]
+    flags = [
+        "--config",
+        str(small_config_file),
+        "--dataset",
+        str(stories_folder),
+        "--output_dir",
+        str(tmp_path / "run"),
+    ]
+    sizes = ["--max_train_steps=1", "--train_batch_size=4", "--max_eval_windows=4", "--max_test_windows=4"]
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *launch, *flags, *sizes]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "run" / "results.json").is_file()

@@ -1,0 +1,283 @@
+"""What a training step does: every part learns, every switch and weight counts, one batch can be learnt by heart."""
+
+import math
+
+import pytest
+import torch
+from conftest import SMALL_CONFIG, draw_story
+from storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor
+from storyattn.losses import alignment_loss, caption_loss, changed_loss, masked_mean, pixel_losses, sobel_magnitude
+from storyattn.training.presets import load_preset
+from storyattn.training.tokenizer import train_tokenizer
+
+SWITCHES = {
+    "use_spatial_attention": False,
+    "use_cross_modal_fusion": False,
+    "use_frame_copy": False,
+    "spatial_temperature": 2.0,
+    "spatial_gamma": 1.0,
+    "num_story_layers": 2,
+    "decoder_context_captions": 1,
+}
+
+
+def make_model(config: StoryAttnConfig, seed: int = 0) -> StoryAttnForConditionalGeneration:
+    torch.manual_seed(seed)
+    return StoryAttnForConditionalGeneration(config)
+
+
+def small_config(processor, **changes) -> StoryAttnConfig:
+    config = StoryAttnConfig(**{**SMALL_CONFIG, **changes})
+    config.adapt_to_tokenizer(processor.tokenizer)
+    return config
+
+
+@pytest.fixture(scope="module")
+def batch(small_processor) -> dict:
+    """Three drawn stories of three frames."""
+    stories = [draw_story(seed, num_frames=3) for seed in (1, 2, 4)]
+    frames, captions = ([story[name] for story in stories] for name in ("frames", "captions"))
+    return dict(small_processor(frames=frames, captions=captions, return_tensors="pt"))
+
+
+@pytest.mark.parametrize("preset", ["tiny"])
+def test_every_parameter_learns(preset):
+    stories = [draw_story(seed, num_frames=5) for seed in range(3)]
+    frames, captions = ([story[name] for story in stories] for name in ("frames", "captions"))
+    config = load_preset(preset)
+    tokenizer = train_tokenizer([text for told in captions for text in told if text], config.vocab_size)
+    config.adapt_to_tokenizer(tokenizer)
+    inputs = build_processor(config, tokenizer)(frames=frames, captions=captions, return_tensors="pt")
+    model = make_model(config).train()
+    torch.manual_seed(0)
+    model(**inputs, return_loss=True).loss.backward()
+    still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not still
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_switch_makes_a_difference(small_processor, batch, switch):
+    losses = []
+    for changes in ({}, {switch: SWITCHES[switch]}):
+        model = make_model(small_config(small_processor, **changes)).eval()
+        with torch.no_grad():
+            losses.append(model(**batch, return_loss=True).loss.item())
+    assert abs(losses[0] - losses[1]) > 1e-6
+
+
+def test_switched_off_parts_are_gone(small_processor, batch):
+    model = make_model(small_config(small_processor, use_spatial_attention=False, use_frame_copy=False)).eval()
+    with torch.no_grad():
+        output = model(**batch)
+    cells = math.prod(output.spatial_attentions.shape[-2:])
+    assert torch.allclose(output.spatial_attentions, torch.tensor(1 / cells))
+    assert torch.equal(output.predicted_frames, output.painted_frames)
+    assert make_model(small_config(small_processor, use_cross_modal_fusion=False)).model.fusion is None
+
+
+@pytest.mark.parametrize("name", DEFAULT_LOSS_WEIGHTS)
+def test_every_loss_weight_counts(small_processor, batch, name):
+    """Zero takes the part out of `loss_parts`; twice the weight adds the part once more, and moves the gradient."""
+    losses, gradients, parts = [], [], []
+    for factor in (0, 1, 2):
+        weights = {name: factor * DEFAULT_LOSS_WEIGHTS[name]}
+        model = make_model(small_config(small_processor, loss_weights=weights)).eval()
+        output = model(**batch, return_loss=True)
+        output.loss.backward()
+        losses.append(output.loss.item())
+        parts.append(output.loss_parts)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert name not in parts[0] and name in parts[1]
+    weighted = DEFAULT_LOSS_WEIGHTS[name] * parts[1][name].item()
+    assert weighted > 0
+    assert losses[2] - losses[1] == pytest.approx(weighted, abs=1e-4)
+    assert losses[1] - losses[0] == pytest.approx(weighted, abs=1e-4)
+    assert len(gradients[1]) != len(gradients[2]) or not torch.allclose(gradients[1], gradients[2], atol=1e-7)
+
+
+def test_temperature_and_gamma_per_call(small_model, batch):
+    def run(**options):
+        with torch.no_grad():
+            return small_model(**batch, **options)
+
+    plain, sharp, flat = run(), run(spatial_temperature=0.1), run(spatial_temperature=100.0)
+    largest = [output.spatial_attentions.flatten(3).amax(-1).mean().item() for output in (flat, plain, sharp)]
+    assert largest[0] < largest[1] < largest[2]
+    gated, open_gate = run(spatial_gamma=4.0), run(spatial_gamma=0.0)
+    assert torch.equal(gated.spatial_attentions, plain.spatial_attentions), "gamma is no other temperature"
+    assert not torch.allclose(gated.predicted_frames, open_gate.predicted_frames)
+    for name, value in (("spatial_temperature", 0.0), ("spatial_gamma", -1.0)):
+        with pytest.raises(ValueError, match=name):
+            run(**{name: value})
+
+
+def test_the_same_through_generate_and_predict(small_model, batch):
+    plain = small_model.predict_next_frame(**batch)
+    assert not torch.allclose(plain, small_model.predict_next_frame(**batch, spatial_gamma=5.0))
+
+
+@pytest.mark.slow
+def test_one_batch_can_be_learnt_by_heart():
+    """The tiny model with four stories of three frames: next frames and next captions, given what comes before."""
+    stories = [draw_story(seed, num_frames=3) for seed in (1, 2, 4, 5)]
+    frames = [story["frames"] for story in stories]
+    captions = [[f"Story {s}, part {t} of it." for t in range(3)] for s in range(4)]
+    config = load_preset("tiny")
+    config.next_caption_dropout = 0.0
+    tokenizer = train_tokenizer([text for told in captions for text in told], config.vocab_size)
+    config.adapt_to_tokenizer(tokenizer)
+    inputs = build_processor(config, tokenizer)(frames=frames, captions=captions, return_tensors="pt")
+    model = make_model(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=300)
+    for step in range(300):
+        loss = model(**inputs, return_loss=True).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 25 == 24:
+            with torch.no_grad():
+                parts = model.eval()(**inputs, return_loss=True).loss_parts
+            model.train()
+            if parts["next_frame_l1"] < 0.015 and parts["next_caption"] < 0.08:
+                break
+    assert parts["next_frame_l1"] < 0.02 and parts["next_caption"] < 0.1
+
+
+def test_gradient_checkpointing_changes_nothing(small_processor, batch):
+    gradients = []
+    for checkpointing in (False, True):
+        model = make_model(small_config(small_processor)).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        torch.manual_seed(0)
+        model(**batch, return_loss=True).loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], atol=1e-5), name
+
+
+def test_next_captions_are_withheld_in_training_alone(small_processor, batch):
+    told = []
+    for share in (0.0, 1.0):
+        model = make_model(small_config(small_processor, next_caption_dropout=share, num_reconstructed_frames=3))
+        with torch.no_grad():
+            told.append([model.train(mode)(**batch).predicted_frames for mode in (True, False)])
+    assert not torch.allclose(told[0][0], told[1][0]) and torch.allclose(told[0][1], told[1][1], atol=1e-6)
+
+
+def test_shapes_that_do_not_fit_are_refused(small_model, batch):
+    cases = {
+        "pixel_values": {"pixel_values": batch["pixel_values"][..., :-8]},
+        "frame_mask": {"frame_mask": batch["frame_mask"][:, :2]},
+        "input_ids": {"input_ids": batch["input_ids"][:, :2]},
+        "attention_mask": {"attention_mask": None},
+    }
+    for name, change in cases.items():
+        with pytest.raises(ValueError, match=f"{name}.*expected"):
+            small_model(**{**batch, **change})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image_size", [30, 48]),
+        ("spatial_temperature", 0.0),
+        ("spatial_gamma", -1.0),
+        ("max_frames", 1),
+        ("num_attention_heads", 5),
+        ("frame_channels", [16]),
+        ("next_caption_dropout", 1.5),
+        ("decoder_context_captions", -1),
+        ("loss_weights", {"sharpness": 1.0}),
+        ("loss_weights", {"describe": -1.0}),
+        ("vision_config", {"model_type": "eagle_eye"}),
+    ],
+)
+def test_values_out_of_range_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field}.*got.*expected"):
+        StoryAttnConfig(**{**SMALL_CONFIG, field: value})
+
+
+def test_masked_mean():
+    values, mask = torch.tensor([[1.0, 2.0], [3.0, 100.0]]), torch.tensor([[True, True], [True, False]])
+    assert masked_mean(values, mask) == 2
+    assert masked_mean(values, mask & False) == 0
+
+
+def test_pixel_losses_by_hand():
+    target = torch.zeros(1, 2, 3, 4, 4)
+    predicted = target + 0.5
+    predicted[0, 1] = 9.0  # masked
+    parts = pixel_losses(predicted, target, torch.tensor([[True, False]]))
+    assert parts["l1"] == 0.5 and parts["mse"] == 0.25 and parts["edge"] == 0
+
+
+def test_changed_loss_counts_every_frame_alike():
+    last, target = torch.zeros(1, 3, 3, 4, 4), torch.zeros(1, 3, 3, 4, 4)
+    target[0, 0, :, 0, 0] = 1.0  # one pixel
+    target[0, 1] = 1.0  # all of them
+    predicted = target.clone()
+    predicted[0, 0, :, 0, 0] = 0.2
+    predicted[0, 0, :, 1:] = 0.7  # where nothing changes
+    predicted[0, 1] = 0.6
+    told = torch.tensor([[True, True, True]])
+    assert changed_loss(predicted, target, last, told).item() == pytest.approx((0.8 + 0.4) / 2)
+    assert changed_loss(predicted, target, last, told & False) == 0
+
+
+def test_sobel_magnitude_of_a_ramp_and_an_edge():
+    ramp = torch.arange(6.0).expand(1, 1, 6, 6)
+    assert torch.allclose(sobel_magnitude(ramp)[..., 1:-1], torch.tensor(2.0), atol=1e-3)
+    assert torch.allclose(sobel_magnitude(ramp.transpose(-1, -2))[..., 1:-1, :], torch.tensor(2.0), atol=1e-3)
+    assert sobel_magnitude(torch.ones(1, 3, 5, 5)).max() < 2e-3
+
+
+def test_caption_loss_by_hand():
+    logits = torch.zeros(1, 1, 4, 5)
+    ids, mask = torch.tensor([[[1, 3, 2, 0]]]), torch.tensor([[[1, 1, 1, 0]]])
+    assert caption_loss(logits, ids, mask).item() == pytest.approx(math.log(5))
+    logits[0, 0, 0, 3] = logits[0, 0, 1, 2] = 50.0
+    assert caption_loss(logits, ids, mask).item() == pytest.approx(0, abs=1e-6)
+    logits[0, 0, 2, 4] = 100.0  # after the last token: counts for nothing
+    assert caption_loss(logits, ids, mask).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_alignment_loss_by_hand():
+    images = torch.eye(3)[None]
+    mask = torch.tensor([[True, True, False]])
+    scale = torch.tensor(2.0)
+    expected = math.log(1 + math.exp(-2.0))  # two pairs, similarity 1 to itself and 0 to the other
+    assert alignment_loss(images, images, scale, mask).item() == pytest.approx(expected, rel=1e-5)
+    swapped = images[:, [1, 0, 2]]
+    assert alignment_loss(images, swapped, scale, mask).item() == pytest.approx(2 + expected, rel=1e-5)
+    assert alignment_loss(images, images, scale, mask & False) == 0
+
+
+def test_perceptual_distance(small_model):
+    torch.manual_seed(0)
+    pictures = torch.rand(3, 3, 32, 48)
+    noise = torch.randn_like(pictures)
+    near, far = ((pictures + amount * noise).clamp(0, 1).requires_grad_() for amount in (0.02, 0.3))
+    small_model.train()
+    assert small_model.perceptual_distance(pictures, pictures).abs().max() < 1e-6
+    distances = small_model.perceptual_distance(near, pictures), small_model.perceptual_distance(far, pictures)
+    assert distances[0].shape == (3,) and (distances[0] < distances[1]).all()
+    distances[1].sum().backward()
+    assert far.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in small_model.parameters()), "its weights are detached"
+
+
+def test_an_own_perceptual_network_is_in_no_checkpoint(small_processor, batch, tmp_path):
+    small = make_model(small_config(small_processor))
+    small.model.vision_encoder.backbone.save_pretrained(tmp_path / "network")
+    model = make_model(small_config(small_processor, perceptual_model=str(tmp_path / "network"))).eval()
+    with torch.no_grad():
+        parts = model(**batch, return_loss=True).loss_parts
+        own = make_model(small_config(small_processor)).eval()(**batch, return_loss=True).loss_parts
+    assert parts["next_frame_l1"] == own["next_frame_l1"]
+    assert parts["next_frame_perceptual"] != own["next_frame_perceptual"]
+    assert model.state_dict().keys() == small.state_dict().keys()
