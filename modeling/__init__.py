@@ -2,6 +2,7 @@
 
 from transformers import (
     AutoConfig,
+    AutoImageProcessor,
     AutoModel,
     AutoModelForImageTextToText,
     AutoModelForMultimodalLM,
@@ -19,6 +20,7 @@ AutoConfig.register("storyattn", StoryAttnConfig)
 AutoModel.register(StoryAttnConfig, StoryAttnModel)
 AutoModelForMultimodalLM.register(StoryAttnConfig, StoryAttnForConditionalGeneration)
 AutoModelForImageTextToText.register(StoryAttnConfig, StoryAttnForConditionalGeneration)
+AutoImageProcessor.register(StoryAttnConfig, image_processor_classes={"pil": StoryAttnImageProcessor})
 AutoProcessor.register(StoryAttnConfig, StoryAttnProcessor)
 
 # ... and a saved folder carries the code along, for those who do not have it.

@@ -51,6 +51,7 @@ class FrameDecoder(nn.Module):
             the frames `(B, N, 3, H, W)` in [0, 1], and the same without anything copied.
         """
         batch, number = source.shape
+        frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
         start = _take(cells, source) + self.task[task][:, None].to(cells.dtype)  # (B, N, P, D)
         hidden = start.flatten(0, 1)

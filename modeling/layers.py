@@ -9,7 +9,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention of Vaswani et al. 2017 from `queries` over `memory`, by torch's fused kernel."""
+    """Scaled dot-product attention of Vaswani et al. 2017 from `queries` over `memory`.
+
+    On a GPU by torch's fused kernel; on a CPU spelled out, which for sequences as short as a story's is several times
+    as fast (`benchmarks/attention.py`).
+    """
 
     def __init__(self, hidden_size: int, num_heads: int, dropout: float = 0.0):
         super().__init__()
@@ -23,13 +27,20 @@ class MultiHeadAttention(nn.Module):
         """`queries (N,Q,D)`, `memory (N,S,D)`, bool `mask` that broadcasts to `(N,1,Q,S)`, True if seen: `(N,Q,D)`."""
         keys, values = self.key_value(memory).chunk(2, dim=-1)
         q, k, v = (self._split(x) for x in (self.query(queries), keys, values))  # (N, heads, Q or S, D / heads)
-        attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
-        )
+        dropout = self.dropout if self.training else 0.0
+        attended = (_attend if q.device.type == "cpu" else F.scaled_dot_product_attention)(q, k, v, mask, dropout)
         return self.output(attended.transpose(1, 2).flatten(2))  # (N, Q, D)
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _attend(q, k, v, mask: torch.Tensor | None, dropout: float) -> torch.Tensor:
+    """What `F.scaled_dot_product_attention` computes: `(N,heads,Q,d)` from keys and values `(N,heads,S,d)`."""
+    scores = q @ (k * k.shape[-1] ** -0.5).transpose(-1, -2)  # (N, heads, Q, S)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return F.dropout(scores.softmax(-1), dropout) @ v
 
 
 class FeedForward(nn.Sequential):

@@ -123,8 +123,11 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         ]
 
     def encode(self, pixel_values, frame_mask, input_ids, attention_mask, temperature=None, gamma=None) -> dict:
-        """As `forward`; returns the `output`, and what the frame decoder reads besides: `gated` features `(B,T,h,w,D)`,
-        `detail` maps `(B,T,C,h',w')`, states of the captions in `text (B,T,1+L,D)` with `text_mask`, and `frame_mask`."""
+        """As `forward`; returns the `output`, and what the frame decoder reads besides.
+
+        That is `gated` features `(B,T,h,w,D)`, `detail` maps `(B,T,C,h',w')` or None, states of the captions in `text
+        (B,T,1+L,D)` with `text_mask`, and `frame_mask`.
+        """
         frame_mask = self.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
         shape = pixel_values.shape[:2]
         features, detail, _ = self.vision_encoder(pixel_values.flatten(0, 1))
