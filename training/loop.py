@@ -18,6 +18,8 @@ from .evaluation import quick_metrics
 from .figures import evaluation_picture, loss_curves
 
 METRICS = "metrics.jsonl"
+# The parts that fit on a progress bar; the log has all of them.
+SHOWN_PARTS = ("next_frame_l1", "reconstruction_l1", "describe", "next_caption", "alignment")
 
 
 class EpochSampler(Sampler):
@@ -92,7 +94,16 @@ class TrainingLoop:
         return self.average.module if self.average is not None else self.accelerator.unwrap_model(self.model)
 
     def resume(self, checkpoint: Path, state: dict) -> None:
-        """Continues from a checkpoint whose `state.json` is `state`."""
+        """
+        Continues from a checkpoint whose `state.json` is `state`.
+
+        Raises `ValueError` where that is beyond the last step.
+        """
+        if state["step"] > self.num_steps:
+            raise ValueError(
+                f"resume_from_checkpoint: {checkpoint} is of step {state['step']}, expected at most the last step, "
+                f"{self.num_steps}; --max_train_steps sets it"
+            )
         load_checkpoint(self.accelerator, self.model, self.optimizer, self.average, checkpoint, state)
         self.scheduler.load_state_dict(state["scheduler"])
         self.step, self.epoch, self.batches_done = state["step"], state["epoch"], state["batches_done"]
@@ -188,7 +199,8 @@ class TrainingLoop:
             )
         norm = float(grad_norm)
         line["lr"], line["grad_norm"] = self.scheduler.get_last_lr()[0], norm if math.isfinite(norm) else None
-        bar.set_postfix({"loss": f"{line['loss']:.3f}", **{k: f"{v:.3f}" for k, v in line["loss_parts"].items()}})
+        shown = {name: line["loss_parts"][name] for name in SHOWN_PARTS if name in line["loss_parts"]}
+        bar.set_postfix({name: f"{value:.3f}" for name, value in {"loss": line["loss"], **shown}.items()})
         self._write({"step": self.step, **line})
         tracked = {f"train/{name}": value for name, value in line.items() if name != "loss_parts"}
         tracked.update({f"train/{name}": value for name, value in line["loss_parts"].items()})

@@ -172,6 +172,11 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
             "gradient_accumulation_steps": args.gradient_accumulation_steps,
             "num_processes": accelerator.num_processes,
             "use_ema": args.use_ema,
+            # The optimizer's state has these, and restoring it would quietly undo a change.
+            "learning_rate": args.learning_rate,
+            "weight_decay": args.weight_decay,
+            "adam_beta1": args.adam_beta1,
+            "adam_beta2": args.adam_beta2,
         },
     }
 

@@ -1,0 +1,311 @@
+"""Training from the command line on a small model: what it leaves, resumes, refuses and repeats."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as PILImage
+from safetensors.torch import load_file
+from storyattn.training import train as train_module
+from storyattn.training.checkpoints import list_checkpoints
+from transformers import AutoModelForMultimodalLM, AutoProcessor
+
+QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
+# 24 stories in batches of 4, two to a step: three steps an epoch, so that steps 4 and 8 lie within epochs.
+RUN = {"max_train_steps": 8, "gradient_accumulation_steps": 2, "eval_steps": 4, "save_steps": 4, "logging_steps": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Several threads may add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def launch(stories_folder, small_config_file):
+    """Runs the command with flags by name; `None` leaves a flag out."""
+
+    def run(output_dir, **flags) -> None:
+        flags = {"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir, **QUICK, **flags}
+        train_module.main([f"--{name}={value}" for name, value in flags.items() if value is not None])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(launch, tmp_path_factory):
+    """The folder of a run of eight steps; nothing may be written there."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    launch(folder, **RUN)
+    return folder
+
+
+@pytest.fixture
+def train_only(launch, tmp_path, monkeypatch):
+    """Runs two steps without any evaluation; gives the folder of the run."""
+    monkeypatch.setattr(train_module.TrainingLoop, "_evaluate", lambda loop: None)
+    monkeypatch.setattr(train_module, "finish", lambda *arguments: {})
+
+    def run(name: str, **flags):
+        launch(tmp_path / name, **{"max_train_steps": 2, "logging_steps": 1, **flags})
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def refused(launch, tmp_path, capsys):
+    """Runs what must be refused before training; gives the one line of the error."""
+
+    def run(**flags) -> str:
+        output_dir = flags.pop("output_dir", tmp_path / "refused")
+        before = sorted(output_dir.rglob("*")) if output_dir.is_dir() else []
+        with pytest.raises(SystemExit) as ended:
+            launch(output_dir, **flags)
+        assert ended.value.code == 2
+        text = capsys.readouterr().err
+        assert "Traceback" not in text and "training:" not in text
+        assert (sorted(output_dir.rglob("*")) if output_dir.is_dir() else []) == before
+        (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert text.endswith(f"{line}\n")
+        return line
+
+    return run
+
+
+def read_log(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def last_weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(list_checkpoints(folder)[-1] / "model.safetensors")
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def write_stories(folder, frames, captions, names=("frames", "captions")):
+    """A data set with the same single story in every split."""
+    folder.mkdir()
+    features = Features({names[0]: List(Image()), names[1]: List(Value("string"))})
+    stories = Dataset.from_list([{names[0]: frames, names[1]: captions}], features=features)
+    for split in ("train", "validation", "test"):
+        stories.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_a_folder_ready_for_the_hub(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "modeling_storyattn.py"} <= names
+    figures = {path.name for path in (finished / "figures").iterdir()}
+    assert figures == {"evaluation.png", "loss_curves.png", "step-000004.png", "step-000008.png"}
+    for name in figures:
+        with PILImage.open(finished / "figures" / name) as picture:
+            assert min(picture.size) >= 100
+    card = (finished / "README.md").read_text()
+    assert "model-index:" in card and "--max_train_steps=8" in card and "| stories per step | 8 |" in card
+
+    results = json.loads((finished / "results.json").read_text())
+    assert math.isfinite(results["metrics"]["next_frame"]["l1"]) and results["split"] == "test"
+    model = AutoModelForMultimodalLM.from_pretrained(finished, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(finished, trust_remote_code=True)
+    frames = [[PILImage.new("RGB", (40, 40), "red")]]
+    told = model.continue_story(processor, frames, [["A fox."]], 1)
+    assert len(told.frames[0]) == len(told.captions[0]) == 1
+
+
+def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
+    log = read_log(finished)
+    steps = [line for line in log if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 9))
+    for line in steps:
+        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", "stories_per_second"}
+        assert line["grad_norm"] > 0 and line["stories_per_second"] > 0
+    rates = [line["lr"] for line in steps]
+    assert rates[1] == max(rates) == 1e-3 and rates[0] < rates[1] and rates[-1] < 1e-6
+    evaluations = [line for line in log if "eval" in line]
+    assert [line["step"] for line in evaluations] == [4, 8]
+    assert all(math.isfinite(line["eval"]["next_frame/l1"]) for line in evaluations)
+
+
+def test_the_moving_average_is_published_unless_it_is_off(finished, launch, tmp_path):
+    checkpoint = finished / "checkpoints" / "step-8"
+    published, last = load_file(finished / "model.safetensors"), load_file(checkpoint / "model.safetensors")
+    average = load_file(checkpoint / "average.safetensors")
+    # A tied weight is stored once, under either of its names.
+    shared = [name for name in published if name in last]
+    assert len(shared) >= len(published) - 1
+    assert all(torch.equal(published[name], average[f"module.{name}"]) for name in shared)
+    assert not any(torch.equal(published[name], last[name]) for name in shared if "frame_decoder" in name)
+
+    launch(tmp_path / "raw", max_train_steps=1, use_ema="false")
+    assert not list((tmp_path / "raw").rglob("average.safetensors"))
+    published, last = load_file(tmp_path / "raw" / "model.safetensors"), last_weights(tmp_path / "raw")
+    assert all(torch.equal(published[name], last[name]) for name in shared)
+
+
+def test_losses_fall(train_only):
+    folder = train_only("long", max_train_steps=40, learning_rate=3e-3, lr_scheduler_type="constant")
+    log = read_log(folder)
+    for name in ("next_frame_l1", "reconstruction_l1", "describe", "next_caption"):
+        values = [line["loss_parts"][name] for line in log]
+        assert sum(values[-5:]) < 0.8 * sum(values[:5]), name
+
+
+# Repetition and resuming
+
+
+def test_a_resumed_run_equals_one_that_was_not_interrupted(finished, launch, tmp_path):
+    folder = tmp_path / "resumed"
+    shutil.copytree(finished / "checkpoints" / "step-4", folder / "checkpoints" / "step-4")
+    log = (finished / "metrics.jsonl").read_text().splitlines(keepends=True)
+    # As a run that was killed at step 6, after its checkpoint of step 4.
+    (folder / "metrics.jsonl").write_text("".join(line for line in log if json.loads(line)["step"] <= 6))
+    launch(folder, **RUN, resume_from_checkpoint="latest")
+    for name in (
+        "model.safetensors",
+        "checkpoints/step-8/model.safetensors",
+        "checkpoints/step-8/optimizer.safetensors",
+    ):
+        assert same(load_file(folder / name), load_file(finished / name)), name
+    timeless = [
+        [{key: value for key, value in line.items() if key != "stories_per_second"} for line in read_log(run)]
+        for run in (folder, finished)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_the_seed_alone_decides_the_weights(train_only):
+    first, again, other = (last_weights(train_only(name, seed=seed)) for name, seed in (("a", 5), ("b", 5), ("c", 6)))
+    assert same(first, again) and not same(first, other)
+
+
+def test_workers_change_nothing(train_only):
+    alone, helped = (last_weights(train_only(name, dataloader_num_workers=n)) for name, n in (("a", 0), ("b", 1)))
+    assert same(alone, helped)
+
+
+def test_accumulated_batches_equal_one_large_batch(train_only):
+    """With the losses that average over stories and nothing drawn at random, in 32 bits."""
+    parts = json.dumps({"next_frame_edge": 0, "next_frame_changed": 0, "next_frame_painted": 0, "describe": 0})
+    others = json.dumps({"next_caption": 0, "alignment": 0, "reconstruction_edge": 0})
+    changes = "text_config.dropout=0,text_config.attention_dropout=0,next_caption_dropout=0,num_reconstructed_frames=9"
+    changes = f"{changes},loss_weights={parts},loss_weights={others}"
+    logs = []
+    for batch, accumulated in ((8, 1), (4, 2)):
+        flags = {"train_batch_size": batch, "gradient_accumulation_steps": accumulated, "config_overrides": changes}
+        logs.append(read_log(train_only(f"batch-{batch}", warmup_steps=0, **flags)))
+    assert len(logs[0]) == len(logs[1]) == 2
+    for whole, accumulated in zip(*logs):
+        assert accumulated["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+        assert accumulated["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-5)
+
+
+def test_gradient_checkpointing_changes_no_weight(train_only):
+    plain, checkpointed = (
+        last_weights(train_only(name, gradient_checkpointing=on))
+        for name, on in (("plain", "false"), ("checkpointed", "true"))
+    )
+    assert all(torch.allclose(plain[name], checkpointed[name], atol=1e-5) for name in plain)
+
+
+def test_epochs_decide_the_steps_where_no_number_is_given(train_only):
+    folder = train_only("epochs", max_train_steps=None, num_train_epochs=0.5)
+    assert [line["step"] for line in read_log(folder)] == [1, 2, 3]
+
+
+def test_a_new_run_keeps_the_checkpoints_of_an_earlier_one_aside(train_only, tmp_path):
+    train_only("run")
+    train_only("run", seed=1, max_train_steps=1)
+    kept = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("state.json"))
+    assert kept == ["run/checkpoints-earlier/step-2", "run/checkpoints/step-1"]
+
+
+def test_only_the_latest_checkpoints_are_kept(train_only):
+    folder = train_only("run", max_train_steps=4, save_steps=1, save_total_limit=2)
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-3", "step-4"]
+
+
+def test_a_run_resumes_between_epochs(train_only, tmp_path):
+    flags = {"max_train_steps": 4, "gradient_accumulation_steps": 2, "save_steps": 3}
+    whole = train_only("whole", **flags)
+    shutil.copytree(whole / "checkpoints" / "step-3", tmp_path / "resumed" / "checkpoints" / "step-3")
+    assert json.loads((whole / "checkpoints" / "step-3" / "state.json").read_text())["batches_done"] == 6
+    assert same(last_weights(whole), last_weights(train_only("resumed", **flags, resume_from_checkpoint="latest")))
+
+
+# Bad input: one line that names what was found and what was expected, before training
+
+
+def test_unknown_names_are_refused(refused, small_config_file):
+    line = refused(config=None, preset="giant")
+    assert "'giant'" in line and "tiny" in line
+    line = refused(dataset="storyworl")
+    assert "'storyworl'" in line and "storyworld" in line
+    line = refused(train_split="training")
+    assert "'training'" in line and "train, " in line
+    line = refused(tokenizer_name="./nowhere")
+    assert "'./nowhere'" in line
+    line = refused(config_overrides="hiden_size=3")
+    assert "'hiden_size'" in line and "hidden_size" in line
+    line = refused(report_to="paper")
+    assert "paper" in line
+
+
+def test_a_data_set_without_the_columns_is_refused(refused, tmp_path):
+    picture = PILImage.new("RGB", (8, 8))
+    folder = write_stories(tmp_path / "other", [picture], ["A fox."], names=("pages", "texts"))
+    line = refused(dataset=folder)
+    assert "pages, texts" in line and "'frames'" in line
+    line = refused(dataset=folder, frames_column="pages")
+    assert "pages, texts" in line and "'captions'" in line
+
+
+@pytest.mark.parametrize(
+    ("frames", "captions", "expected"),
+    [
+        (2, 3, ["'train-0'", "2 frames and 3 captions"]),
+        (0, 0, ["'train-0'", "frames is empty"]),
+        (1, 1, ["'train-0'", "frame 0", "no image"]),
+    ],
+    ids=["unequal", "empty", "no image"],
+)
+def test_stories_that_cannot_be_read_are_refused(frames, captions, expected, refused, tmp_path):
+    picture = {"bytes": b"no picture", "path": None} if frames == 1 else PILImage.new("RGB", (8, 8))
+    folder = write_stories(tmp_path / "bad", [picture] * frames, ["A fox."] * captions)
+    line = refused(dataset=folder)
+    assert all(part in line for part in expected), line
+
+
+def test_a_checkpoint_that_is_not_there_is_refused(refused, tmp_path):
+    line = refused(resume_from_checkpoint="latest")
+    assert "no checkpoint" in line and "step-N" in line
+    line = refused(resume_from_checkpoint=tmp_path / "step-3")
+    assert "state.json" in line and "'latest'" in line
+
+
+def test_a_checkpoint_of_another_run_is_refused(refused, finished, tmp_path):
+    checkpoint = finished / "checkpoints" / "step-4"
+    line = refused(**RUN, resume_from_checkpoint=checkpoint, config_overrides="projection_dim=8")
+    assert "another configuration: projection_dim: found 16, expected 8" in line
+    line = refused(**RUN, resume_from_checkpoint=checkpoint, seed=9)
+    assert "another run: seed: found 0, expected 9" in line
+    line = refused(**RUN, resume_from_checkpoint=checkpoint, learning_rate=0.5)
+    assert "another run: learning_rate: found 0.001, expected 0.5" in line
+    line = refused(**{**RUN, "max_train_steps": 3}, resume_from_checkpoint=checkpoint)
+    assert "step 4" in line and "max_train_steps" in line
+
+
+def test_an_output_dir_that_is_a_file_is_refused(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "expected a folder" in refused(output_dir=tmp_path / "file")
