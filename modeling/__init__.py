@@ -2,12 +2,14 @@
 
 from transformers import (
     AutoConfig,
-    AutoImageProcessor,
     AutoModel,
     AutoModelForImageTextToText,
     AutoModelForMultimodalLM,
     AutoProcessor,
 )
+
+# Its own module: without torchvision, transformers 5.17 gives a stand-in at the top level that does nothing.
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from .configuration_storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig
 from .image_processing_storyattn import StoryAttnImageProcessor
