@@ -184,6 +184,11 @@ class StoryAttnConfig(PreTrainedConfig):
         return self.decoder_config.vocab_size
 
     @property
+    def num_visual_tokens(self) -> int:
+        """Number of tokens K that a frame is pooled into: one for each map of the spatial attention, and that of the whole."""
+        return self.num_spatial_heads + 1
+
+    @property
     def frame_grid(self) -> tuple[int, int]:
         """`(rows, columns)` of cells in which the frame decoder plans a frame."""
         return self.image_size[0] // self.frame_stride, self.image_size[1] // self.frame_stride

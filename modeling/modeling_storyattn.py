@@ -83,7 +83,7 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         self.spatial_attention = SpatialAttention(config)
         self.fusion = CrossModalFusion(config) if config.use_cross_modal_fusion else None
         self.text_pooling = TextPooling(config)
-        self.image_projection = nn.Linear(size * config.num_spatial_heads, config.projection_dim)
+        self.image_projection = nn.Linear(size * config.num_visual_tokens, config.projection_dim)
         self.text_projection = nn.Linear(2 * size, config.projection_dim)
         self.logit_scale = nn.Parameter(torch.empty(()))
         self.story_transformer = StoryTransformer(config)

@@ -15,6 +15,9 @@ class SpatialAttention(nn.Module):
     [0, 1] gates the feature map, one group of channels per head. Temperature decides where the mass goes, gamma how
     hard the gate cuts: `A ** gamma` renormalised would only be another temperature. Both can be learned and overridden.
 
+    One more token is the mean over all cells: what holds for the whole frame, its light and weather, is told there, so
+    that the maps are left to single out what is somewhere.
+
     With `use_spatial_attention` off, A is uniform, G is 1 and there is nothing to learn but the pooling's projections.
     """
 
@@ -32,7 +35,7 @@ class SpatialAttention(nn.Module):
                 self.log_temperature = nn.Parameter(torch.zeros(()))
             if config.learn_spatial_gamma:
                 self.log_gamma = nn.Parameter(torch.zeros(()))
-        self.values = nn.Parameter(torch.empty(self.num_heads, hidden_size, hidden_size))
+        self.values = nn.Parameter(torch.empty(config.num_visual_tokens, hidden_size, hidden_size))
         self.norm = nn.LayerNorm(hidden_size)
 
     def reset_parameters(self, normal_, fill_) -> None:
@@ -53,15 +56,16 @@ class SpatialAttention(nn.Module):
             temperature, gamma (`float`, *optional*): take the place of the configured or learned values.
 
         Returns:
-            visual tokens `(N, heads, D)`; gated features `(N, h, w, D)`; maps `(N, heads, h, w)`, each summing to 1.
+            visual tokens `(N, heads + 1, D)`; gated features `(N, h, w, D)`; maps `(N, heads, h, w)`, each summing to 1.
         """
         height, width, channels = features.shape[1:]
         cells = features.flatten(1, 2)  # (N, hw, D)
         located = cells + grid_sinusoid(height, width, channels, features.device).to(cells.dtype)
         log_maps = self._log_maps(located, temperature)  # (N, hw, heads)
         maps = log_maps.exp()
-        pooled = torch.einsum("nph,npd->nhd", maps.to(located.dtype), located)
-        tokens = self.norm(torch.einsum("nhd,hde->nhe", pooled, self.values))
+        pooled = maps.to(located.dtype).transpose(1, 2) @ located  # (N, heads, D)
+        pooled = torch.cat([pooled, located.mean(1, keepdim=True)], dim=1)
+        tokens = self.norm(torch.einsum("nkd,kde->nke", pooled, self.values))
         gated = (
             cells.unflatten(-1, (self.num_heads, -1)) * self._gate(log_maps, gamma).to(cells.dtype)[..., None]
         ).flatten(2)

@@ -15,7 +15,8 @@ class StoryTransformer(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.num_seen, self.num_fused = config.num_spatial_heads, config.num_spatial_heads + config.num_text_tokens
+        self.num_seen = config.num_visual_tokens
+        self.num_fused = self.num_seen + config.num_text_tokens
         self.slots = nn.Parameter(torch.empty(self.num_seen + self.num_fused, config.hidden_size))
         self.layers = nn.ModuleList(
             SelfAttentionBlock(config.hidden_size, config.num_attention_heads, config.mlp_ratio, config.dropout)

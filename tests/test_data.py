@@ -1,0 +1,250 @@
+"""Stories of any source in one schema, what is refused and how, and windows of them."""
+
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import draw_story
+from datasets import Dataset, DatasetDict, Features, Image, List, Value
+from PIL import Image as PILImage
+from storyattn.training.data import StoryCollator, StoryWindows, load_stories
+from storyattn.training.storyworld import generate_story
+from torch.utils.data import DataLoader
+
+BOOKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "picture-books"
+FEATURES = {"frames": List(Image()), "captions": List(Value("string"))}
+
+
+def png(colour=(200, 30, 40), size=(12, 8)) -> bytes:
+    file = io.BytesIO()
+    PILImage.new("RGB", size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def story(count: int = 3, **changes) -> dict:
+    """A story of `count` frames whose red channel counts them."""
+    frames = [{"bytes": png((10 * number, 0, 0)), "path": None} for number in range(count)]
+    return {"frames": frames, "captions": [f"Number {number}." for number in range(count)], **changes}
+
+
+def write(folder: Path, stories: list[dict], split: str = "train", **features) -> str:
+    """A folder with a Parquet file of the split."""
+    dataset = Dataset.from_list(stories, features=Features({**FEATURES, **features}))
+    folder.mkdir(exist_ok=True)
+    dataset.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return str(folder)
+
+
+def test_a_folder_of_parquet_files(tmp_path):
+    write(tmp_path / "set", [story(title="A"), story(2, title="B")], title=Value("string"))
+    name = write(tmp_path / "set", [story(4, title="C")], "test", title=Value("string"))
+    stories = load_stories(name, "train")
+    assert stories.column_names == ["frames", "captions", "story_id"]
+    assert stories["story_id"] == ["train-0", "train-1"]
+    assert stories[1]["captions"] == ["Number 0.", "Number 1."]
+    assert [frame.getpixel((0, 0)) for frame in stories[1]["frames"]] == [(0, 0, 0), (10, 0, 0)]
+    assert len(load_stories(name, "test")[0]["frames"]) == 4
+    assert load_stories(name, "train", max_stories=1)["story_id"] == ["train-0"]
+
+
+def test_other_columns_ids_and_descriptions(tmp_path):
+    changes = {"story_id": "fox-7", "descriptions": ["a", None, "c"]}
+    renamed = {"images": "frames", "texts": "captions"}
+    dataset = Dataset.from_list(
+        [story(**changes)],
+        features=Features({**FEATURES, "story_id": Value("string"), "descriptions": List(Value("string"))}),
+    ).rename_columns({old: new for new, old in renamed.items()})
+    (tmp_path / "set").mkdir()
+    dataset.to_parquet(tmp_path / "set" / "train.parquet")
+    stories = load_stories(str(tmp_path / "set"), "train", frames_column="images", captions_column="texts")
+    assert stories[0]["story_id"] == "fox-7" and stories[0]["descriptions"] == ["a", None, "c"]
+    assert stories[0]["captions"] == ["Number 0.", "Number 1.", "Number 2."]
+
+
+def test_what_save_to_disk_wrote(tmp_path):
+    dataset = Dataset.from_list([story()], features=Features(FEATURES))
+    DatasetDict({"train": dataset, "dev": dataset}).save_to_disk(tmp_path / "set")
+    assert len(load_stories(str(tmp_path / "set"), "dev")[0]["frames"]) == 3
+    dataset.save_to_disk(tmp_path / "single")
+    assert len(load_stories(str(tmp_path / "single"), "train")) == 1
+
+
+def test_storyworld_by_its_name():
+    options = {"num_stories": 2, "num_frames": 3, "image_size": (32, 48)}
+    stories = load_stories("storyworld", "validation", storyworld_options=options)
+    expected = generate_story(1, "validation", num_frames=3, image_size=(32, 48))
+    assert len(stories) == 2 and stories[1]["captions"] == expected["captions"]
+    assert stories[1]["boxes"] == expected["boxes"] and stories[1]["events"] == expected["events"]
+    assert len(load_stories("storyworld", "validation", max_stories=1, storyworld_options=options)) == 1
+
+
+BROKEN = {
+    "an empty story": ([story(), story(0)], r"story 'train-1'.*frames is empty.*expected at least one"),
+    "more frames than captions": (
+        [story(story_id="x"), story(captions=["One."], story_id="y")],
+        r"story 'y': found 3 frames and 1 captions, expected as many",
+    ),
+    "no image": (
+        [story(frames=[{"bytes": png(), "path": None}, {"bytes": b"GIF?", "path": "b.gif"}], captions=["a", "b"])],
+        r"story 'train-0': frame 1 \(b.gif\) is no image",
+    ),
+    "a missing image": (
+        [story(frames=[None, {"bytes": png(), "path": None}], captions=["a", "b"])],
+        r"story 'train-0': frame 0 is missing, expected an image",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_stories_are_named(tmp_path, case):
+    stories, message = BROKEN[case]
+    ids = {"story_id": Value("string")} if "story_id" in stories[0] else {}
+    encoded = List({"bytes": Value("binary"), "path": Value("string")})  # as images are kept, none looked for or read
+    dataset = Dataset.from_list(stories, features=Features({**FEATURES, "frames": encoded, **ids}))
+    dataset.save_to_disk(tmp_path / "set")
+    with pytest.raises(ValueError, match=message) as error:
+        load_stories(str(tmp_path / "set"), "train")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(png())
+    rows = [{"frames": [str(picture)], "captions": ["One."]}]
+    Dataset.from_list(rows).save_to_disk(tmp_path / "set")
+    assert load_stories(str(tmp_path / "set"), "train")[0]["frames"][0].size == (12, 8)
+    picture.unlink()
+    with pytest.raises(ValueError, match="story 'train-0': frame 0: found no file '.*a.png'"):
+        load_stories(str(tmp_path / "set"), "train")
+
+
+def test_unknown_sources_are_named(tmp_path):
+    name = write(tmp_path / "set", [story()])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "train.parquet").write_text("no parquet")
+    cases = {
+        (str(tmp_path / "nowhere"), "train"): "found no folder .*nowhere.*expected storyworld, a folder, or a Hub id",
+        ("owner/no-such-stories", "train"): "'owner/no-such-stories' could not be read from a folder or the Hub",
+        (str(tmp_path / "empty"), "train"): "empty' is empty, expected",
+        (str(tmp_path / "text"), "train"): "text' could not be read",
+        (name, "dev"): "no split 'dev', expected one of train",
+        ("storyworld", "dev"): "no split 'dev', expected one of train, validation, test, test_unseen",
+    }
+    for arguments, message in cases.items():
+        with pytest.raises(ValueError, match=message) as error:
+            load_stories(*arguments)
+        assert "\n" not in str(error.value)
+
+
+def test_missing_and_wrong_columns_are_named(tmp_path):
+    name = write(tmp_path / "set", [story(title="Foxes")], title=Value("string"))
+    with pytest.raises(ValueError, match="has the columns frames, captions, title, expected 'pages'; --frames_column"):
+        load_stories(name, "train", frames_column="pages")
+    with pytest.raises(ValueError, match="column 'title'.*expected a list"):
+        load_stories(name, "train", captions_column="title")
+    with pytest.raises(ValueError, match="column 'frames'.*expected strings"):
+        load_stories(name, "train", captions_column="frames", frames_column="captions")
+    numbers = Dataset.from_dict({"frames": [[1, 2]], "captions": [["a", "b"]]})
+    numbers.save_to_disk(tmp_path / "numbers")
+    with pytest.raises(ValueError, match="column 'frames'.*expected images"):
+        load_stories(str(tmp_path / "numbers"), "train")
+
+
+def test_no_story_at_all(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "metadata.jsonl").write_text("")
+    nothing = Dataset.from_dict({"frames": [], "captions": []}, features=Features(FEATURES))
+    nothing.to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "train.parquet").rename(tmp_path / "set" / "train.parquet")
+    with pytest.raises(ValueError, match="set'"):
+        load_stories(str(tmp_path / "set"), "train")
+
+
+@pytest.fixture
+def six_and_two(tmp_path) -> Dataset:
+    return load_stories(write(tmp_path / "set", [story(6), story(2), story(3, captions=["a", " ", None])]), "train")
+
+
+def red(item: dict) -> list[int]:
+    return [frame.getpixel((0, 0))[0] // 10 for frame in item["frames"]]
+
+
+def test_all_windows_in_order(six_and_two):
+    windows = StoryWindows(six_and_two, 4, mode="all")
+    found = [(item["story_id"], item["start"], red(item)) for item in (windows[i] for i in range(len(windows)))]
+    assert found == [
+        ("train-0", 0, [0, 1, 2, 3]),
+        ("train-0", 1, [1, 2, 3, 4]),
+        ("train-0", 2, [2, 3, 4, 5]),
+        ("train-1", 0, [0, 1]),
+        ("train-2", 0, [0, 1, 2]),
+    ]
+    assert windows[2]["captions"] == ["Number 2.", "Number 3.", "Number 4.", "Number 5."]
+    assert windows[4]["captions"] == ["a", None, None]
+
+
+def test_random_windows_are_drawn_by_seed_and_epoch(six_and_two):
+    def starts(seed, epoch):
+        windows = StoryWindows(six_and_two, 3, seed=seed)
+        windows.set_epoch(epoch)
+        return [windows[i]["start"] for i in range(len(windows))]
+
+    assert len(starts(0, 0)) == 3
+    drawn = [starts(seed, epoch) for seed in range(4) for epoch in range(6)]
+    assert drawn == [starts(seed, epoch) for seed in range(4) for epoch in range(6)]
+    assert {start for start, _, _ in drawn} == {0, 1, 2, 3}
+    assert all(rest == [0, 0] for _, *rest in drawn)
+
+
+def test_workers_draw_the_same_windows(six_and_two):
+    windows = StoryWindows(six_and_two, 3)
+    options = {"batch_size": 1, "collate_fn": lambda items: items[0]["start"]}
+    loaders = [DataLoader(windows, **options)]
+    loaders.append(DataLoader(windows, num_workers=1, persistent_workers=True, **options))
+    for epoch in range(4):
+        windows.set_epoch(epoch)
+        alone, workers = (list(loader) for loader in loaders)
+        assert alone == workers
+
+
+def test_boxes_and_events_are_cut_with_the_frames():
+    options = {"num_stories": 1, "image_size": (32, 48)}
+    stories = load_stories("storyworld", "test", storyworld_options=options)
+    item = StoryWindows(stories, 4, mode="all")[2]
+    assert item["boxes"] == stories[0]["boxes"][2:] and item["events"] == stories[0]["events"][2:]
+    assert np.array_equal(np.asarray(item["frames"][0]), np.asarray(stories[0]["frames"][2]))
+
+
+def test_a_batch_of_windows(small_processor, six_and_two):
+    windows = StoryWindows(six_and_two, 3, mode="all")
+    batch = StoryCollator(small_processor)([windows[0], windows[4]])
+    assert batch["frame_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["pixel_values"].shape == (2, 3, 3, 32, 48) and batch["input_ids"].dtype == torch.long
+    assert set(batch) == {"pixel_values", "frame_mask", "input_ids", "attention_mask"}
+
+
+def test_bad_options(six_and_two):
+    with pytest.raises(ValueError, match="mode: found 'some'"):
+        StoryWindows(six_and_two, 3, mode="some")
+    with pytest.raises(ValueError, match="num_frames: found 1"):
+        StoryWindows(six_and_two, 1)
+
+
+def test_drawn_folder_of_the_tests(stories_folder):
+    stories = load_stories(str(stories_folder), "train")
+    seed = random.Random(0).randrange(24)
+    assert stories[seed]["captions"] == draw_story(seed)["captions"]
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not BOOKS.is_dir(), reason="the picture books are not beside this checkout")
+def test_picture_books():
+    stories = load_stories(str(BOOKS), "test")
+    assert len(stories) == 29 and sum(map(len, stories["captions"])) == 321
+    assert {"story_id", "frames", "captions", "descriptions"} == set(stories.column_names)
+    item = StoryWindows(stories, 5, mode="all")[0]
+    assert len(item["frames"]) == 5 and max(item["frames"][0].size) <= 256
