@@ -28,14 +28,14 @@ class MultiHeadAttention(nn.Module):
         keys, values = self.key_value(memory).chunk(2, dim=-1)
         q, k, v = (self._split(x) for x in (self.query(queries), keys, values))  # (N, heads, Q or S, D / heads)
         dropout = self.dropout if self.training else 0.0
-        attended = (_attend if q.device.type == "cpu" else F.scaled_dot_product_attention)(q, k, v, mask, dropout)
+        attended = (attend if q.device.type == "cpu" else F.scaled_dot_product_attention)(q, k, v, mask, dropout)
         return self.output(attended.transpose(1, 2).flatten(2))  # (N, Q, D)
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def _attend(q, k, v, mask: torch.Tensor | None, dropout: float) -> torch.Tensor:
+def attend(q, k, v, mask: torch.Tensor | None, dropout: float) -> torch.Tensor:
     """What `F.scaled_dot_product_attention` computes: `(N,heads,Q,d)` from keys and values `(N,heads,S,d)`."""
     scores = q @ (k * k.shape[-1] ** -0.5).transpose(-1, -2)  # (N, heads, Q, S)
     if mask is not None:
