@@ -185,7 +185,7 @@ class StoryAttnConfig(PreTrainedConfig):
 
     @property
     def num_visual_tokens(self) -> int:
-        """Number of tokens K that a frame is pooled into: one for each map of the spatial attention, and that of the whole."""
+        """Number of tokens K that a frame is pooled into: one a map of the spatial attention, one for the whole."""
         return self.num_spatial_heads + 1
 
     @property

@@ -56,7 +56,7 @@ class SpatialAttention(nn.Module):
             temperature, gamma (`float`, *optional*): take the place of the configured or learned values.
 
         Returns:
-            visual tokens `(N, heads + 1, D)`; gated features `(N, h, w, D)`; maps `(N, heads, h, w)`, each summing to 1.
+            visual tokens `(N, heads + 1, D)`; gated features `(N, h, w, D)`; maps `(N, heads, h, w)` that sum to 1.
         """
         height, width, channels = features.shape[1:]
         cells = features.flatten(1, 2)  # (N, hw, D)
