@@ -11,15 +11,16 @@ DEFAULT_LOSS_WEIGHTS = {
     "next_frame_mse": 1.0,
     "next_frame_perceptual": 0.1,
     "next_frame_edge": 0.1,
-    "next_frame_changed": 0.5,
-    "next_frame_painted": 0.5,
+    "next_frame_changed": 1.0,
+    "next_frame_painted": 1.0,
     "reconstruction_l1": 0.5,
     "reconstruction_mse": 0.5,
     "reconstruction_perceptual": 0.05,
     "reconstruction_edge": 0.05,
-    "describe": 0.1,
-    "next_caption": 0.1,
-    "alignment": 0.05,
+    "describe": 0.2,
+    "next_caption": 0.2,
+    "alignment": 0.1,
+    "attention": 0.1,
 }
 
 DEFAULT_VISION_CONFIG = {

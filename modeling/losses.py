@@ -7,6 +7,7 @@ from torch import nn
 from .vision_encoder import feature_maps
 
 CHANGED_THRESHOLD = 2 / 255  # a pixel has changed when one of its channels differs by more
+LOCAL_CHANGE = 0.3  # a change of less than this share of the frame is something that moves, not another light or place
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -45,6 +46,23 @@ def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
     gradient_x = (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 4
     gradient_y = (down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]) / 4
     return (gradient_x.square() + gradient_y.square() + 1e-6).sqrt()
+
+
+def attention_loss(maps: torch.Tensor, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Divergence (Kullback & Leibler 1951) of the mean map from where a frame differs from the ones beside it.
+
+    What a story is about is what changes in it, and one frame alone can tell which things in it tend to. Only changes
+    of less than `LOCAL_CHANGE` of the frame count. `maps (B,T,heads,h,w)` sum to 1, `frames (B,T,3,H,W)` are in
+    [0, 1], `mask (B,T)` is True for frames that are there.
+    """
+    changed = ((frames[:, 1:] - frames[:, :-1]).abs().amax(2) > CHANGED_THRESHOLD).float()  # (B, T - 1, H, W)
+    local = mask[:, 1:] & mask[:, :-1] & (changed.mean((-2, -1)) < LOCAL_CHANGE)
+    moved = F.adaptive_avg_pool2d(changed, maps.shape[-2:]) * local[..., None, None]
+    target = F.pad(moved, (0, 0, 0, 0, 1, 0)) + F.pad(moved, (0, 0, 0, 0, 0, 1))  # (B, T, h, w)
+    total = target.sum((-2, -1), keepdim=True)
+    target = target / total.clamp(min=1e-6)
+    divergence = target * (target.clamp(min=1e-8).log() - maps.mean(2).clamp(min=1e-8).log())
+    return masked_mean(divergence.sum((-2, -1)), mask & (total[..., 0, 0] > 0))
 
 
 def caption_loss(logits: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,15 @@ from transformers.utils import can_return_tuple
 from .configuration_storyattn import StoryAttnConfig
 from .frame_decoder import PREDICT, RECONSTRUCT, FrameDecoder
 from .fusion import CrossModalFusion, TextPooling
-from .losses import PerceptualLoss, alignment_loss, caption_loss, changed_loss, masked_mean, pixel_losses
+from .losses import (
+    PerceptualLoss,
+    alignment_loss,
+    attention_loss,
+    caption_loss,
+    changed_loss,
+    masked_mean,
+    pixel_losses,
+)
 from .outputs import StoryAttnModelOutput, StoryAttnOutput
 from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
@@ -405,6 +413,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         parts["next_frame_painted"] = masked_mean((painted - target).abs(), next_mask & told) + changed_loss(
             painted, target, last, next_mask & told
         )
+        if self.config.use_spatial_attention:
+            parts["attention"] = attention_loss(result.spatial_attentions, frames, mask)
         if input_ids is not None:
             captioned = attention_mask.any(-1) & mask
             scale = result.logit_scale
