@@ -16,11 +16,11 @@ class StoryWindows(TorchDataset):
     Runs of `num_frames` frames of `stories` (schema of `load_stories`); a shorter story is one window, the whole of it.
 
     `mode` "all": every run, in order. "random": one for each story, drawn by `seed`, the epoch (`set_epoch`) and the
-    story alone, whatever process or worker asks. An item is `frames` (pictures), `captions` (blank ones are `None`),
-    `story_id`, `start` (index of its first frame) and, where the stories have them, `boxes` and `events`. Pictures
-    outside the window are not decoded.
+    story alone, whatever process or worker asks. An item is `frames` (pictures), `captions` (of each frame a `str` or
+    `None`), `story_id`, `start` (index of its first frame) and, where the stories have them, `boxes` and `events`.
+    Pictures outside the window are not decoded.
 
-    Raises `ValueError` for an unknown mode or fewer than two frames.
+    Raises `ValueError` for an unknown mode, fewer than two frames, and a picture that turns out to be broken.
     """
 
     def __init__(self, stories: Dataset, num_frames: int, mode: str = "random", seed: int = 0):
@@ -49,9 +49,14 @@ class StoryWindows(TorchDataset):
         story, start = self.index[position] if self.mode == "all" else (position, self._draw(position))
         (row,), window = self.stories[story].to_pylist(), slice(start, start + self.num_frames)
         item = {name: row[name][window] for name in self.columns if row[name] is not None}
-        item["captions"] = [text if text and text.strip() else None for text in item["captions"]]
-        frames = [self.image.decode_example(frame) for frame in row["frames"][window]]
+        frames = [self._decode(row, index) for index in range(start, start + len(item["captions"]))]
         return {**item, "frames": frames, "story_id": row["story_id"], "start": start}
+
+    def _decode(self, row: dict, index: int):
+        try:
+            return self.image.decode_example(row["frames"][index])
+        except OSError as error:
+            raise ValueError(f"story {row['story_id']!r}: frame {index} cannot be decoded: {error}") from error
 
     def _draw(self, story: int) -> int:
         return random.Random(f"{self.seed}/{int(self.epoch)}/{story}").randint(0, self.last_starts[story])

@@ -1,9 +1,12 @@
 """Model configurations by name: those that come with StoryAttn, or a file of one's own."""
 
 import json
+from dataclasses import fields
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
 from storyattn import StoryAttnConfig
 
 
@@ -16,29 +19,40 @@ def load_preset(name_or_path: str) -> StoryAttnConfig:
     """
     The configuration of a preset, of a JSON file, or of a folder with `config.json`.
 
-    Raises `ValueError` for a name that is neither, for a file that is no JSON object, and for values out of range.
+    Raises `ValueError` for a name that is neither, for a file that is no JSON object with the `model_type` storyattn,
+    and for unknown names, values of another type and values out of range in it.
     """
     names, path = preset_names(), Path(name_or_path).expanduser()
     if name_or_path in names:
-        text = _folder().joinpath(f"{name_or_path}.json").read_text(encoding="utf-8")
+        file = _folder().joinpath(f"{name_or_path}.json")
     else:
-        path = path / "config.json" if path.is_dir() else path
-        if not path.is_file():
+        file = path / "config.json" if path.is_dir() else path
+        if not file.is_file():
             raise ValueError(
                 f"preset: found no preset and no file {name_or_path!r}, expected {', '.join(names)} or a JSON file"
             )
-        text = path.read_text(encoding="utf-8")
     try:
-        values = json.loads(text)
+        values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"preset: {name_or_path!r} is no JSON: {error}") from error
-    model_type = values.pop("model_type", None) if isinstance(values, dict) else None
+    model_type = values.get("model_type") if isinstance(values, dict) else None
     if model_type != "storyattn":
         raise ValueError(f"preset: found model_type {model_type!r} in {name_or_path!r}, expected 'storyattn'")
+    _check_names(values, name_or_path)
     try:
-        return StoryAttnConfig(**values)
-    except TypeError as error:
-        raise ValueError(f"preset: {name_or_path!r}: {error}") from error
+        return StoryAttnConfig(**{name: value for name, value in values.items() if name != "model_type"})
+    except (TypeError, StrictDataclassError) as error:
+        raise ValueError(f"preset: {name_or_path!r}: {' '.join(str(error).split())}") from error
+
+
+def _check_names(values: dict, source: str) -> None:
+    """Refuses names that a configuration does not have: it would keep them and do nothing with them."""
+    known = {field.name for field in fields(StoryAttnConfig)} | set(StoryAttnConfig().to_dict())
+    for name in values:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f", perhaps {near[0]!r}" if near else ""
+            raise ValueError(f"preset: found {name!r} in {source!r}, expected a name that a configuration has{hint}")
 
 
 def _folder():

@@ -43,8 +43,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # OSError, ValueError, ImportError, and the plain Exception of a malformed file
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(": ")
         raise ValueError(
             f"tokenizer_name: found no tokenizer {name!r}, expected a folder or a Hub id: {reason}"
         ) from error
