@@ -1,6 +1,7 @@
 """Stories of any source in one schema, what is refused and how, and windows of them."""
 
 import io
+import json
 import random
 from pathlib import Path
 
@@ -28,6 +29,11 @@ def story(count: int = 3, **changes) -> dict:
     """A story of `count` frames whose red channel counts them."""
     frames = [{"bytes": png((10 * number, 0, 0)), "path": None} for number in range(count)]
     return {"frames": frames, "captions": [f"Number {number}." for number in range(count)], **changes}
+
+
+def red(item: dict) -> list[int]:
+    """The numbers of an item's frames."""
+    return [frame.getpixel((0, 0))[0] // 10 for frame in item["frames"]]
 
 
 def write(folder: Path, stories: list[dict], split: str = "train", **features) -> str:
@@ -72,13 +78,31 @@ def test_what_save_to_disk_wrote(tmp_path):
     assert len(load_stories(str(tmp_path / "single"), "train")) == 1
 
 
+def test_a_folder_of_pictures_with_metadata(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(png((10 * number, 0, 0)))
+    row = {"frames_file_names": ["2.png", "0.png"], "captions": ["Two.", "Zero."]}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
+    stories = load_stories(str(tmp_path), "train")
+    assert red(stories[0]) == [2, 0] and stories[0]["captions"] == ["Two.", "Zero."]
+
+
+def test_blank_captions_and_missing_ids(tmp_path):
+    told = [story(captions=["One.", "", None], story_id="fox"), story(captions=[" \n", "b", "c"], story_id=None)]
+    stories = load_stories(write(tmp_path / "set", told, story_id=Value("string")), "train")
+    assert list(stories["captions"]) == [["One.", None, None], [None, "b", "c"]]
+    assert stories["story_id"] == ["fox", "train-1"]
+    assert red(stories[1]) == [0, 1, 2]
+
+
 def test_storyworld_by_its_name():
     options = {"num_stories": 2, "num_frames": 3, "image_size": (32, 48)}
     stories = load_stories("storyworld", "validation", storyworld_options=options)
     expected = generate_story(1, "validation", num_frames=3, image_size=(32, 48))
     assert len(stories) == 2 and stories[1]["captions"] == expected["captions"]
     assert stories[1]["boxes"] == expected["boxes"] and stories[1]["events"] == expected["events"]
-    assert len(load_stories("storyworld", "validation", max_stories=1, storyworld_options=options)) == 1
+    first = load_stories("storyworld", "validation", max_stories=1, storyworld_options=options)
+    assert first["captions"] == [stories[0]["captions"]]
 
 
 BROKEN = {
@@ -91,6 +115,15 @@ BROKEN = {
         [story(frames=[{"bytes": png(), "path": None}, {"bytes": b"GIF?", "path": "b.gif"}], captions=["a", "b"])],
         r"story 'train-0': frame 1 \(b.gif\) is no image",
     ),
+    "half an image": (
+        [story(frames=[{"bytes": png()[:60], "path": None}], captions=["a"])],
+        r"story 'train-0': frame 0 is no image that Pillow can read",
+    ),
+    "no captions": ([story(captions=None)], r"story 'train-0': captions is missing, expected one for each of 3 frames"),
+    "fewer descriptions than frames": (
+        [story(descriptions=["A fox."])],
+        r"story 'train-0': found 3 frames and 1 descriptions, expected as many",
+    ),
     "a missing image": (
         [story(frames=[None, {"bytes": png(), "path": None}], captions=["a", "b"])],
         r"story 'train-0': frame 0 is missing, expected an image",
@@ -101,9 +134,10 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_stories_are_named(tmp_path, case):
     stories, message = BROKEN[case]
-    ids = {"story_id": Value("string")} if "story_id" in stories[0] else {}
+    optional = {"story_id": Value("string"), "descriptions": List(Value("string"))}
+    optional = {name: feature for name, feature in optional.items() if name in stories[0]}
     encoded = List({"bytes": Value("binary"), "path": Value("string")})  # as images are kept, none looked for or read
-    dataset = Dataset.from_list(stories, features=Features({**FEATURES, "frames": encoded, **ids}))
+    dataset = Dataset.from_list(stories, features=Features({**FEATURES, "frames": encoded, **optional}))
     dataset.save_to_disk(tmp_path / "set")
     with pytest.raises(ValueError, match=message) as error:
         load_stories(str(tmp_path / "set"), "train")
@@ -164,13 +198,18 @@ def test_no_story_at_all(tmp_path):
         load_stories(str(tmp_path / "set"), "train")
 
 
+def test_a_picture_that_breaks_later_is_named(tmp_path):
+    file = io.BytesIO()
+    PILImage.effect_noise((64, 64), 90).save(file, "JPEG")  # a header that opens, and too few pixels behind it
+    broken = story(frames=[{"bytes": png(), "path": None}, {"bytes": file.getvalue()[:900], "path": None}])
+    stories = load_stories(write(tmp_path / "set", [{**broken, "captions": ["a", "b"]}]), "train")
+    with pytest.raises(ValueError, match="story 'train-0': frame 1 cannot be decoded"):
+        StoryWindows(stories, 2)[0]
+
+
 @pytest.fixture
 def six_and_two(tmp_path) -> Dataset:
     return load_stories(write(tmp_path / "set", [story(6), story(2), story(3, captions=["a", " ", None])]), "train")
-
-
-def red(item: dict) -> list[int]:
-    return [frame.getpixel((0, 0))[0] // 10 for frame in item["frames"]]
 
 
 def test_all_windows_in_order(six_and_two):

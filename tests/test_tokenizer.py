@@ -42,6 +42,9 @@ def test_a_tokenizer_from_a_folder(tmp_path):
     bare.save_pretrained(tmp_path / "bare")
     loaded = load_tokenizer(str(tmp_path / "bare"))
     assert loaded.eos_token_id == 2 and loaded.bos_token_id == 2 and loaded.pad_token_id is not None
+    (tmp_path / "bare" / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="found no tokenizer '.*bare'"):
+        load_tokenizer(str(tmp_path / "bare"))
     with pytest.raises(ValueError, match="found no tokenizer '.*nowhere'"):
         load_tokenizer(str(tmp_path / "nowhere"))
 
@@ -60,6 +63,12 @@ def test_three_presets_come_along():
     assert preset_names() == ["base", "small", "tiny"]
 
 
+def test_a_saved_configuration_comes_back(tmp_path):
+    config = load_preset("tiny")
+    config.save_pretrained(tmp_path)
+    assert load_preset(str(tmp_path)).to_dict() == config.to_dict()
+
+
 def test_a_configuration_of_ones_own(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SMALL_CONFIG))
     for path in (tmp_path, tmp_path / "config.json"):
@@ -73,9 +82,12 @@ def test_what_is_no_configuration_is_named(tmp_path):
         "text.json": ("hello", "is no JSON"),
         "list.json": ("[1]", "model_type None.*expected 'storyattn'"),
         "other.json": ('{"model_type": "bert"}', "model_type 'bert'.*expected 'storyattn'"),
+        "name.json": (json.dumps({**SMALL_CONFIG, "hiden_size": 32}), "found 'hiden_size'.*perhaps 'hidden_size'"),
+        "type.json": (json.dumps({**SMALL_CONFIG, "hidden_size": "wide"}), "'hidden_size' expected int, got str"),
         "value.json": (json.dumps({**SMALL_CONFIG, "max_frames": 0}), "max_frames: got 0, expected at least 2"),
     }
     for name, (text, message) in contents.items():
         (tmp_path / name).write_text(text)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as error:
             load_preset(str(tmp_path / name))
+        assert "\n" not in str(error.value)
