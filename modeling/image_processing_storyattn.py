@@ -1,5 +1,7 @@
 """StoryAttnImageProcessor: pictures of any size and mode to frames of one size, and back."""
 
+import os
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -28,6 +30,16 @@ class StoryAttnImageProcessor(PilBackend):
     do_convert_rgb = True
     rescale_factor = 1 / 255
     model_input_names = ["pixel_values"]
+
+    def fetch_images(self, images):
+        """As the library's, but files keep their mode: transparent ones shall lie on white, not on black."""
+        if isinstance(images, (list, tuple)):
+            return [self.fetch_images(image) for image in images]
+        if isinstance(images, str) and os.path.isfile(images):
+            picture = Image.open(images)
+            picture.load()
+            return picture
+        return super().fetch_images(images)
 
     def preprocess(self, images: ImageInput, return_tensors: str | None = None, **kwargs) -> BatchFeature:
         """`images` (one or a list of PIL pictures, arrays, paths or URLs) to `pixel_values (N, 3, height, width)`."""
@@ -76,13 +88,16 @@ def to_rgb(picture) -> Image.Image:
             array = array.transpose(1, 2, 0)
         if array.dtype.kind == "f":
             array = (array.clip(0, 1) * 255).round()
+        if array.dtype == np.uint16:
+            array = array / 257
         picture = Image.fromarray(array.astype(np.uint8).squeeze())
     picture = ImageOps.exif_transpose(picture)
     if picture.mode == "RGB":
         return picture
     if picture.mode.startswith(("I;16", "I", "F")):
         values = np.asarray(picture, dtype=np.float64)
-        scale = 257.0 if picture.mode.startswith("I") and values.max(initial=0) > 255 else 1.0
+        deep = picture.mode.startswith("I;16") or (picture.mode == "I" and values.max(initial=0) > 255)
+        scale = 257.0 if deep else 1.0
         return Image.fromarray((values / scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")

@@ -34,7 +34,8 @@ class StoryAttnProcessor(ProcessorMixin):
             `pixel_values (B, T, 3, H, W)`, normalised; `frame_mask (B, T)`; and with captions `input_ids` and
             `attention_mask (B, T, L)`, each caption with its start and end token, a missing one all masked.
 
-        Raises `ValueError` for no story, an empty story, or unequal numbers of pictures and captions, naming it.
+        Raises `ValueError` for no story, an empty story, what is no picture or no text, or unequal numbers of pictures
+        and captions, naming the story.
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors: got {return_tensors!r}, expected 'pt'")
@@ -61,16 +62,26 @@ class StoryAttnProcessor(ProcessorMixin):
         if caption is None or not caption.strip():
             return []
         room = self.max_caption_length - 2
-        tokens = self.tokenizer(caption, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+        # A caption that happens to hold "</s>" is text like any other.
+        options = {"add_special_tokens": False, "split_special_tokens": True, "truncation": True, "max_length": room}
+        tokens = self.tokenizer(caption, **options)["input_ids"]
         return [self.tokenizer.bos_token_id, *tokens, self.tokenizer.eos_token_id]
 
     def _pixels(self, frames) -> dict[str, torch.Tensor]:
-        flat = self.image_processor([frame for story in frames for frame in story], return_tensors="pt")["pixel_values"]
+        pictures = [self._opened(frame, b, t) for b, story in enumerate(frames) for t, frame in enumerate(story)]
+        flat = self.image_processor(pictures, return_tensors="pt")["pixel_values"]
         lengths = torch.tensor([len(story) for story in frames])
         mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
         pixels = flat.new_zeros(*mask.shape, *flat.shape[1:])
         pixels[mask.bool()] = flat
         return {"pixel_values": pixels, "frame_mask": mask}
+
+    def _opened(self, frame, story: int, position: int):
+        try:
+            return self.image_processor.fetch_images(frame)
+        except (OSError, ValueError) as error:
+            found = f"frames: story {story}, frame {position}: found no picture at {frame!r}"
+            raise ValueError(f"{found}, expected an image file or URL: {str(error)[:200]}") from error
 
     def postprocess_frames(self, frames: torch.Tensor) -> list[Image.Image]:
         """Frames `(N, 3, H, W)` in [0, 1], as `predict_next_frame` gives them, as pictures."""
@@ -116,6 +127,10 @@ def _check_stories(frames, captions) -> None:
     if len(captions) != len(frames):
         raise ValueError(f"captions: got {len(captions)} stories, expected as many as in frames, {len(frames)}")
     for index, (story, texts) in enumerate(zip(frames, captions)):
-        if isinstance(texts, str) or len(texts) != len(story):
-            found = "a string" if isinstance(texts, str) else f"{len(texts)} captions"
+        if not isinstance(texts, (list, tuple)) or len(texts) != len(story):
+            found = f"{len(texts)} captions" if isinstance(texts, (list, tuple)) else f"a {type(texts).__name__}"
             raise ValueError(f"captions: story {index} has {found} for {len(story)} frames, expected one a frame")
+        for position, text in enumerate(texts):
+            if not isinstance(text, (str, type(None))):
+                kind = type(text).__name__
+                raise ValueError(f"captions: story {index}, caption {position} is a {kind}, expected a text or None")

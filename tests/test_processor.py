@@ -50,6 +50,20 @@ def test_transparent_pictures_lie_on_white(small_processor):
     assert torch.allclose(as_frames(small_processor, [clear, palette, grey]), torch.tensor(1.0), atol=1e-3)
 
 
+def test_grey_of_16_bits_is_scaled_alike_be_it_dark_or_bright(small_processor, tmp_path):
+    for value in (200, 40_000):
+        array = np.full((64, 96), value, np.uint16)
+        Image.fromarray(array).save(tmp_path / "deep.png")
+        frames = as_frames(small_processor, [Image.fromarray(array), array[..., None], str(tmp_path / "deep.png")])
+        assert torch.allclose(frames, torch.tensor(value / 65535), atol=0.005)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_files_lie_on_white_too(small_processor, tmp_path, mode):
+    Image.new("RGBA", (96, 64), (0, 0, 0, 0)).convert(mode).save(tmp_path / "clear.png")
+    assert torch.allclose(as_frames(small_processor, [str(tmp_path / "clear.png")]), torch.tensor(1.0), atol=1e-3)
+
+
 def test_pictures_are_turned_upright(small_processor):
     lying = halves((64, 96)).rotate(90, expand=True)  # red below
     exif = Image.Exif()
@@ -118,6 +132,13 @@ def test_captions_come_back_as_they_were(small_processor, text):
     assert small_processor.decode(ids) == text
 
 
+def test_special_tokens_in_a_caption_are_text(small_processor):
+    text, tokenizer = "A </s>, <s>.", small_processor.tokenizer
+    ids = small_processor.tokenize_captions([[text]])["input_ids"][0]
+    assert not set(ids[0, 1:-1].tolist()) & set(tokenizer.all_special_ids)
+    assert small_processor.batch_decode(ids, skip_special_tokens=True) == [text]
+
+
 def test_long_captions_are_cut_and_still_end(small_processor):
     ids = small_processor.tokenize_captions([["They danced. " * 60]])["input_ids"][0, 0]
     assert len(ids) == small_processor.max_caption_length
@@ -150,7 +171,10 @@ def test_arrays_tensors_and_paths_are_pictures_too(small_processor, tmp_path):
         ([[halves(), 7]], None, "story 0, frame 1 is a int"),
         ([[halves()]], [["a"], ["b"]], "got 2 stories, expected as many as in frames, 1"),
         ([[halves(), halves()]], [["a"]], "story 0 has 1 captions for 2 frames"),
-        ([[halves()]], ["a"], "story 0 has a string"),
+        ([[halves()]], ["a"], "story 0 has a str for 1 frames"),
+        ([[halves()]], [None], "story 0 has a NoneType for 1 frames"),
+        ([[halves()], [halves()] * 2], [["a"], ["b", 5]], "story 1, caption 1 is a int"),
+        ([[halves()], [halves(), "nowhere.png"]], None, "story 1, frame 1: found no picture at 'nowhere.png'"),
     ],
 )
 def test_what_is_wrong_is_named(small_processor, frames, captions, message):
@@ -158,3 +182,12 @@ def test_what_is_wrong_is_named(small_processor, frames, captions, message):
         small_processor(frames=frames, captions=captions, return_tensors="pt")
     with pytest.raises(ValueError, match="'np'"):
         small_processor(frames=[[halves()]], return_tensors="np")
+
+
+@pytest.mark.parametrize("broken", ["text", "cut"])
+def test_a_file_that_is_no_image_is_named(small_processor, tmp_path, broken):
+    path = tmp_path / "page.png"
+    halves().save(path)
+    path.write_bytes(b"Once upon a time" if broken == "text" else path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"story 0, frame 1: found no picture at '.*page.png'"):
+        small_processor(frames=[[halves(), str(path)]], return_tensors="pt")
