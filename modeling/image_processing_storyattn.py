@@ -44,21 +44,28 @@ class StoryAttnImageProcessor(PilBackend):
     def preprocess(self, images: ImageInput, return_tensors: str | None = None, **kwargs) -> BatchFeature:
         """`images` (one or a list of PIL pictures, arrays, paths or URLs) to `pixel_values (N, 3, height, width)`."""
         pictures = make_flat_list_of_images(self.fetch_images(images))
-        size = kwargs.get("size") or self.size
-        height, width = (size["height"], size["width"]) if isinstance(size, dict) else (size.height, size.width)
-        arrays = np.stack([self._to_array(to_rgb(picture), height, width) for picture in pictures])
-        values = arrays.transpose(0, 3, 1, 2).astype(np.float32) * np.float32(self.rescale_factor)
-        if self.do_normalize:
-            mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (self.image_mean, self.image_std))
-            values = (values - mean) / std
-        return BatchFeature({"pixel_values": values}, tensor_type=return_tensors)
+        size = kwargs.get("size")
+        frames = np.stack([self.to_frame(picture, size) for picture in pictures])
+        return BatchFeature({"pixel_values": self.to_values(frames)}, tensor_type=return_tensors)
 
-    def _to_array(self, picture: Image.Image, height: int, width: int) -> np.ndarray:
+    def to_frame(self, picture, size=None) -> np.ndarray:
+        """Any picture as a frame `(height, width, 3)`, uint8: upright, RGB, resized and cropped."""
+        size = size or self.size
+        height, width = (size["height"], size["width"]) if isinstance(size, dict) else (size.height, size.width)
+        picture = to_rgb(picture)
         if not self.do_resize or picture.size == (width, height):
             return np.asarray(picture)
         if self.do_center_crop:
             return np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling(self.resample)))
         return np.asarray(picture.resize((width, height), Image.Resampling(self.resample)))
+
+    def to_values(self, frames: np.ndarray) -> np.ndarray:
+        """Frames `(N, height, width, 3)`, uint8, as normalised `pixel_values (N, 3, height, width)`, float32."""
+        values = frames.transpose(0, 3, 1, 2).astype(np.float32) * np.float32(self.rescale_factor)
+        if self.do_normalize:
+            mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (self.image_mean, self.image_std))
+            values = (values - mean) / std
+        return values
 
     def postprocess(self, frames: torch.Tensor) -> list[Image.Image]:
         """Frames `(N, 3, H, W)` in [0, 1] as RGB pictures."""

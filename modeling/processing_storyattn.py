@@ -47,31 +47,48 @@ class StoryAttnProcessor(ProcessorMixin):
 
     def tokenize_captions(self, captions: list[list[str | None]], num_frames: int | None = None) -> BatchFeature:
         """`input_ids` and `attention_mask (B, T, L)` of captions; T is `num_frames` or that of the longest story."""
-        num_frames = num_frames or max(map(len, captions))
-        tokens = [[self._tokens(caption) for caption in story] for story in captions]
-        length = max(1, *(len(caption) for story in tokens for caption in story))
-        ids = torch.full((len(captions), num_frames, length), self.tokenizer.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for b, story in enumerate(tokens):
-            for t, caption in enumerate(story):
-                ids[b, t, : len(caption)] = torch.tensor(caption, dtype=torch.long)
-                mask[b, t, : len(caption)] = 1
-        return BatchFeature({"input_ids": ids, "attention_mask": mask})
+        tokens = iter(self.encode_captions([caption for story in captions for caption in story]))
+        return self.pad_captions([[next(tokens) for _ in story] for story in captions], num_frames)
 
-    def _tokens(self, caption: str | None) -> list[int]:
-        if caption is None or not caption.strip():
-            return []
+    def encode_captions(self, captions: list[str | None]) -> list[list[int]]:
+        """The ids of each caption with its start and end token, cut to `max_caption_length`; none where there is none."""
+        told = [index for index, caption in enumerate(captions) if caption and caption.strip()]
+        encoded: list[list[int]] = [[] for _ in captions]
+        if not told:
+            return encoded
         room = self.max_caption_length - 2
         # A caption that happens to hold "</s>" is text like any other.
         options = {"add_special_tokens": False, "split_special_tokens": True, "truncation": True, "max_length": room}
-        tokens = self.tokenizer(caption, **options)["input_ids"]
-        return [self.tokenizer.bos_token_id, *tokens, self.tokenizer.eos_token_id]
+        start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        for index, ids in zip(told, self.tokenizer([captions[index] for index in told], **options)["input_ids"]):
+            encoded[index] = [start, *ids, end]
+        return encoded
+
+    def pad_captions(self, encoded: list[list[list[int]]], num_frames: int | None = None) -> BatchFeature:
+        """As `tokenize_captions`, of ids that `encode_captions` gave: per story those of each of its captions."""
+        num_frames = num_frames or max(map(len, encoded))
+        length = max(1, *(len(caption) for story in encoded for caption in story))
+        ids = np.full((len(encoded), num_frames, length), self.tokenizer.pad_token_id)
+        mask = np.zeros_like(ids)
+        for b, story in enumerate(encoded):
+            for t, caption in enumerate(story):
+                ids[b, t, : len(caption)] = caption
+                mask[b, t, : len(caption)] = 1
+        return BatchFeature({"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)})
 
     def _pixels(self, frames) -> dict[str, torch.Tensor]:
         pictures = [self._opened(frame, b, t) for b, story in enumerate(frames) for t, frame in enumerate(story)]
         flat = self.image_processor(pictures, return_tensors="pt")["pixel_values"]
-        lengths = torch.tensor([len(story) for story in frames])
-        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        return self._laid_out(flat, [len(story) for story in frames])
+
+    def batch_frames(self, stories: list[np.ndarray]) -> BatchFeature:
+        """As `__call__` without captions, of frames that are ready: per story `(n, height, width, 3)`, uint8."""
+        flat = torch.from_numpy(self.image_processor.to_values(np.concatenate(stories)))
+        return BatchFeature(self._laid_out(flat, [len(story) for story in stories]))
+
+    def _laid_out(self, flat: torch.Tensor, lengths: list[int]) -> dict[str, torch.Tensor]:
+        """Frames `(N, 3, H, W)` of all stories in a row as `pixel_values (B, T, 3, H, W)` with their `frame_mask`."""
+        mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
         pixels = flat.new_zeros(*mask.shape, *flat.shape[1:])
         pixels[mask.bool()] = flat
         return {"pixel_values": pixels, "frame_mask": mask}

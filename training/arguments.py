@@ -11,6 +11,7 @@ from typing import Literal
 import yaml
 from transformers import HfArgumentParser
 
+from .frame_cache import DEFAULT_LIMIT_GB
 from .presets import preset_names
 
 # Those of transformers that need nothing but the numbers of steps.
@@ -24,6 +25,7 @@ Schedule = Literal[
     "inverse_sqrt",
 ]
 Precision = Literal["no", "fp16", "bf16"]
+BadStory = Literal["skip", "raise"]
 NOTHING = ("", "~", "null")  # what YAML writes for no value
 
 
@@ -55,10 +57,16 @@ class DataArguments:
     max_eval_windows: int = _flag(64, "windows that an evaluation during training measures")
     max_test_windows: int | None = _flag(None, "windows that the evaluation at the end measures; default: all")
     dataloader_num_workers: int = _flag(0, "processes that load stories; 0: the training process does")
+    on_bad_story: BadStory = _flag("skip", "skip stories that are broken (at most 5%), or raise an error")
+    cache_dir: str | None = _flag(None, "where resized frames are kept; default: beside the data sets of datasets")
+    cache_limit_gb: float = _flag(DEFAULT_LIMIT_GB, "what that may hold; entries used longest ago go first")
+    streaming: bool = _flag(False, "read the training stories as they come, and keep none of them")
+    shuffle_buffer: int = _flag(100, "stories of a stream that are shuffled together")
 
     def __post_init__(self):
-        for name in ("max_train_stories", "max_eval_windows", "max_test_windows"):
+        for name in ("max_train_stories", "max_eval_windows", "max_test_windows", "shuffle_buffer"):
             _expect(self, name, _at_least(getattr(self, name), 1), "at least 1")
+        _expect(self, "cache_limit_gb", self.cache_limit_gb > 0, "above 0")
         _expect(self, "dataloader_num_workers", self.dataloader_num_workers >= 0, "at least 0")
 
 

@@ -1,77 +1,156 @@
-"""Windows of stories for training and evaluation, and batches of them. `load_stories` is found here as well."""
+"""Windows of stories for training and evaluation, the order in which training sees them, and batches of them."""
 
 import random
+from collections.abc import Iterator
 
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from .prepared_stories import PreparedStories
 from .sources import STORYWORLD, load_stories
-
-MODES = ("random", "all")
 
 
 class StoryWindows(TorchDataset):
     """
-    Runs of `num_frames` frames of `stories` (schema of `load_stories`); a shorter story is one window, the whole of it.
+    Every run of `num_frames` frames of `stories` (schema of `load_stories`), in order; a shorter story is one window,
+    the whole of it.
 
-    `mode` "all": every run, in order. "random": one for each story, drawn by `seed`, the epoch (`set_epoch`) and the
-    story alone, whatever process or worker asks. An item is `frames` (pictures), `captions` (of each frame a `str` or
-    `None`), `story_id`, `start` (index of its first frame) and, where the stories have them, `boxes` and `events`.
-    Pictures outside the window are not decoded.
+    An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its first
+    frame) and, where the stories have them, `boxes` and `events`.
 
-    Raises `ValueError` for an unknown mode, fewer than two frames, and a picture that turns out to be broken.
+    Raises `ValueError` for fewer than two frames.
     """
 
-    def __init__(self, stories: Dataset, num_frames: int, mode: str = "random", seed: int = 0):
-        if mode not in MODES:
-            raise ValueError(f"mode: found {mode!r}, expected one of {', '.join(MODES)}")
-        if num_frames < 2:
-            raise ValueError(f"num_frames: found {num_frames}, expected at least 2")
-        self.num_frames, self.mode, self.seed = num_frames, mode, seed
-        self.columns = [name for name in ("captions", "boxes", "events") if name in stories.column_names]
-        self.stories = stories.with_format("arrow")  # pictures as bytes and paths
-        self.image = Image()
-        # A tensor in shared memory: workers that outlive an epoch see it change.
-        self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
-        lengths = [len(captions) for captions in stories["captions"]]
-        self.last_starts = [max(0, length - num_frames) for length in lengths]
-        self.index = [(story, start) for story, last in enumerate(self.last_starts) for start in range(last + 1)]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draws other windows in mode "random"."""
-        self.epoch.fill_(epoch)
+    def __init__(self, stories: Dataset | PreparedStories, num_frames: int):
+        self.stories, self.num_frames = stories, _at_least_two(num_frames)
+        lasts = [last_start(len(captions), num_frames) for captions in stories["captions"]]
+        self.index = [(story, start) for story, last in enumerate(lasts) for start in range(last + 1)]
 
     def __len__(self) -> int:
-        return len(self.index) if self.mode == "all" else len(self.stories)
+        return len(self.index)
 
     def __getitem__(self, position: int) -> dict:
-        story, start = self.index[position] if self.mode == "all" else (position, self._draw(position))
-        (row,), window = self.stories[story].to_pylist(), slice(start, start + self.num_frames)
-        item = {name: row[name][window] for name in self.columns if row[name] is not None}
-        frames = [self._decode(row, index) for index in range(start, start + len(item["captions"]))]
-        return {**item, "frames": frames, "story_id": row["story_id"], "start": start}
-
-    def _decode(self, row: dict, index: int):
-        try:
-            return self.image.decode_example(row["frames"][index])
-        except OSError as error:
-            raise ValueError(f"story {row['story_id']!r}: frame {index} cannot be decoded: {error}") from error
-
-    def _draw(self, story: int) -> int:
-        return random.Random(f"{self.seed}/{int(self.epoch)}/{story}").randint(0, self.last_starts[story])
+        story, start = self.index[position]
+        row, window = self.stories[story], slice(start, start + self.num_frames)
+        columns = [name for name in ("frames", "captions", "boxes", "events") if row.get(name) is not None]
+        return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": start}
 
 
-class StoryCollator:
-    """Turns items of `StoryWindows` into the tensors of a `StoryAttnProcessor`."""
+class TrainingWindows(TorchDataset):
+    """
+    A window of `num_frames` frames of a story, drawn anew each epoch: item `(epoch, story)` is a function of these and
+    of `seed`, whatever process or worker asks.
+
+    An item is `pixels (n, height, width, 3)`, uint8, `caption_ids` (one array a frame), `story_id` and `start`.
+    """
+
+    def __init__(self, stories: PreparedStories, num_frames: int, seed: int = 0):
+        self.stories, self.num_frames, self.seed = stories, _at_least_two(num_frames), seed
+        self.lengths = [len(captions) for captions in stories["captions"]]
+        stories.caption_ids(0)  # before there are workers, which then share them
+
+    def __len__(self) -> int:
+        return len(self.stories)
+
+    def __getitem__(self, position: tuple[int, int]) -> dict:
+        epoch, story = position
+        start = draw_start(self.lengths[story], self.num_frames, self.seed, epoch, story)
+        window = start, min(start + self.num_frames, self.lengths[story])
+        return {
+            "pixels": self.stories.pixels(story, *window),
+            "caption_ids": self.stories.caption_ids(story, *window),
+            "story_id": self.stories["story_id"][story],
+            "start": start,
+        }
+
+
+class StoryOrder(Sampler):
+    """
+    Batches of `(epoch, story)` for one process: epoch after epoch, each in an order drawn by `seed` and the epoch.
+
+    All processes together go through one endless row of stories, in which every epoch has each of `num_stories` once;
+    each batch takes the next ones of it. So nothing is left out or seen twice where the numbers do not divide, one
+    process sees what several see together, and batch `first_batch` is the same whether the run began there or before.
+    """
+
+    def __init__(
+        self,
+        num_stories: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        process: int = 0,
+        num_processes: int = 1,
+        first_batch: int = 0,
+        num_batches: int,
+    ):
+        self.num_stories, self.batch_size, self.seed = num_stories, batch_size, seed
+        self.process, self.num_processes = process, num_processes
+        self.first_batch, self.num_batches = first_batch, num_batches
+
+    def __len__(self) -> int:
+        return self.num_batches - self.first_batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = None, []
+        for batch in range(self.first_batch, self.num_batches):
+            first = (batch * self.num_processes + self.process) * self.batch_size
+            positions = []
+            for place in range(first, first + self.batch_size):
+                if place // self.num_stories != epoch:
+                    epoch = place // self.num_stories
+                    order = epoch_order(self.num_stories, self.seed, epoch)
+                positions.append((epoch, order[place % self.num_stories]))
+            yield positions
+
+
+class TrainingCollator:
+    """Turns items of `TrainingWindows` into the tensors of a `StoryAttnProcessor`."""
 
     def __init__(self, processor):
         self.processor = processor
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         """`pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)`."""
-        frames, captions = ([item[name] for item in items] for name in ("frames", "captions"))
-        return dict(self.processor(frames=frames, captions=captions, return_tensors="pt"))
+        batch = dict(self.processor.batch_frames([item["pixels"] for item in items]))
+        captions = [item["caption_ids"] for item in items]
+        return {**batch, **self.processor.pad_captions(captions, batch["frame_mask"].shape[1])}
 
 
-__all__ = ["STORYWORLD", "StoryCollator", "StoryWindows", "load_stories"]
+def training_loader(windows: TorchDataset, processor, *, num_workers: int, pin_memory: bool = False, **order):
+    """Batches of `windows`, in the order of `StoryOrder(len(windows), **order)`, loaded by `num_workers` processes."""
+    return DataLoader(
+        windows,
+        batch_sampler=StoryOrder(len(windows), **order),
+        collate_fn=TrainingCollator(processor),
+        num_workers=num_workers,
+        generator=torch.Generator().manual_seed(0),  # the loader would otherwise draw from the model's random numbers
+        pin_memory=pin_memory,
+    )
+
+
+def epoch_order(num_stories: int, seed: int, epoch: int) -> list[int]:
+    """The order of the stories in an epoch."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(num_stories, generator=generator).tolist()
+
+
+def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int | str) -> int:
+    """First frame of the window that a story of `length` frames gives in an epoch."""
+    return random.Random(f"{seed}/{epoch}/{story}").randint(0, last_start(length, num_frames))
+
+
+def last_start(length: int, num_frames: int) -> int:
+    """First frame of the last window of a story of `length` frames."""
+    return max(0, length - num_frames)
+
+
+def _at_least_two(num_frames: int) -> int:
+    if num_frames < 2:
+        raise ValueError(f"num_frames: found {num_frames}, expected at least 2")
+    return num_frames
+
+
+__all__ = ["STORYWORLD", "StoryWindows", "TrainingWindows", "load_stories", "training_loader"]

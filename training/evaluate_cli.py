@@ -8,9 +8,11 @@ import argparse
 import shlex
 import sys
 
-from .data import load_stories
 from .evaluation import evaluate_model, results_document, write_results
+from .frame_cache import DEFAULT_LIMIT_GB
 from .loading import load_model
+from .prepared_stories import POLICIES, prepare_stories
+from .sources import read_stories
 
 FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
 TEXT_COLUMNS = ("loss", "loss_shuffled_frames", "bleu4", "rouge_l", "chrf", "distinct2")
@@ -30,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
     parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
     parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
+    parser.add_argument("--on_bad_story", choices=POLICIES, default="skip", help="what to do with broken stories")
+    parser.add_argument("--cache_dir", default=None, help="where resized frames are kept; default: beside the data sets")
+    parser.add_argument("--cache_limit_gb", type=float, default=DEFAULT_LIMIT_GB, help="what that may hold at most")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -61,14 +66,18 @@ def _measure(arguments: argparse.Namespace) -> dict:
         if value is not None and value < 1:
             raise ValueError(f"{name}: found {value}, expected at least 1")
     columns = {"frames_column": arguments.frames_column, "captions_column": arguments.captions_column}
-    stories = load_stories(arguments.dataset, arguments.split, **columns)
-    train_stories = load_stories(arguments.dataset, arguments.train_split, **columns) if arguments.train_split else None
+    names = {"stories": arguments.split, "train_stories": arguments.train_split}
+    read = {key: read_stories(arguments.dataset, split, **columns) for key, split in names.items() if split}
     model, processor = load_model(arguments.model, arguments.device)
+    options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}
+    prepared = {
+        key: prepare_stories(stories, processor, f"split {names[key]!r} of {arguments.dataset}", **options)
+        for key, stories in read.items()
+    }
     return evaluate_model(
         model,
         processor,
-        stories,
-        train_stories=train_stories,
+        **prepared,
         batch_size=arguments.batch_size,
         max_windows=arguments.max_windows,
         seed=arguments.seed,

@@ -3,12 +3,11 @@
 import json
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from accelerate import skip_first_batches
-from accelerate.utils import gather_object
-from torch.utils.data import DataLoader, Dataset, Sampler
+from accelerate.utils import gather_object, send_to_device
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
@@ -22,29 +21,12 @@ METRICS = "metrics.jsonl"
 SHOWN_PARTS = ("next_frame_l1", "reconstruction_l1", "describe", "next_caption", "alignment")
 
 
-class EpochSampler(Sampler):
-    """The order of `size` stories, a function of the seed and the epoch alone."""
-
-    def __init__(self, size: int, seed: int):
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch whose order comes next."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(self.size, generator=generator).tolist())
-
-
 class TrainingLoop:
     """
-    Trains `model` on `windows` (a `StoryWindows` of mode "random") for `args.max_train_steps` optimizer steps, or
-    `args.num_train_epochs` passes where that is not set.
+    Trains `model` for `args.max_train_steps` optimizer steps, or `args.num_train_epochs` passes over `num_stories`
+    where that is not set.
 
+    `make_loader(first_batch, num_batches)` gives this process's batches from the first to the last of the run.
     `eval_stories` are measured by `quick_metrics` (`max_eval_windows` of them) and drawn every `args.eval_steps`. After
     `run`, `published_model` is the result.
     """
@@ -54,37 +36,25 @@ class TrainingLoop:
         accelerator,
         model,
         processor,
-        windows: Dataset,
-        collator,
+        make_loader: Callable[[int, int], Iterable],
         eval_stories,
         args,
         *,
+        num_stories: int | None,
         max_eval_windows: int,
-        num_workers: int = 0,
     ):
         self.accelerator, self.processor, self.args = accelerator, processor, args
-        self.windows, self.eval_stories, self.max_eval_windows = windows, eval_stories, max_eval_windows
+        self.make_loader, self.eval_stories, self.max_eval_windows = make_loader, eval_stories, max_eval_windows
         self.output_dir = Path(args.output_dir)
-        self.sampler = EpochSampler(len(windows), args.seed)
-        # A generator of its own: the loader would otherwise draw from the model's random numbers at each epoch.
-        self.loader_generator = torch.Generator()
-        loader = DataLoader(
-            windows,
-            batch_size=args.train_batch_size,
-            sampler=self.sampler,
-            collate_fn=collator,
-            num_workers=num_workers,
-            generator=self.loader_generator,
-            pin_memory=accelerator.device.type == "cuda",
-        )
         optimizer = build_optimizer(model, args)
-        self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
-        steps_per_epoch = len(self.loader) / args.gradient_accumulation_steps
-        self.num_steps = args.max_train_steps or math.ceil(args.num_train_epochs * steps_per_epoch)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.num_steps = args.max_train_steps or math.ceil(
+            args.num_train_epochs * num_stories / stories_per_step(args, accelerator)
+        )
         # Not prepared: a prepared schedule advances once for every process.
         self.scheduler = get_scheduler(args.lr_scheduler_type, optimizer, args.warmup_steps, self.num_steps)
         self.average = average_weights(accelerator.unwrap_model(self.model), args.ema_decay) if args.use_ema else None
-        self.step = self.epoch = self.batches_done = 0
+        self.step = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.losses = LossMeter()
 
@@ -106,8 +76,7 @@ class TrainingLoop:
             )
         load_checkpoint(self.accelerator, self.model, self.optimizer, self.average, checkpoint, state)
         self.scheduler.load_state_dict(state["scheduler"])
-        self.step, self.epoch, self.batches_done = state["step"], state["epoch"], state["batches_done"]
-        self.seconds_before = state["seconds"]
+        self.step, self.seconds_before = state["step"], state["seconds"]
 
     def run(self, run_state: dict) -> None:
         """
@@ -125,35 +94,30 @@ class TrainingLoop:
             unit="step",
             disable=not self.accelerator.is_local_main_process,
         )
+        accumulated = self.args.gradient_accumulation_steps
+        loader = iter(self.make_loader(self.step * accumulated, self.num_steps * accumulated))
         with bar:
             while self.step < self.num_steps:
-                self._run_epoch(bar)
+                grad_norm = self._train_on(self._next_batch(loader))
+                if not self.accelerator.sync_gradients:
+                    continue
+                if self.average is not None:
+                    self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+                self.step += 1
+                bar.update()
+                self._after_step(bar, grad_norm)
 
     @property
     def seconds(self) -> float:
         """Time of training so far, evaluations and earlier parts of a resumed run included."""
         return self.seconds_before + time.perf_counter() - self.started
 
-    def _run_epoch(self, bar) -> None:
-        """Goes through the rest of the current epoch, or up to the last step."""
-        self.sampler.set_epoch(self.epoch)
-        self.loader_generator.manual_seed(self.epoch)
-        loader = skip_first_batches(self.loader, self.batches_done) if self.batches_done else self.loader
-        loader.set_epoch(self.epoch)
-        self.windows.set_epoch(self.epoch)
-        for batch in loader:
-            grad_norm = self._train_on(batch)
-            self.batches_done += 1
-            if not self.accelerator.sync_gradients:
-                continue
-            if self.average is not None:
-                self.average.update_parameters(self.accelerator.unwrap_model(self.model))
-            self.step += 1
-            bar.update()
-            self._after_step(bar, grad_norm)
-            if self.step == self.num_steps:
-                return
-        self.epoch, self.batches_done = self.epoch + 1, 0
+    def _next_batch(self, loader: Iterator) -> dict[str, torch.Tensor]:
+        """The next batch on the device; the time that it is waited for is measured."""
+        asked = time.perf_counter()
+        batch = next(loader)
+        self.losses.waited += time.perf_counter() - asked
+        return send_to_device(batch, self.accelerator.device, non_blocking=True)
 
     def _train_on(self, batch) -> torch.Tensor | None:
         """One batch forwards and backwards; the last of an accumulation steps and gives the norm of the gradient."""
@@ -182,8 +146,6 @@ class TrainingLoop:
             state = {
                 **self.run_state,
                 "step": self.step,
-                "epoch": self.epoch,
-                "batches_done": self.batches_done,
                 "seconds": self.seconds,
                 "scheduler": self.scheduler.state_dict(),
             }
@@ -249,7 +211,7 @@ class LossMeter:
 
     def restart_clock(self) -> None:
         """Starts to measure the speed again, after something that was no training."""
-        self.started, self.stories = time.perf_counter(), 0
+        self.started, self.stories, self.waited = time.perf_counter(), 0, 0.0
 
     def add(self, loss: torch.Tensor, parts: dict[str, torch.Tensor], stories: int) -> None:
         """Adds a batch; nothing is copied from the device until `compute`."""
@@ -259,17 +221,31 @@ class LossMeter:
         self.stories += stories
 
     def compute(self) -> dict:
-        """`loss`, `loss_parts` and `stories_per_second`; starts again from nothing. Called by every process."""
+        """
+        `loss`, `loss_parts`, `stories_per_second` and `waiting_share`, the part of this process's time in which it
+        waited for data; starts again from nothing. Called by every process.
+        """
         own = {name: (float(value), self.counts[name]) for name, value in self.sums.items()}
-        seconds = time.perf_counter() - self.started
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        waiting_share = self.waited / seconds
         gathered = gather_object([(own, self.stories)])
         means = {}
         for name in dict.fromkeys(name for sums, _ in gathered for name in sums):
             found = [sums[name] for sums, _ in gathered if name in sums]
             means[name] = sum(total for total, _ in found) / sum(count for _, count in found)
-        speed = sum(stories for _, stories in gathered) / max(seconds, 1e-9)
+        speed = sum(stories for _, stories in gathered) / seconds
         self.__init__()
-        return {"loss": means.pop("loss"), "loss_parts": means, "stories_per_second": speed}
+        return {
+            "loss": means.pop("loss"),
+            "loss_parts": means,
+            "stories_per_second": speed,
+            "waiting_share": waiting_share,
+        }
+
+
+def stories_per_step(args, accelerator) -> int:
+    """Stories in an optimizer step of all processes together."""
+    return args.train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
 
 
 def build_optimizer(model: torch.nn.Module, args) -> torch.optim.AdamW:

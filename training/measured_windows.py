@@ -17,14 +17,9 @@ class MeasuredWindows:
     """
 
     def __init__(self, stories, num_frames: int, max_windows: int | None = None):
-        self._windows = StoryWindows(stories, num_frames, mode="all")
+        self._windows = StoryWindows(stories, num_frames)
         captions = list(stories["captions"])
-        table = []  # the windows in the order of StoryWindows: (story, captions)
-        for story, told in enumerate(captions):
-            starts = range(max(1, len(told) - num_frames + 1))
-            table.extend((story, told[start : start + num_frames]) for start in starts)
-        if len(table) != len(self._windows):
-            raise ValueError(f"stories: found {len(self._windows)} windows, expected {len(table)} from their captions")
+        table = [(story, captions[story][start : start + num_frames]) for story, start in self._windows.index]
         measured = [index for index, (_, told) in enumerate(table) if len(told) > 1]
         self.num_left_out = len(table) - len(measured)
         if not measured:

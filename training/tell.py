@@ -11,12 +11,14 @@ import argparse
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from storyattn.image_processing_storyattn import to_rgb
 from transformers import set_seed
 
-from .data import load_stories
 from .figures import story_strip
+from .frame_cache import decode_frame, story_problem
 from .loading import load_model
+from .sources import read_stories
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,17 +131,28 @@ def _check(arguments: argparse.Namespace) -> None:
 def _given_story(arguments: argparse.Namespace) -> tuple[list[Image.Image], list[str | None] | None]:
     if arguments.frames is not None:
         return [_open_image(path) for path in arguments.frames], arguments.captions
-    stories = load_stories(arguments.dataset, arguments.split)
+    stories = read_stories(arguments.dataset, arguments.split)
     if not 0 <= arguments.story < len(stories):
         raise ValueError(f"story: found {arguments.story}, expected 0 to {len(stories) - 1} in {arguments.split}")
-    story = stories[arguments.story]
-    return [frame.convert("RGB") for frame in story["frames"][: arguments.given]], story["captions"][: arguments.given]
+    (story,) = stories.with_format("arrow")[arguments.story].to_pylist()
+    problem = story_problem(story)
+    if problem is not None:
+        raise ValueError(f"story {story['story_id']!r}: {problem}")
+    given = slice(arguments.given)
+    return [_decode(story, index) for index in range(len(story["frames"][given]))], story["captions"][given]
+
+
+def _decode(story: dict, index: int) -> Image.Image:
+    try:
+        return to_rgb(decode_frame(story["frames"][index]))
+    except Exception as error:  # what a broken file makes Pillow raise depends on its format
+        raise ValueError(f"story {story['story_id']!r}: frame {index}: {error}") from error
 
 
 def _open_image(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return to_rgb(image)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"frames: found no file {path!r}, expected an image") from error
     except (UnidentifiedImageError, IsADirectoryError) as error:

@@ -13,6 +13,7 @@ import shutil
 import sys
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,18 +25,21 @@ from accelerate.utils import (
     ProjectConfiguration,
     set_seed,
 )
+from datasets import Dataset
 from storyattn import StoryAttnForConditionalGeneration, build_processor
 from transformers.utils import logging
 
 from .arguments import apply_overrides, parse_arguments
 from .checkpoints import FOLDER, check_same, find_checkpoint, list_checkpoints, read_state
-from .data import StoryCollator, StoryWindows, load_stories
+from .data import TrainingWindows, training_loader
 from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
 from .figures import evaluation_picture
-from .loop import TrainingLoop
+from .loop import TrainingLoop, stories_per_step
+from .prepared_stories import PreparedStories, prepare_stories
 from .presets import load_preset
 from .publishing import write_hub_folder
+from .sources import read_stories
 from .tokenizer import load_tokenizer, train_tokenizer
 
 logger = logging.get_logger(__name__)
@@ -71,10 +75,12 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     accelerator = build_accelerator(training_args)
     set_seed(training_args.seed)
     with accelerator.main_process_first():
-        splits = load_splits(data_args, config)
-    tokenizer = build_tokenizer(model_args, splits["train"], config)
+        stories = load_splits(data_args, config)
+    tokenizer = build_tokenizer(model_args, stories["train"], config)
     config.adapt_to_tokenizer(tokenizer)
     processor = build_processor(config, tokenizer)
+    with accelerator.main_process_first():
+        splits = prepare_splits(stories, processor, data_args)
     run_state = describe_run(config, tokenizer, data_args, training_args, accelerator, len(splits["train"]))
     state = None
     if checkpoint is not None:
@@ -90,12 +96,11 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         accelerator,
         model,
         processor,
-        StoryWindows(splits["train"], config.max_frames, mode="random", seed=training_args.seed),
-        StoryCollator(processor),
+        partial(make_loader, splits["train"], processor, config, data_args, training_args, accelerator),
         splits["eval"],
         training_args,
+        num_stories=len(splits["train"]),
         max_eval_windows=data_args.max_eval_windows,
-        num_workers=data_args.dataloader_num_workers,
     )
     if checkpoint is not None:
         loop.resume(checkpoint, state)
@@ -122,7 +127,6 @@ def build_accelerator(args) -> Accelerator:
     trackers = None if args.report_to in (None, "", "none") else args.report_to
     return Accelerator(
         mixed_precision=args.mixed_precision,
-        # Accumulation goes on over the end of an epoch, so that every step sees equally many batches.
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=args.gradient_accumulation_steps, sync_with_dataloader=False
         ),
@@ -136,17 +140,43 @@ def build_accelerator(args) -> Accelerator:
     )
 
 
-def load_splits(args, config) -> dict:
-    """The stories by `train`, `eval`, `test` and, on StoryWorld, `test_unseen`."""
+def load_splits(args, config) -> dict[str, Dataset]:
+    """The stories by `train`, `eval`, `test` and, on StoryWorld, `test_unseen`; their pictures are not yet looked at."""
     columns = {"frames_column": args.frames_column, "captions_column": args.captions_column}
     if args.dataset == "storyworld":
         columns["storyworld_options"] = {"image_size": tuple(config.image_size)}
     names = {"eval": args.eval_split, "test": args.test_split}
     if args.dataset == "storyworld":
         names["test_unseen"] = "test_unseen"
-    splits = {"train": load_stories(args.dataset, args.train_split, max_stories=args.max_train_stories, **columns)}
-    splits.update({name: load_stories(args.dataset, split, **columns) for name, split in names.items()})
+    splits = {"train": read_stories(args.dataset, args.train_split, max_stories=args.max_train_stories, **columns)}
+    splits.update({name: read_stories(args.dataset, split, **columns) for name, split in names.items()})
     return splits
+
+
+def prepare_splits(stories: dict[str, Dataset], processor, args) -> dict[str, PreparedStories]:
+    """The good stories of each split, their frames as the model reads them."""
+    options = {"cache_dir": args.cache_dir, "cache_limit_gb": args.cache_limit_gb, "on_bad_story": args.on_bad_story}
+    names = {"train": args.train_split, "eval": args.eval_split, "test": args.test_split}
+    return {
+        key: prepare_stories(split, processor, f"split {names.get(key, key)!r} of {args.dataset}", **options)
+        for key, split in stories.items()
+    }
+
+
+def make_loader(stories, processor, config, data_args, args, accelerator, first_batch: int, num_batches: int):
+    """The batches of this process from `first_batch` of the run on."""
+    return training_loader(
+        TrainingWindows(stories, config.max_frames, args.seed),
+        processor,
+        num_workers=data_args.dataloader_num_workers,
+        pin_memory=accelerator.device.type == "cuda",
+        batch_size=args.train_batch_size,
+        seed=args.seed,
+        process=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+        first_batch=first_batch,
+        num_batches=num_batches,
+    )
 
 
 def build_tokenizer(model_args, train_stories, config):
@@ -194,7 +224,6 @@ def put_earlier_checkpoints_aside(output_dir: str | Path) -> None:
 def training_facts(loop, splits, data_args, args, command: str) -> dict:
     """What the model card tells about the training."""
     accelerator = loop.accelerator
-    batch_size = args.train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
     on_gpu = accelerator.device.type == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     return {
@@ -203,7 +232,7 @@ def training_facts(loop, splits, data_args, args, command: str) -> dict:
         "command": command,
         "training": {
             "steps": loop.step,
-            "stories per step": batch_size,
+            "stories per step": stories_per_step(args, accelerator),
             "training stories": len(splits["train"]),
             "time of training and its evaluations": f"{loop.seconds:.0f} s",
             "hardware": f"{accelerator.num_processes} x {device} ({platform.machine()})",

@@ -1,0 +1,144 @@
+"""Stories ready for the model: frames of its size from the cache, captions as token ids, bad stories left out."""
+
+from collections.abc import Callable
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+from transformers.utils import logging
+
+from .frame_cache import DEFAULT_LIMIT_GB, cached_frames
+
+logger = logging.get_logger(__name__)
+
+POLICIES = ("skip", "raise")
+BAD_SHARE = 0.05  # of the stories: more of them bad, and something else is wrong
+NAMED = 5
+
+
+class PreparedStories:
+    """
+    The good ones of `stories`. Reads like a `datasets.Dataset`, whose pictures have the model's size and whose boxes lie
+    in these (`stories[3]["frames"]`, `stories["captions"]`); `pixels` and `caption_ids` give numbers without detour.
+    """
+
+    def __init__(self, stories: Dataset, frames: Dataset, processor):
+        self.image_processor, self.processor = processor.image_processor, processor
+        problems = frames["problem"][:]
+        self._rows = [row for row, problem in enumerate(problems) if problem is None]
+        self._pixels, self._sizes = _Column(frames, "pixels"), _Column(frames, "sizes")
+        self._others = stories.remove_columns("frames")
+        self.column_names = stories.column_names
+        captions, names = self._others["captions"][:], self._others["story_id"][:]
+        self._columns = {
+            "captions": [captions[row] for row in self._rows],
+            "story_id": [names[row] for row in self._rows],
+        }
+        self._caption_ids, self._first_caption = None, None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: int | str):
+        if isinstance(key, str):
+            return self._columns[key]
+        row = dict(self._others[self._rows[key]])
+        sizes = self._sizes[self._rows[key]].as_py()
+        row["frames"] = [Image.fromarray(frame) for frame in self.pixels(key)]
+        if row.get("boxes"):
+            row["boxes"] = [self._scaled(boxes, size) for boxes, size in zip(row["boxes"], sizes)]
+        if row.get("events"):
+            row["events"] = self._scaled(row["events"], sizes)
+        return row
+
+    def pixels(self, story: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Frames `(n, height, width, 3)`, uint8, of a story: a view into the file."""
+        size = self.image_processor.size["height"], self.image_processor.size["width"]
+        frames = np.frombuffer(self._pixels[self._rows[story]].as_buffer(), np.uint8)
+        return frames.reshape(-1, *size, 3)[start:stop]
+
+    def caption_ids(self, story: int, start: int = 0, stop: int | None = None) -> list[np.ndarray]:
+        """The token ids of each caption of a story, as `encode_captions` gives them."""
+        if self._caption_ids is None:
+            self._tokenize()
+        first = self._first_caption[story]
+        stop = len(self._columns["captions"][story]) if stop is None else stop
+        return self._caption_ids[first + start : first + stop]
+
+    def _tokenize(self) -> None:
+        """All captions at once, kept as one array that worker processes share."""
+        captions = self._columns["captions"]
+        encoded = self.processor.encode_captions([text for told in captions for text in told])
+        ends = np.cumsum([len(ids) for ids in encoded])
+        flat = np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(ends[-1]))
+        self._caption_ids = np.split(flat, ends[:-1])
+        self._first_caption = np.cumsum([0, *map(len, captions)])
+
+    def _scaled(self, entities: list[dict], size) -> list[dict]:
+        """Entities with their boxes in pixels of the model's frame; `size` of the picture, or one for each entity."""
+        sizes = [size] * len(entities) if not size or isinstance(size[0], int) else size
+        return [
+            {**entity, "box": self.image_processor.transform_boxes([entity["box"]], of)[0] if entity["box"] else []}
+            for entity, of in zip(entities, sizes)
+        ]
+
+
+class _Column:
+    """Values of a memory-mapped column by row, without a copy."""
+
+    def __init__(self, dataset: Dataset, name: str):
+        self.chunks = dataset.data.column(name).chunks
+        self.ends = np.cumsum([len(chunk) for chunk in self.chunks])
+
+    def __getitem__(self, row: int):
+        chunk = int(np.searchsorted(self.ends, row, side="right"))
+        return self.chunks[chunk][row - int(self.ends[chunk]) + len(self.chunks[chunk])]
+
+
+def prepare_stories(
+    stories: Dataset,
+    processor,
+    name: str,
+    *,
+    on_bad_story: str = "skip",
+    cache_dir: str | None = None,
+    cache_limit_gb: float = DEFAULT_LIMIT_GB,
+) -> PreparedStories:
+    """
+    Decodes and resizes all frames of `stories` (schema of `read_stories`), or finds them in the cache.
+
+    `on_bad_story` "skip" leaves out the stories in which something is broken and names the first five; "raise" refuses
+    them. `name` is how messages call the stories. Raises `ValueError` for a bad story with "raise", for more than 5% bad
+    ones, and where none is left.
+    """
+    frames = cached_frames(stories, processor.image_processor, cache_dir=cache_dir, limit_gb=cache_limit_gb)
+    problems = zip(stories["story_id"][:], frames["problem"][:])
+    bad = [f"story {story!r}: {problem}" for story, problem in problems if problem is not None]
+    judge_bad_stories(bad, len(stories), name, on_bad_story, logger.warning)
+    return PreparedStories(stories, frames, processor)
+
+
+def judge_bad_stories(
+    bad: list[str], number: int, name: str, on_bad_story: str, warn: Callable[[str], None], *, last: bool = True
+) -> None:
+    """
+    Tells by `warn`, or refuses, `bad` ones (a line for each) among `number` stories of `name`; see `prepare_stories`.
+
+    With `last` False, `number` are those seen so far, and what is refused is left to be judged later where they are few.
+    """
+    if on_bad_story not in POLICIES:
+        raise ValueError(f"on_bad_story: found {on_bad_story!r}, expected one of {', '.join(POLICIES)}")
+    if not bad:
+        return
+    found = f"{name}: {len(bad)} of {number} stories are bad"
+    if on_bad_story == "raise":
+        raise ValueError(f"{found}: {_first(bad)}")
+    few = not last and number < NAMED / BAD_SHARE
+    if len(bad) > BAD_SHARE * number and not few:
+        raise ValueError(f"{found}, expected at most {BAD_SHARE:.0%} to be left out: {'; '.join(bad)}")
+    warn(f"{found} and left out: {_first(bad)}")
+
+
+def _first(bad: list[str]) -> str:
+    more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+    return "; ".join(bad[:NAMED]) + more

@@ -1,0 +1,137 @@
+"""Stories that are never all there: read as they come, shared out over processes and workers, shuffled in blocks."""
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from datasets import IterableDataset
+from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import IterableDataset as TorchIterableDataset
+
+from .data import TrainingCollator, draw_start
+from .frame_cache import prepare_story, story_problem
+from .prepared_stories import judge_bad_stories
+
+PATIENCE = 1000  # bad stories in a row after which a reader gives up
+
+
+class StoryStream(TorchIterableDataset):
+    """
+    Endless batches of windows of `stories`, a stream of rows in the schema whose pictures are not decoded.
+
+    Every worker of every process is a reader with a share of its own: some of the stream's shards where there are as
+    many as readers, else every so-manieth story. So each epoch has each story once, and a reader begins its next epoch
+    when its share is through. Stories are drawn from blocks of `buffer_size`, in an order that `seed` decides, and
+    shards change their order with every epoch. Batch `first_batch` is the same whether a run began there or before.
+
+    An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`, a line for each bad story that stood in its place
+    (bad ones make it smaller), and how many stories were looked at.
+    """
+
+    def __init__(
+        self,
+        stories: IterableDataset,
+        processor,
+        num_frames: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        buffer_size: int = 100,
+        process: int = 0,
+        num_processes: int = 1,
+        first_batch: int = 0,
+        num_batches: int,
+    ):
+        self.stories, self.processor, self.num_frames, self.batch_size = stories, processor, num_frames, batch_size
+        self.seed, self.buffer_size = seed, buffer_size
+        self.process, self.num_processes = process, num_processes
+        self.first_batch, self.num_batches = first_batch, num_batches
+
+    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], list[str], int]]:
+        worker = get_worker_info()
+        number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        # The loader asks its workers in turn, from the first; the one that is asked for batch b reads share b % workers.
+        share = (self.first_batch + number) % workers
+        done = len(range(share, self.first_batch, workers))
+        left = len(range(self.first_batch + number, self.num_batches, workers))
+        rows = self._rows(self.process * workers + share, self.num_processes * workers)
+        rows = islice(rows, done * self.batch_size, None)
+        collate, ahead = TrainingCollator(self.processor), deque()
+        for _ in range(left):
+            batch = [ahead.popleft() if ahead else next(rows) for _ in range(self.batch_size)]
+            items, bad = self._windows(batch)
+            while not items:  # all were bad: the next good story stands in, and has its own turn all the same
+                if len(ahead) == PATIENCE:
+                    raise ValueError(f"dataset: {len(ahead)} stories in a row are bad: {'; '.join(bad[:5])}")
+                ahead.append(next(rows))
+                items, _ = self._windows([ahead[-1]])
+            yield collate(items), bad, len(batch)
+
+    def _windows(self, rows: list[tuple[int, dict]]) -> tuple[list[dict], list[str]]:
+        """The windows of good rows, and why others give none."""
+        items, bad = [], []
+        for epoch, row in rows:
+            prepared = self._window(epoch, row)
+            if prepared["problem"] is None:
+                items.append(prepared)
+            else:
+                bad.append(f"story {row['story_id']!r}: {prepared['problem']}")
+        return items, bad
+
+    def _window(self, epoch: int, row: dict) -> dict:
+        """`pixels` and `caption_ids` of a window of a row, or its `problem`."""
+        problem = story_problem(row)
+        if problem is not None:
+            return {"problem": problem}
+        start = draw_start(len(row["frames"]), self.num_frames, self.seed, epoch, row["story_id"])
+        window = slice(start, start + self.num_frames)
+        captions = row["captions"][window]
+        shown = {"frames": row["frames"][window], "captions": captions}
+        prepared = prepare_story(shown, self.processor.image_processor)
+        size = self.processor.image_processor.size
+        pixels = np.frombuffer(prepared["pixels"], np.uint8).reshape(-1, size["height"], size["width"], 3)
+        return {**prepared, "pixels": pixels, "caption_ids": self.processor.encode_captions(captions)}
+
+    def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:
+        """`(epoch, row)` of a reader's share, epoch after epoch, block by block in another order."""
+        epoch = 0
+        while True:
+            rows, number, blocks = self._share(reader, num_readers, epoch), 0, 0
+            while block := list(islice(rows, self.buffer_size)):
+                random.Random(f"{self.seed}/{epoch}/{reader}/{blocks}").shuffle(block)
+                yield from ((epoch, row) for row in block)
+                number, blocks = number + len(block), blocks + 1
+            if not number:
+                raise ValueError(f"dataset: found no story for reader {reader + 1} of {num_readers}, expected some")
+            epoch += 1
+
+    def _share(self, reader: int, num_readers: int, epoch: int) -> Iterator[dict]:
+        sharded = self.stories.num_shards >= num_readers
+        stories = self.stories.shard(num_readers, reader) if sharded else self.stories
+        # A buffer of one leaves rows as they are and shuffles the shards; where every reader goes through all of them,
+        # all draw the same order.
+        stories = stories.shuffle(seed=self.seed + epoch, buffer_size=1)
+        rows = ({name: values[0] for name, values in batch.items()} for batch in stories.iter(batch_size=1))
+        return rows if sharded else islice(rows, reader, None, num_readers)
+
+
+def stream_loader(stream: StoryStream, name: str, *, num_workers: int, pin_memory: bool, on_bad_story: str, warn):
+    """The batches of a stream, loaded by `num_workers` processes; bad stories are judged by `judge_bad_stories`."""
+    loader = DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=num_workers,
+        generator=torch.Generator().manual_seed(0),
+        pin_memory=pin_memory,
+    )
+    told, seen = [], 0
+    for batch, bad, number in loader:
+        seen += number
+        new = [line for line in bad if line not in told]
+        told += bad
+        if new:
+            judge_bad_stories(told, seen, name, on_bad_story, warn, last=False)
+        yield batch
