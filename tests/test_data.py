@@ -209,6 +209,8 @@ def test_a_picture_that_breaks_later_is_named(tmp_path):
 
 @pytest.fixture
 def six_and_two(tmp_path) -> Dataset:
+    for split in ("validation", "test"):  # or they would be cut out of the training split
+        write(tmp_path / "set", [story()], split)
     return load_stories(write(tmp_path / "set", [story(6), story(2), story(3, captions=["a", " ", None])]), "train")
 
 
