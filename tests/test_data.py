@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_story
-from datasets import Dataset, DatasetDict, Features, Image, List, Value
+from datasets import Dataset, DatasetDict, Features, Image, LargeList, List, Value
 from PIL import Image as PILImage
 from storyattn.training.data import StoryCollator, StoryWindows, load_stories
+from storyattn.training.sources import read_stories
 from storyattn.training.storyworld import generate_story
 from torch.utils.data import DataLoader
 
@@ -188,6 +189,85 @@ def test_missing_and_wrong_columns_are_named(tmp_path):
         load_stories(str(tmp_path / "numbers"), "train")
 
 
+def test_columns_of_neighbouring_types(tmp_path):
+    """Images as paths, bytes or both, captions in large strings or absent, ids as numbers."""
+    (tmp_path / "a.png").write_bytes(png((40, 0, 0)))
+    path, data = str(tmp_path / "a.png"), png((40, 0, 0))
+    frames = {
+        "paths": (path, Value("string")),
+        "large paths": (path, Value("large_string")),
+        "bytes": (data, Value("binary")),
+        "large bytes": (data, Value("large_binary")),
+        "both": ({"path": None, "bytes": data}, {"path": Value("string"), "bytes": Value("binary")}),
+        "not decoded": ({"path": path, "bytes": None}, Image(decode=False)),
+    }
+    for case, (frame, feature) in frames.items():
+        features = {"frames": List(feature), "captions": LargeList(Value("large_string")), "story_id": Value("int64")}
+        rows = [{"frames": [frame, frame], "captions": ["One.", None], "story_id": 12}]
+        Dataset.from_list(rows, features=Features(features)).save_to_disk(tmp_path / case)
+        stories = load_stories(str(tmp_path / case), "train")
+        assert red(stories[0]) == [4, 4] and stories[0]["captions"] == ["One.", None]
+        assert stories["story_id"] == ["12"] and stories.features["captions"] == List(Value("string"))
+
+
+def test_stories_without_any_captions(tmp_path):
+    untold = [story(captions=None), story(2, captions=None)]
+    for case, feature in (("no type", Value("null")), ("lists of no type", List(Value("null")))):
+        if case == "lists of no type":
+            untold = [{**row, "captions": [None] * len(row["frames"])} for row in untold]
+        stories = load_stories(write(tmp_path / case, untold, captions=feature), "train")
+        assert stories["captions"] == [[None, None, None], [None, None]]
+        assert stories.features["captions"] == List(Value("string")) and red(stories[1]) == [0, 1]
+
+
+WRONG_TYPES = {
+    "a single image": ({"frames": Image()}, story(1)["frames"][0], "column 'frames' of .* is Image.*expected a list"),
+    "numbers as captions": (
+        {"captions": List(Value("int64"))},
+        [1, 2, 3],
+        "column 'captions' of .* holds Value.*int64.*expected strings",
+    ),
+    "a single caption": ({"captions": Value("string")}, "One.", "column 'captions' of .* is Value.*expected a list"),
+    "lists of captions": (
+        {"captions": List(List(Value("string")))},
+        [["a"], ["b"], ["c"]],
+        "column 'captions' of .* holds List.*expected strings",
+    ),
+    "one description": (
+        {"descriptions": Value("string")},
+        "A fox.",
+        "column 'descriptions' of .* is Value.*expected a list of strings",
+    ),
+    "bare boxes": (
+        {"boxes": List(List(Value("int32")))},
+        [[1, 2, 3, 4]] * 3,
+        "column 'boxes' of .* is List.*expected for each frame a list of entity, kind and box",
+    ),
+    "events of words": (
+        {"events": List(Value("string"))},
+        ["enter"] * 3,
+        "column 'events' of .* is List.*expected for each frame entity, kind and box",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TYPES)
+def test_columns_of_another_type_are_named(tmp_path, case):
+    features, value, message = WRONG_TYPES[case]
+    (column,) = features
+    name = write(tmp_path / "set", [story(**{column: value})], **features)
+    with pytest.raises(ValueError, match=message) as error:
+        load_stories(name, "train")
+    assert "\n" not in str(error.value)
+
+
+def test_reading_without_checking(tmp_path):
+    name = write(tmp_path / "set", [story(2), story(captions=["One."])])
+    assert list(map(len, read_stories(name, "train")["captions"])) == [2, 1]
+    with pytest.raises(ValueError, match="story 'train-1': found 3 frames and 1 captions"):
+        load_stories(name, "train")
+
+
 def test_no_story_at_all(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "metadata.jsonl").write_text("")
@@ -209,6 +289,8 @@ def test_a_picture_that_breaks_later_is_named(tmp_path):
 
 @pytest.fixture
 def six_and_two(tmp_path) -> Dataset:
+    for split in ("validation", "test"):  # or they would be cut out of the training split
+        write(tmp_path / "set", [story()], split)
     return load_stories(write(tmp_path / "set", [story(6), story(2), story(3, captions=["a", " ", None])]), "train")
 
 

@@ -6,9 +6,20 @@ from pathlib import Path
 from datasets import Dataset, Image, List, Value, load_dataset_builder, load_from_disk
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
+from transformers.utils import logging
+
+from .frame_folder import is_frame_folder, read_frame_folder
+from .splits import MIN_STORIES, assign_splits, splits_to_make
+from .story_reasoning import convert_story_reasoning, count_frames, is_story_reasoning
+
+logger = logging.get_logger(__name__)
 
 STORYWORLD = "storyworld"
-OPTIONAL_COLUMNS = ("descriptions", "boxes", "events")
+OPTIONAL_COLUMNS = {
+    "descriptions": "a list of strings",
+    "boxes": "for each frame a list of entity, kind and box",
+    "events": "for each frame entity, kind and box",
+}
 PROGRESS_FROM = 2000  # stories whose check is worth a progress bar
 
 
@@ -22,30 +33,69 @@ def load_stories(
     storyworld_options: dict | None = None,
 ) -> Dataset:
     """
-    The stories of a split: `story_id`, `frames` (list of images), `captions` (list of `str` or `None`, one a frame)
-    and, where they exist, `descriptions`, `boxes` and `events`.
+    The stories of a split as `read_stories` gives them, every one of them checked.
 
-    `name` is `storyworld` (drawn with `storyworld_options`, see `load_storyworld`), a folder (of Parquet files or
-    whatever else `datasets` reads, or one that `save_to_disk` wrote) or the id of a data set on the Hub.
-    `max_stories` takes the first ones.
+    Raises `ValueError` as `read_stories`, and, naming the story, for one without frames or captions, unequal numbers of
+    frames and captions (or descriptions, boxes, events), and a frame that is no image.
+    """
+    stories = read_stories(
+        name,
+        split,
+        frames_column=frames_column,
+        captions_column=captions_column,
+        max_stories=max_stories,
+        storyworld_options=storyworld_options,
+    )
+    if name != STORYWORLD:
+        _check_stories(stories)
+    return stories
 
-    Raises `ValueError`, naming what was found and what was expected, for an unknown data set, an unknown split, missing
-    columns or columns of another type, no stories, a story without frames, unequal numbers of frames and captions, a
-    frame that is no image.
+
+def read_stories(
+    name: str,
+    split: str,
+    *,
+    frames_column: str = "frames",
+    captions_column: str = "captions",
+    max_stories: int | None = None,
+    storyworld_options: dict | None = None,
+) -> Dataset:
+    """
+    The stories of a split: `story_id` (no two the same), `frames` (list of images), `captions` (list of `str` or
+    `None`, one a frame) and, where they exist, `descriptions`, `boxes` and `events`. Single stories are not checked.
+
+    `name` is `storyworld` (drawn with `storyworld_options`, see `load_storyworld`), a folder (of images with a
+    `metadata.jsonl`, see `read_frame_folder`, of Parquet files or whatever else `datasets` reads, or one that
+    `save_to_disk` wrote) or the id of a data set on the Hub. One in the format of daniel3303/StoryReasoning is known by
+    its columns and converted, see `story_reasoning_row`. `max_stories` takes the first ones.
+
+    A split that is there is used as it is. Where there is a `train` and no `validation` or `test`, these are made out
+    of it by the hash of `story_id`, see `assign_splits`, and `train` is then the rest, whichever of them is asked for;
+    a story without `story_id` goes by its captions. The id is made unique after that: a story without one gets the
+    split's name and its number, such as train-3, the second of two with the same id gets `-2` behind it.
+
+    Raises `ValueError`, naming what was found and what was expected, for an unknown data set, an unknown split or one
+    that cannot be made, missing columns or columns of another type, and no stories.
     """
     if max_stories is not None and max_stories < 1:
         raise ValueError(f"max_stories: found {max_stories}, expected at least 1")
     if name == STORYWORLD:
         return _draw(split, max_stories, dict(storyworld_options or {}))
-    dataset = _read(name, split)
+    splits = open_source(name)
+    made = splits_to_make(splits)
+    if split not in splits and split not in made:
+        raise ValueError(f"dataset: {name!r} has no split {split!r}, expected one of {', '.join(splits)}")
+    source = split if split in splits else "train"
+    divided = made if source == "train" else ()
+    dataset = splits[source]
     if not len(dataset):
-        raise ValueError(f"dataset: {name!r} has no story in split {split!r}, expected at least one")
-    if max_stories is not None:
-        dataset = dataset.select(range(min(max_stories, len(dataset))))
-    dataset = _to_schema(dataset, name, split, frames_column, captions_column)
-    dataset = _name_stories(dataset, split)
-    _check_stories(dataset)
-    return _without_blanks(dataset)
+        raise ValueError(f"dataset: {name!r} has no story in split {source!r}, expected at least one")
+    if not divided:
+        dataset = _first(dataset, max_stories)
+    dataset = to_schema(dataset, name, frames_column, captions_column)
+    keys = _split_keys(dataset) if divided else []
+    dataset = _without_blanks(_name_stories(dataset, source))
+    return _first(_cut(dataset, name, split, keys, divided), max_stories) if divided else dataset
 
 
 def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
@@ -58,8 +108,12 @@ def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
     return load_storyworld(split, **options)
 
 
-def _read(name: str, split: str) -> Dataset:
-    """The split of a folder or a Hub id as it is."""
+def open_source(name: str) -> dict[str, Dataset]:
+    """
+    The splits of a folder or a Hub id as they are; a data set without any is `train`.
+
+    Raises `ValueError` where there is no such folder or Hub id, or it cannot be read.
+    """
     path = Path(name).expanduser()
     is_hub_id = name.count("/") == 1 and name[0] not in "./~"
     if not name or (not path.is_dir() and not is_hub_id):
@@ -67,6 +121,8 @@ def _read(name: str, split: str) -> Dataset:
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"dataset: the folder {name!r} is empty, expected Parquet files or another data set")
     saved = path.is_dir() and any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
+    if path.is_dir() and not saved and is_frame_folder(path):
+        return read_frame_folder(path)
     try:
         found = load_from_disk(str(path)) if saved else _load_splits(str(path) if path.is_dir() else name)
     except IndexError as error:  # what `load_from_disk` makes of a data set without rows
@@ -74,10 +130,7 @@ def _read(name: str, split: str) -> Dataset:
     except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
         reason = " ".join(str(error).split())
         raise ValueError(f"dataset: {name!r} could not be read from a folder or the Hub: {reason}") from error
-    splits = {"train": found} if isinstance(found, Dataset) else found
-    if split not in splits:
-        raise ValueError(f"dataset: {name!r} has no split {split!r}, expected one of {', '.join(splits)}")
-    return splits[split]
+    return {"train": found} if isinstance(found, Dataset) else dict(found)
 
 
 def _load_splits(source: str) -> dict[str, Dataset]:
@@ -88,10 +141,40 @@ def _load_splits(source: str) -> dict[str, Dataset]:
     return {split: builder.as_dataset(split) if size else Dataset.from_dict({}) for split, size in sizes.items()}
 
 
-def _to_schema(dataset: Dataset, name: str, split: str, frames_column: str, captions_column: str) -> Dataset:
-    """The columns of the schema alone, by their names there, frames as images."""
+def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
+    """
+    The columns of the schema alone, by their names there, frames as images. Of a column of captions without any type,
+    because none of them is there, every frame gets `None`.
+
+    Raises `ValueError` for columns of the data set `name` that are missing or of another type.
+    """
     if frames_column == captions_column:
         raise ValueError(f"dataset: frames_column and captions_column are both {frames_column!r}, expected two columns")
+    if captions_column not in dataset.column_names and is_story_reasoning(dataset.column_names):
+        dataset = convert_story_reasoning(dataset, name)
+        frames_column, captions_column = "images", "captions"
+    dataset = _select(dataset, name, frames_column, captions_column)
+    frames = _items(dataset.features["frames"])
+    if frames is None:
+        _refuse(name, frames_column, f"is {dataset.features['frames']}, expected a list")
+    if not isinstance(frames, Image) and not _can_be_image(frames):
+        _refuse(name, frames_column, f"holds {frames}, expected images")
+    if _is_text(dataset.features["captions"], "null"):
+        untold = [[None] * length for length in count_frames(dataset, "frames")]
+        dataset = _with_column(dataset, "captions", untold, List(Value("string")))
+    captions = _items(dataset.features["captions"])
+    if captions is None:
+        _refuse(name, captions_column, f"is {dataset.features['captions']}, expected a list")
+    if not _is_text(captions, "string", "large_string", "null"):
+        _refuse(name, captions_column, f"holds {captions}, expected strings")
+    for column in OPTIONAL_COLUMNS:
+        if column in dataset.column_names and not _is_optional(column, dataset.features[column]):
+            _refuse(name, column, f"is {dataset.features[column]}, expected {OPTIONAL_COLUMNS[column]}")
+    return _cast(dataset)
+
+
+def _select(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
+    """The columns that the schema has, by their names there."""
     flags = {"frames": ("frames_column", frames_column), "captions": ("captions_column", captions_column)}
     for flag, column in flags.values():
         if column not in dataset.column_names:
@@ -99,36 +182,82 @@ def _to_schema(dataset: Dataset, name: str, split: str, frames_column: str, capt
             raise ValueError(f"dataset: {name!r} has the columns {found}, expected {column!r}; --{flag} names another")
     kept = {column: key for key, (_, column) in flags.items()}
     kept.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
-    dataset = dataset.select_columns(list(kept)).rename_columns({a: b for a, b in kept.items() if a != b})
+    return dataset.select_columns(list(kept)).rename_columns({a: b for a, b in kept.items() if a != b})
+
+
+def _refuse(name: str, column: str, found: str) -> None:
+    raise ValueError(f"dataset: column {column!r} of {name!r} {found}")
+
+
+def _items(feature):
+    """What the lists of a column hold, `None` where they are no lists."""
+    return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+
+
+def _is_optional(column: str, feature) -> bool:
+    """Whether the feature is that of an optional column."""
+    items = _items(feature)
+    if column == "descriptions":
+        return _is_text(items, "string", "large_string", "null")
+    place = _items(items) if column == "boxes" else items
+    return isinstance(place, dict) and {"entity", "kind", "box"} <= set(place)
+
+
+def _cast(dataset: Dataset) -> Dataset:
     features = dataset.features.copy()
-    for column, (_, original) in flags.items():
-        if not _is_list(features[column]):
-            raise ValueError(f"dataset: column {original!r} of {name!r} is {features[column]}, expected a list")
-    frames = getattr(features["frames"], "feature", None) or features["frames"][0]
-    if not isinstance(frames, Image) and not _can_be_image(frames):
-        raise ValueError(f"dataset: column {frames_column!r} of {name!r} holds {frames}, expected images")
-    captions = getattr(features["captions"], "feature", None) or features["captions"][0]
-    if not isinstance(captions, Value) or captions.dtype not in ("string", "large_string", "null"):
-        raise ValueError(f"dataset: column {captions_column!r} of {name!r} holds {captions}, expected strings")
     features["frames"], features["captions"] = List(Image()), List(Value("string"))
     if "story_id" in features:
         features["story_id"] = Value("string")
     return dataset if features == dataset.features else dataset.cast(features)
 
 
+def _first(dataset: Dataset, count: int | None) -> Dataset:
+    return dataset if count is None else dataset.select(range(min(count, len(dataset))))
+
+
+def _split_keys(dataset: Dataset) -> list[str]:
+    """What the split of each story goes by: its id, else its captions, else its number."""
+    ids = dataset["story_id"][:] if "story_id" in dataset.column_names else [None] * len(dataset)
+    told = [" ".join(filter(None, captions or ())) for captions in dataset["captions"][:]]
+    return [told[index] or str(index) if known is None else known for index, known in enumerate(ids)]
+
+
+def _cut(dataset: Dataset, name: str, split: str, keys: list[str], made: tuple[str, ...]) -> Dataset:
+    """The stories of `split`, which is one of `made` or what is left of `train` without them."""
+    splits = assign_splits(keys, made)
+    sizes = {part: splits.count(part) for part in ("train", *made)}
+    if not sizes[split]:
+        found = len(set(keys))
+        raise ValueError(
+            f"dataset: {name!r} has no split {split!r}, and {found} stories in 'train', expected at least "
+            f"{MIN_STORIES} to make it of"
+        )
+    if len(set(splits)) > 1:
+        counted = ", ".join(f"{part} {size}" for part, size in sizes.items())
+        logger.warning_once(f"{name} has no split {' and no '.join(made)}: train is divided by story, into {counted}")
+    return dataset.select([index for index, part in enumerate(splits) if part == split])
+
+
 def _name_stories(dataset: Dataset, split: str) -> Dataset:
-    """A story without `story_id` gets the split's name and its number."""
+    """A story without `story_id` gets the split's name and its number, one whose id is taken another behind it."""
     known = dataset["story_id"][:] if "story_id" in dataset.column_names else [None] * len(dataset)
-    if None not in known:
-        return dataset
     named = [f"{split}-{index}" if name is None else name for index, name in enumerate(known)]
-    return _with_column(dataset, "story_id", named, Value("string"))
+    taken, used, latest = set(named), set(), {}
+    for index, name in enumerate(named):
+        if name in used:
+            number = latest.get(name, 1) + 1
+            while f"{name}-{number}" in taken:
+                number += 1
+            latest[name], named[index] = number, f"{name}-{number}"
+            taken.add(named[index])
+        used.add(name)
+    return dataset if named == known else _with_column(dataset, "story_id", named, Value("string"))
 
 
 def _without_blanks(dataset: Dataset) -> Dataset:
     """Captions of white space alone become `None`."""
     captions = dataset["captions"][:]
-    told = [[text if text and text.strip() else None for text in story] for story in captions]
+    told = [story and [text if text and text.strip() else None for text in story] for story in captions]
     return dataset if told == captions else _with_column(dataset, "captions", told, dataset.features["captions"])
 
 
@@ -138,15 +267,15 @@ def _with_column(dataset: Dataset, name: str, values: list, feature) -> Dataset:
     return dataset.add_column(name, values, feature=feature)
 
 
-def _is_list(feature) -> bool:
-    return isinstance(feature, list) or hasattr(feature, "feature")
+def _is_text(feature, *types: str) -> bool:
+    return isinstance(feature, Value) and feature.dtype in types
 
 
 def _can_be_image(feature) -> bool:
     """Whether `datasets` reads the feature as an image: a path, bytes, or both."""
     if isinstance(feature, dict):
         return set(feature) == {"bytes", "path"}
-    return isinstance(feature, Value) and feature.dtype in ("string", "large_string", "binary", "large_binary")
+    return _is_text(feature, "string", "large_string", "binary", "large_binary")
 
 
 def _check_stories(dataset: Dataset) -> None:

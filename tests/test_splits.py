@@ -1,0 +1,181 @@
+"""Splits that a data set lacks: made by story, the same whoever asks, and only where they are lacking."""
+
+import io
+import logging
+from collections import Counter
+
+import pytest
+from datasets import Dataset, DatasetDict
+from PIL import Image
+from storyattn.training.data import load_stories
+from storyattn.training.sources import read_stories
+from storyattn.training.splits import assign_splits, hash_position, splits_to_make
+
+ALL = ("test", "validation")
+
+
+def ids(count: int) -> list[str]:
+    return [f"story-{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("existing", "made"),
+    [
+        (["train"], ("test", "validation")),
+        (["train", "test"], ("validation",)),
+        (["validation", "train"], ("test",)),
+        (["train", "validation", "test"], ()),
+        (["test"], ()),
+        (["validation", "test"], ()),
+        (["train", "dev"], ()),
+        (["train", "test", "test_unseen"], ()),
+    ],
+)
+def test_what_is_made(existing, made):
+    assert splits_to_make(existing) == made
+
+
+def test_shares():
+    counts = Counter(assign_splits(ids(4000), ALL))
+    assert 150 < counts["test"] < 250 and 150 < counts["validation"] < 250 and sum(counts.values()) == 4000
+    assert 150 < Counter(assign_splits(ids(4000), ("validation",)))["validation"] < 250
+
+
+def test_a_split_goes_with_the_id_alone():
+    few = dict(zip(ids(400), assign_splits(ids(400), ALL)))
+    many = dict(zip(ids(900), assign_splits(ids(900), ALL)))
+    assert all(many[name] == split for name, split in few.items())
+    backwards = ids(400)[::-1]
+    assert dict(zip(backwards, assign_splits(backwards, ALL))) == few
+
+
+def test_known_assignments():
+    """A release that divides otherwise would mix training and test of those who trained with an earlier one."""
+    assert hash_position("fox") == pytest.approx(0.4634670787245021, abs=1e-12)
+    found = assign_splits(ids(60), ALL)
+    assert [number for number, split in enumerate(found) if split == "test"] == [8, 16, 20, 21, 35, 40]
+    assert [number for number, split in enumerate(found) if split == "validation"] == [18, 19, 23]
+
+
+@pytest.mark.parametrize("made", [ALL, ("validation",), ("test",)])
+def test_no_split_is_empty_from_three_stories_on(made):
+    for start in range(0, 200, 10):
+        for count in (3, 4, 7):
+            found = assign_splits([f"story-{start + number}" for number in range(count)], made)
+            assert set(found) == {"train", *made}
+    assert assign_splits(["a", "b", "a", "b"], made) == ["train"] * 4
+
+
+def test_no_split_is_empty_where_all_would_go_to_one():
+    low = [name for name in ids(2000) if hash_position(name) < 0.05]
+    middle = [name for name in ids(2000) if 0.05 <= hash_position(name) < 0.1]
+    assert Counter(assign_splits(low[:3], ALL)) == {"train": 1, "validation": 1, "test": 1}
+    assert Counter(assign_splits(middle[:5], ALL)) == {"train": 1, "validation": 3, "test": 1}
+
+
+def test_stories_of_one_id_stay_together():
+    names = [name for name in ids(200) for _ in range(2)]
+    found = assign_splits(names, ALL)
+    assert found[::2] == found[1::2] and len(set(found)) == 3
+
+
+def story(count: int, **columns) -> dict:
+    """A story of `count` equal frames."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "PNG")
+    return {"frames": [{"bytes": file.getvalue(), "path": None}] * count, "captions": ["One."] * count, **columns}
+
+
+def named(count: int) -> list[dict]:
+    return [story(1, story_id=name) for name in ids(count)]
+
+
+def folder(path, **splits: list[dict]) -> str:
+    DatasetDict({split: Dataset.from_list(stories) for split, stories in splits.items()}).save_to_disk(path)
+    return str(path)
+
+
+def load_all(name: str) -> dict[str, list[str]]:
+    return {split: list(load_stories(name, split)["story_id"]) for split in ("train", "validation", "test")}
+
+
+def test_a_data_set_with_train_alone(tmp_path):
+    found = load_all(folder(tmp_path / "set", train=named(60)))
+    assert sorted(sum(found.values(), [])) == sorted(ids(60)) and all(found.values())
+    expected = assign_splits(ids(60), ALL)
+    assert all(found[split] == [name for name, part in zip(ids(60), expected) if part == split] for split in found)
+    Dataset.from_list(named(60)).save_to_disk(tmp_path / "single")
+    assert load_all(str(tmp_path / "single")) == found
+
+
+def test_a_data_set_without_validation_or_test(tmp_path):
+    held_out = [story(1, story_id="mine")]
+    for given, made in (("test", "validation"), ("validation", "test")):
+        found = load_all(folder(tmp_path / given, train=named(60), **{given: held_out}))
+        assert found[given] == ["mine"] and found[made]
+        assert sorted(found["train"] + found[made]) == sorted(ids(60))
+
+
+def test_splits_that_exist_are_used_as_they_are(tmp_path):
+    complete = folder(tmp_path / "all", train=named(60), validation=named(1), test=named(2))
+    assert {split: len(found) for split, found in load_all(complete).items()} == {
+        "train": 60,
+        "validation": 1,
+        "test": 2,
+    }
+    other = folder(tmp_path / "other", train=named(60), dev=named(2))
+    assert len(load_stories(other, "train")) == 60 and len(load_stories(other, "dev")) == 2
+    with pytest.raises(ValueError, match="no split 'validation', expected one of train, dev"):
+        load_stories(other, "validation")
+
+
+def test_what_cannot_be_made_is_named(tmp_path):
+    two = folder(tmp_path / "two", train=named(2))
+    assert len(load_stories(two, "train")) == 2
+    with pytest.raises(ValueError, match="no split 'test', and 2 stories in 'train', expected at least 3 to make"):
+        load_stories(two, "test")
+    with pytest.raises(ValueError, match="no split 'foo', expected one of train$"):
+        load_stories(folder(tmp_path / "many", train=named(9)), "foo")
+
+
+def test_the_first_stories_of_a_made_split(tmp_path):
+    name = folder(tmp_path / "set", train=named(90))
+    whole = list(load_stories(name, "train")["story_id"])
+    assert list(load_stories(name, "train", max_stories=5)["story_id"]) == whole[:5]
+    assert len(load_stories(name, "test", max_stories=1)) == 1
+
+
+def test_one_line_says_what_was_made(tmp_path, caplog):
+    name = folder(tmp_path / "set", train=named(60))
+    with caplog.at_level(logging.WARNING):
+        sizes = {split: len(found) for split, found in load_all(name).items()}
+    (line,) = [record.getMessage() for record in caplog.records if name in record.getMessage()]
+    expected = f"train {sizes['train']}, test {sizes['test']}, validation {sizes['validation']}"
+    assert line == f"{name} has no split test and no validation: train is divided by story, into {expected}"
+
+
+def test_equal_ids_stay_in_one_split_and_get_names_of_their_own(tmp_path):
+    stories = [story(1, story_id=name) for name in [*ids(60), *ids(60), "story-5-2", *ids(60)]]
+    found = load_all(folder(tmp_path / "set", train=stories))
+    assert len(set(sum(found.values(), []))) == 181
+    split_of = {name: split for split, names in found.items() for name in names}
+    assert all(
+        split_of[name] == split_of[f"{name}-2"] == split_of[f"{name}-3"] for name in ids(60) if name != "story-5"
+    )
+    assert split_of["story-5"] == split_of["story-5-3"] == split_of["story-5-4"]
+    twice = folder(tmp_path / "twice", test=[story(1, story_id="a"), story(2, story_id="a")])
+    assert [(row["story_id"], len(row["frames"])) for row in load_stories(twice, "test")] == [("a", 1), ("a-2", 2)]
+
+
+def test_stories_without_ids_go_by_their_captions(tmp_path):
+    told = [story(1, captions=[f"Caption {number}."]) for number in range(60)]
+    one, other = (
+        load_stories(folder(tmp_path / where, train=stories), "train")
+        for where, stories in (("one", told), ("other", told[::-1]))
+    )
+    assert sorted(one["captions"]) == sorted(other["captions"]) and len(one) < 60
+    kept = {f"train-{number}": f"Caption {number}." for number in range(60)}
+    assert all(row["captions"] == [kept[row["story_id"]]] for row in one)
+    untold = [story(1, captions=[None]) for _ in range(60)]
+    name = folder(tmp_path / "untold", train=untold)
+    assert sum(len(read_stories(name, split)) for split in ("train", "validation", "test")) == 60
