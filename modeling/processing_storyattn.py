@@ -51,7 +51,7 @@ class StoryAttnProcessor(ProcessorMixin):
         return self.pad_captions([[next(tokens) for _ in story] for story in captions], num_frames)
 
     def encode_captions(self, captions: list[str | None]) -> list[list[int]]:
-        """The ids of each caption with its start and end token, cut to `max_caption_length`; none where there is none."""
+        """Ids of each caption with start and end token, cut to `max_caption_length`; none where there is no caption."""
         told = [index for index, caption in enumerate(captions) if caption and caption.strip()]
         encoded: list[list[int]] = [[] for _ in captions]
         if not told:

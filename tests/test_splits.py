@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 from datasets import Dataset, DatasetDict
 from PIL import Image
-from storyattn.training.data import load_stories
 from storyattn.training.sources import read_stories
 from storyattn.training.splits import assign_splits, hash_position, splits_to_make
 
@@ -96,7 +95,7 @@ def folder(path, **splits: list[dict]) -> str:
 
 
 def load_all(name: str) -> dict[str, list[str]]:
-    return {split: list(load_stories(name, split)["story_id"]) for split in ("train", "validation", "test")}
+    return {split: list(read_stories(name, split)["story_id"]) for split in ("train", "validation", "test")}
 
 
 def test_a_data_set_with_train_alone(tmp_path):
@@ -124,25 +123,25 @@ def test_splits_that_exist_are_used_as_they_are(tmp_path):
         "test": 2,
     }
     other = folder(tmp_path / "other", train=named(60), dev=named(2))
-    assert len(load_stories(other, "train")) == 60 and len(load_stories(other, "dev")) == 2
+    assert len(read_stories(other, "train")) == 60 and len(read_stories(other, "dev")) == 2
     with pytest.raises(ValueError, match="no split 'validation', expected one of train, dev"):
-        load_stories(other, "validation")
+        read_stories(other, "validation")
 
 
 def test_what_cannot_be_made_is_named(tmp_path):
     two = folder(tmp_path / "two", train=named(2))
-    assert len(load_stories(two, "train")) == 2
+    assert len(read_stories(two, "train")) == 2
     with pytest.raises(ValueError, match="no split 'test', and 2 stories in 'train', expected at least 3 to make"):
-        load_stories(two, "test")
+        read_stories(two, "test")
     with pytest.raises(ValueError, match="no split 'foo', expected one of train$"):
-        load_stories(folder(tmp_path / "many", train=named(9)), "foo")
+        read_stories(folder(tmp_path / "many", train=named(9)), "foo")
 
 
 def test_the_first_stories_of_a_made_split(tmp_path):
     name = folder(tmp_path / "set", train=named(90))
-    whole = list(load_stories(name, "train")["story_id"])
-    assert list(load_stories(name, "train", max_stories=5)["story_id"]) == whole[:5]
-    assert len(load_stories(name, "test", max_stories=1)) == 1
+    whole = list(read_stories(name, "train")["story_id"])
+    assert list(read_stories(name, "train", max_stories=5)["story_id"]) == whole[:5]
+    assert len(read_stories(name, "test", max_stories=1)) == 1
 
 
 def test_one_line_says_what_was_made(tmp_path, caplog):
@@ -164,13 +163,13 @@ def test_equal_ids_stay_in_one_split_and_get_names_of_their_own(tmp_path):
     )
     assert split_of["story-5"] == split_of["story-5-3"] == split_of["story-5-4"]
     twice = folder(tmp_path / "twice", test=[story(1, story_id="a"), story(2, story_id="a")])
-    assert [(row["story_id"], len(row["frames"])) for row in load_stories(twice, "test")] == [("a", 1), ("a-2", 2)]
+    assert [(row["story_id"], len(row["frames"])) for row in read_stories(twice, "test")] == [("a", 1), ("a-2", 2)]
 
 
 def test_stories_without_ids_go_by_their_captions(tmp_path):
     told = [story(1, captions=[f"Caption {number}."]) for number in range(60)]
     one, other = (
-        load_stories(folder(tmp_path / where, train=stories), "train")
+        read_stories(folder(tmp_path / where, train=stories), "train")
         for where, stories in (("one", told), ("other", told[::-1]))
     )
     assert sorted(one["captions"]) == sorted(other["captions"]) and len(one) < 60

@@ -9,7 +9,7 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from PIL import ImageDraw
 from storyattn.training import story_reasoning
-from storyattn.training.data import StoryWindows, load_stories
+from storyattn.training.data import StoryWindows
 from storyattn.training.sources import read_stories
 from storyattn.training.story_reasoning import is_story_reasoning, story_reasoning_row
 
@@ -218,35 +218,35 @@ def test_the_format_is_known_by_its_columns():
 def test_a_data_set_in_the_format(tmp_path):
     rows = [row("a"), row("b", 3, frame_count=9), row("c", story=None, chain_of_thought=None)]
     name = write(tmp_path / "set", "test", rows)
-    stories = load_stories(name, "test")
+    stories = read_stories(name, "test")
     assert set(stories.column_names) == {"story_id", "frames", "captions", "boxes"}
     assert stories["story_id"] == ["a", "b", "c"]
     for index, given in enumerate(rows):
         expected = story_reasoning_row(given)
         assert stories[index]["captions"] == expected["captions"] and stories[index]["boxes"] == expected["boxes"]
         assert len(stories[index]["frames"]) == len(given["images"])
-    item = StoryWindows(stories, 2, mode="all")[2]
+    item = StoryWindows(stories, 2)[2]
     assert item["frames"][0].size == (200, 100) and item["captions"][1] is None
     assert item["boxes"][0][0]["box"] == [5, 5, 45, 95] and item["boxes"][1] == []
 
 
 def test_its_columns_may_have_other_captions(tmp_path):
     name = write(tmp_path / "set", "test", [row(texts=["One.", "Two."])], texts=List(Value("string")))
-    stories = load_stories(name, "test", frames_column="images", captions_column="texts")
+    stories = read_stories(name, "test", frames_column="images", captions_column="texts")
     assert stories["captions"] == [["One.", "Two."]] and "boxes" not in stories.column_names
 
 
 def test_validation_is_cut_out_of_train(tmp_path):
     name = write(tmp_path / "set", "train", [row(f"film-{number}", 1) for number in range(60)])
     write(tmp_path / "set", "test", [row(f"other-{number}", 1) for number in range(5)])
-    found = {split: set(load_stories(name, split)["story_id"]) for split in ("train", "validation", "test")}
+    found = {split: set(read_stories(name, split)["story_id"]) for split in ("train", "validation", "test")}
     assert len(found["test"]) == 5 and len(found["train"]) > 50 and found["validation"]
     assert found["train"] | found["validation"] == {f"film-{number}" for number in range(60)}
     assert not found["train"] & found["validation"]
 
 
 def test_boxes_follow_a_film_frame_that_is_cropped(tmp_path, small_processor):
-    story = load_stories(write(tmp_path / "set", "test", [row()]), "test")[0]
+    story = read_stories(write(tmp_path / "set", "test", [row()]), "test")[0]
     frame, (_, door) = story["frames"][0], story["boxes"][0]
     assert door["entity"] == "obj1" and frame.size == (200, 100)
     # 100 rows become 32, so 200 columns 64, of which the 48 in the middle are kept: x * 0.32 - 8.
@@ -279,7 +279,7 @@ def test_texts_are_read_once(tmp_path, monkeypatch):
 def test_columns_of_another_type_are_named(tmp_path):
     name = write(tmp_path / "set", "test", [row(story=7)], story=Value("int32"))
     with pytest.raises(ValueError, match="column 'story' of '.*set' is Value.*int32.*expected text"):
-        load_stories(name, "test")
+        read_stories(name, "test")
     name = write(tmp_path / "single", "test", [row(images=picture())], images=Image())
     with pytest.raises(ValueError, match="column 'images' of '.*single' is Image.*expected a list"):
-        load_stories(name, "test")
+        read_stories(name, "test")

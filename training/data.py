@@ -9,16 +9,15 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from .prepared_stories import PreparedStories
-from .sources import STORYWORLD, load_stories
 
 
 class StoryWindows(TorchDataset):
     """
-    Every run of `num_frames` frames of `stories` (schema of `load_stories`), in order; a shorter story is one window,
+    Every run of `num_frames` frames of `stories` (schema of `read_stories`), in order; a shorter story is one window,
     the whole of it.
 
-    An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its first
-    frame) and, where the stories have them, `boxes` and `events`.
+    An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
+    first frame) and, where the stories have them, `boxes` and `events`.
 
     Raises `ValueError` for fewer than two frames.
     """
@@ -151,6 +150,3 @@ def _at_least_two(num_frames: int) -> int:
     if num_frames < 2:
         raise ValueError(f"num_frames: found {num_frames}, expected at least 2")
     return num_frames
-
-
-__all__ = ["STORYWORLD", "StoryWindows", "TrainingWindows", "load_stories", "training_loader"]

@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
     parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
     parser.add_argument("--on_bad_story", choices=POLICIES, default="skip", help="what to do with broken stories")
-    parser.add_argument("--cache_dir", default=None, help="where resized frames are kept; default: beside the data sets")
+    parser.add_argument(
+        "--cache_dir", default=None, help="where resized frames are kept; default: beside the data sets"
+    )
     parser.add_argument("--cache_limit_gb", type=float, default=DEFAULT_LIMIT_GB, help="what that may hold at most")
 
 

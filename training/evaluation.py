@@ -38,7 +38,7 @@ def evaluate_model(
     progress: bool = True,
 ) -> dict:
     """
-    The `metrics` of a model on the stories of a split (schema of `load_stories`).
+    The `metrics` of a model on the stories of a split (schema of `read_stories`).
 
     Every run of `model.config.max_frames` frames in a row (a shorter story: the whole of it) is a window, and the
     transition into its last frame is measured; windows of one frame are left out and counted

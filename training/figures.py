@@ -82,7 +82,7 @@ def story_strip(
 
 def story_sheet(stories, path: str | Path, *, num_stories: int = 4, frame_width: int = 200) -> Path:
     """
-    The first `num_stories` stories (schema of `load_stories`), a row each with at most 8 frames; written to `path`.
+    The first `num_stories` stories (schema of `read_stories`), a row each with at most 8 frames; written to `path`.
     """
     rows = []
     for index in range(min(num_stories, len(stories))):

@@ -25,9 +25,7 @@ MAX_PROCESSES = 8
 SMALLEST_SIDE = 8  # pixels; anything less is a placeholder or a broken export
 DEFAULT_LIMIT_GB = 20.0
 
-FEATURES = Features(
-    {"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")}
-)
+FEATURES = Features({"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")})
 
 
 def default_cache_dir() -> Path:
@@ -72,7 +70,7 @@ def cached_frames(
     )
     if new:
         bound_cache(cache_dir, limit_gb, keep=folder)
-    return frames
+    return frames.with_format(None)
 
 
 def fingerprint(stories: Dataset, image_processor) -> str:
@@ -104,17 +102,14 @@ def prepare_story(story: dict, image_processor) -> dict:
 
     Whatever is wrong with the story is told in `problem`, nothing is raised.
     """
-    pictures, pixels, sizes = story["frames"], [], []
-    problem = story_problem(story)
-    for index, picture in enumerate(pictures if problem is None else []):
-        try:
-            image = decode_frame(picture)
-            pixels.append(image_processor.to_frame(image).tobytes())
-            sizes.append([image.height, image.width])
-        except Exception as error:  # what a broken file makes Pillow raise depends on its format
-            of = f" ({picture['path']})" if isinstance(picture, dict) and picture.get("path") else ""
-            problem = f"frame {index}{of}: {' '.join(str(error).split())[:200] or type(error).__name__}"
-            break
+    problem, pixels, sizes = story_problem(story), [], []
+    try:
+        for index in range(len(story["frames"]) if problem is None else 0):
+            picture = decode_frame(story, index)
+            pixels.append(image_processor.to_frame(picture).tobytes())
+            sizes.append([picture.height, picture.width])
+    except ValueError as error:
+        problem = str(error)
     if problem is not None:
         return {"pixels": b"", "sizes": [], "problem": problem}
     return {"pixels": b"".join(pixels), "sizes": sizes, "problem": None}
@@ -122,11 +117,17 @@ def prepare_story(story: dict, image_processor) -> dict:
 
 def story_problem(story: dict) -> str | None:
     """What is wrong with the numbers of a story's frames, captions and the rest, or `None`."""
-    frames = story["frames"]
+    frames, captions = story["frames"], story["captions"]
+    if not isinstance(frames, (list, type(None))):
+        return f"frames is a {type(frames).__name__}, expected a list of images"
     if not frames:
         return "frames is empty, expected at least one image"
-    if story["captions"] is None:
+    if captions is None:
         return f"captions is missing, expected one for each of {len(frames)} frames"
+    wrong = [text for text in captions if not isinstance(text, (str, type(None)))]
+    if isinstance(captions, str) or wrong:
+        found = f"{wrong[0]!r} in captions" if wrong else "a string as captions"
+        return f"found {found}, expected one string or nothing for each frame"
     for column in ("captions", "descriptions", "boxes", "events"):
         values = story.get(column)
         if values is not None and len(values) != len(frames):
@@ -134,22 +135,28 @@ def story_problem(story: dict) -> str | None:
     return None
 
 
-def decode_frame(picture: dict | None):
+def decode_frame(story: dict, index: int):
     """
-    The PIL picture of `{"bytes", "path"}`, whole and upright; of an animation the first frame.
+    The PIL picture of frame `index`, kept as `{"bytes", "path"}`: whole and upright; of an animation the first frame.
 
-    Raises `ValueError` for no picture and for one of less than `SMALLEST_SIDE` pixels a side; otherwise what Pillow
-    raises, for files that are broken and for those so large that they can only be meant to exhaust memory.
+    Raises `ValueError` that names the frame, for none, for one of less than `SMALLEST_SIDE` pixels a side, and for what
+    Pillow refuses: broken files, and those so large that they can only be meant to exhaust memory.
     """
-    if picture is None:
-        raise ValueError("is missing, expected an image")
-    if isinstance(picture, dict):
-        if picture.get("bytes") is None and picture.get("path") and _is_missing_file(picture["path"]):
-            raise ValueError(f"found no file {picture['path']!r}")
-        picture = Image().decode_example(picture)
-    if min(picture.size) < SMALLEST_SIDE:
-        found = f"{picture.width}x{picture.height} pixels"
-        raise ValueError(f"found {found}, expected at least {SMALLEST_SIDE} a side")
+    picture, of = story["frames"][index], ""
+    try:
+        if picture is None:
+            raise ValueError("is missing, expected an image")
+        if isinstance(picture, dict):
+            of = f" ({picture['path']})" if picture.get("path") else ""
+            if picture.get("bytes") is None and of and _is_missing_file(picture["path"]):
+                raise ValueError("found no such file")
+            picture = Image().decode_example(picture)
+        if min(picture.size) < SMALLEST_SIDE:
+            found = f"{picture.width}x{picture.height} pixels"
+            raise ValueError(f"found {found}, expected at least {SMALLEST_SIDE} a side")
+    except Exception as error:  # what a broken file makes Pillow raise depends on its format
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"frame {index}{of}: {reason}") from error
     return picture
 
 

@@ -9,7 +9,7 @@ from .data import StoryWindows
 
 class MeasuredWindows:
     """
-    The windows of `stories` (schema of `load_stories`) with at least two frames, in order; `max_windows` of them,
+    The windows of `stories` (schema of `read_stories`) with at least two frames, in order; `max_windows` of them,
     evenly spread.
 
     `story_of[i]` is the index of window i's story, `captions_of[i]` its captions, `num_left_out` counts windows of

@@ -18,7 +18,7 @@ NAMED = 5
 
 class PreparedStories:
     """
-    The good ones of `stories`. Reads like a `datasets.Dataset`, whose pictures have the model's size and whose boxes lie
+    The good ones of `stories`. Reads like a `datasets.Dataset` whose pictures have the model's size and whose boxes lie
     in these (`stories[3]["frames"]`, `stories["captions"]`); `pixels` and `caption_ids` give numbers without detour.
     """
 
@@ -108,8 +108,8 @@ def prepare_stories(
     Decodes and resizes all frames of `stories` (schema of `read_stories`), or finds them in the cache.
 
     `on_bad_story` "skip" leaves out the stories in which something is broken and names the first five; "raise" refuses
-    them. `name` is how messages call the stories. Raises `ValueError` for a bad story with "raise", for more than 5% bad
-    ones, and where none is left.
+    them. `name` is how messages call the stories. Raises `ValueError` for a bad story with "raise", for more than 5%
+    bad ones, and where none is left.
     """
     frames = cached_frames(stories, processor.image_processor, cache_dir=cache_dir, limit_gb=cache_limit_gb)
     problems = zip(stories["story_id"][:], frames["problem"][:])
@@ -124,7 +124,7 @@ def judge_bad_stories(
     """
     Tells by `warn`, or refuses, `bad` ones (a line for each) among `number` stories of `name`; see `prepare_stories`.
 
-    With `last` False, `number` are those seen so far, and what is refused is left to be judged later where they are few.
+    With `last` False, `number` are those seen so far, and while they are few no share of bad ones is refused.
     """
     if on_bad_story not in POLICIES:
         raise ValueError(f"on_bad_story: found {on_bad_story!r}, expected one of {', '.join(POLICIES)}")

@@ -1,11 +1,9 @@
-"""Where stories come from: StoryWorld, a folder, or a data set of the Hub; in one schema, checked before training."""
+"""Where stories come from: StoryWorld, a folder, or a data set of the Hub; in one schema."""
 
-import io
+from collections.abc import Collection
 from pathlib import Path
 
 from datasets import Dataset, Image, List, Value, load_dataset_builder, load_from_disk
-from PIL import Image as PILImage
-from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from .frame_folder import is_frame_folder, read_frame_folder
@@ -20,35 +18,6 @@ OPTIONAL_COLUMNS = {
     "boxes": "for each frame a list of entity, kind and box",
     "events": "for each frame entity, kind and box",
 }
-PROGRESS_FROM = 2000  # stories whose check is worth a progress bar
-
-
-def load_stories(
-    name: str,
-    split: str,
-    *,
-    frames_column: str = "frames",
-    captions_column: str = "captions",
-    max_stories: int | None = None,
-    storyworld_options: dict | None = None,
-) -> Dataset:
-    """
-    The stories of a split as `read_stories` gives them, every one of them checked.
-
-    Raises `ValueError` as `read_stories`, and, naming the story, for one without frames or captions, unequal numbers of
-    frames and captions (or descriptions, boxes, events), and a frame that is no image.
-    """
-    stories = read_stories(
-        name,
-        split,
-        frames_column=frames_column,
-        captions_column=captions_column,
-        max_stories=max_stories,
-        storyworld_options=storyworld_options,
-    )
-    if name != STORYWORLD:
-        _check_stories(stories)
-    return stories
 
 
 def read_stories(
@@ -83,9 +52,7 @@ def read_stories(
         return _draw(split, max_stories, dict(storyworld_options or {}))
     splits = open_source(name)
     made = splits_to_make(splits)
-    if split not in splits and split not in made:
-        raise ValueError(f"dataset: {name!r} has no split {split!r}, expected one of {', '.join(splits)}")
-    source = split if split in splits else "train"
+    source = name_of_split(name, split, splits, made)
     divided = made if source == "train" else ()
     dataset = splits[source]
     if not len(dataset):
@@ -133,6 +100,17 @@ def open_source(name: str) -> dict[str, Dataset]:
     return {"train": found} if isinstance(found, Dataset) else dict(found)
 
 
+def name_of_split(name: str, split: str, existing: Collection[str], made: tuple[str, ...]) -> str:
+    """
+    The split of the data set `name` that holds the stories of `split`: this one, or `train` for those `made` out of it.
+
+    Raises `ValueError` where it is neither.
+    """
+    if split not in existing and split not in made:
+        raise ValueError(f"dataset: {name!r} has no split {split!r}, expected one of {', '.join(existing)}")
+    return split if split in existing else "train"
+
+
 def _load_splits(source: str) -> dict[str, Dataset]:
     """As `load_dataset`, which raises where a split has no rows; here it is an empty data set."""
     builder = load_dataset_builder(source)
@@ -148,8 +126,6 @@ def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: 
 
     Raises `ValueError` for columns of the data set `name` that are missing or of another type.
     """
-    if frames_column == captions_column:
-        raise ValueError(f"dataset: frames_column and captions_column are both {frames_column!r}, expected two columns")
     if captions_column not in dataset.column_names and is_story_reasoning(dataset.column_names):
         dataset = convert_story_reasoning(dataset, name)
         frames_column, captions_column = "images", "captions"
@@ -173,14 +149,22 @@ def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: 
     return _cast(dataset)
 
 
+def check_columns(found: list[str], name: str, frames_column: str, captions_column: str) -> None:
+    """Raises `ValueError` where the columns `found` in the data set `name` lack one of the two, or these are one."""
+    if frames_column == captions_column:
+        raise ValueError(f"dataset: frames_column and captions_column are both {frames_column!r}, expected two columns")
+    for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
+        if column not in found:
+            columns = ", ".join(found)
+            raise ValueError(
+                f"dataset: {name!r} has the columns {columns}, expected {column!r}; --{flag} names another"
+            )
+
+
 def _select(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
     """The columns that the schema has, by their names there."""
-    flags = {"frames": ("frames_column", frames_column), "captions": ("captions_column", captions_column)}
-    for flag, column in flags.values():
-        if column not in dataset.column_names:
-            found = ", ".join(dataset.column_names)
-            raise ValueError(f"dataset: {name!r} has the columns {found}, expected {column!r}; --{flag} names another")
-    kept = {column: key for key, (_, column) in flags.items()}
+    check_columns(dataset.column_names, name, frames_column, captions_column)
+    kept = {frames_column: "frames", captions_column: "captions"}
     kept.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
     return dataset.select_columns(list(kept)).rename_columns({a: b for a, b in kept.items() if a != b})
 
@@ -276,36 +260,3 @@ def _can_be_image(feature) -> bool:
     if isinstance(feature, dict):
         return set(feature) == {"bytes", "path"}
     return _is_text(feature, "string", "large_string", "binary", "large_binary")
-
-
-def _check_stories(dataset: Dataset) -> None:
-    """Looks at every story once, without decoding its pictures: their numbers, and that each is an image."""
-    encoded = dataset.with_format("arrow")
-    for index in tqdm(range(len(dataset)), desc="checking stories", unit="story", disable=len(dataset) < PROGRESS_FROM):
-        (row,) = encoded[index].to_pylist()
-        story, frames = row["story_id"], row["frames"]
-        if not frames:
-            raise ValueError(f"story {story!r}: frames is empty, expected at least one image")
-        if row["captions"] is None:
-            raise ValueError(f"story {story!r}: captions is missing, expected one for each of {len(frames)} frames")
-        for column in ("captions", *OPTIONAL_COLUMNS):
-            values = row.get(column)
-            if values is not None and len(values) != len(frames):
-                raise ValueError(
-                    f"story {story!r}: found {len(frames)} frames and {len(values)} {column}, expected as many"
-                )
-        for position, frame in enumerate(frames):
-            _check_image(story, position, frame)
-
-
-def _check_image(story: str, index: int, frame: dict | None) -> None:
-    if frame is None:
-        raise ValueError(f"story {story!r}: frame {index} is missing, expected an image")
-    try:
-        with PILImage.open(io.BytesIO(frame["bytes"]) if frame["bytes"] is not None else frame["path"]) as image:
-            image.verify()
-    except FileNotFoundError as error:
-        raise ValueError(f"story {story!r}: frame {index}: found no file {frame['path']!r}") from error
-    except Exception as error:  # what a broken file makes Pillow raise depends on its format
-        of = f" ({frame['path']})" if frame["path"] else ""
-        raise ValueError(f"story {story!r}: frame {index}{of} is no image that Pillow can read: {error}") from error

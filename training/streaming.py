@@ -27,8 +27,8 @@ class StoryStream(TorchIterableDataset):
     when its share is through. Stories are drawn from blocks of `buffer_size`, in an order that `seed` decides, and
     shards change their order with every epoch. Batch `first_batch` is the same whether a run began there or before.
 
-    An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`, a line for each bad story that stood in its place
-    (bad ones make it smaller), and how many stories were looked at.
+    An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`, a line for each bad story that stood in its
+    place (bad ones make it smaller), and how many stories were looked at.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StoryStream(TorchIterableDataset):
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], list[str], int]]:
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        # The loader asks its workers in turn, from the first; the one that is asked for batch b reads share b % workers.
+        # The loader asks its workers in turn, from the first; who is asked for batch b reads share b % workers.
         share = (self.first_batch + number) % workers
         done = len(range(share, self.first_batch, workers))
         left = len(range(self.first_batch + number, self.num_batches, workers))

@@ -138,15 +138,11 @@ def _given_story(arguments: argparse.Namespace) -> tuple[list[Image.Image], list
     problem = story_problem(story)
     if problem is not None:
         raise ValueError(f"story {story['story_id']!r}: {problem}")
-    given = slice(arguments.given)
-    return [_decode(story, index) for index in range(len(story["frames"][given]))], story["captions"][given]
-
-
-def _decode(story: dict, index: int) -> Image.Image:
+    captions = story["captions"][: arguments.given]
     try:
-        return to_rgb(decode_frame(story["frames"][index]))
-    except Exception as error:  # what a broken file makes Pillow raise depends on its format
-        raise ValueError(f"story {story['story_id']!r}: frame {index}: {error}") from error
+        return [to_rgb(decode_frame(story, index)) for index in range(len(captions))], captions
+    except ValueError as error:
+        raise ValueError(f"story {story['story_id']!r}: {error}") from error
 
 
 def _open_image(path: str) -> Image.Image:

@@ -39,13 +39,17 @@ from .loop import TrainingLoop, stories_per_step
 from .prepared_stories import PreparedStories, prepare_stories
 from .presets import load_preset
 from .publishing import write_hub_folder
-from .sources import read_stories
+from .sources import STORYWORLD, read_stories
+from .stream_source import first_stories, open_stream
+from .streaming import StoryStream, stream_loader
 from .tokenizer import load_tokenizer, train_tokenizer
 
 logger = logging.get_logger(__name__)
 
 # Evaluations on the main process alone may take longer than a process group waits by default.
 PATIENCE = timedelta(hours=6)
+# Of a stream, for the tokenizer, the floors and the test, where no number is given.
+STREAMED_SAMPLE = 1000
 DOCUMENT_KEYS = ("dataset", "split", "model", "seed", "command")
 
 
@@ -69,6 +73,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     checkpoint = None
     if training_args.resume_from_checkpoint:
         checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
+    check_streaming(data_args, training_args)
     config = load_preset(model_args.config or model_args.preset)
     if model_args.config_overrides:
         apply_overrides(config, model_args.config_overrides)
@@ -81,7 +86,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     processor = build_processor(config, tokenizer)
     with accelerator.main_process_first():
         splits = prepare_splits(stories, processor, data_args)
-    run_state = describe_run(config, tokenizer, data_args, training_args, accelerator, len(splits["train"]))
+    num_stories = None if data_args.streaming else len(splits["train"])
+    run_state = describe_run(config, tokenizer, data_args, training_args, accelerator, num_stories)
     state = None
     if checkpoint is not None:
         state = read_state(checkpoint)
@@ -99,7 +105,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         partial(make_loader, splits["train"], processor, config, data_args, training_args, accelerator),
         splits["eval"],
         training_args,
-        num_stories=len(splits["train"]),
+        num_stories=num_stories,
         max_eval_windows=data_args.max_eval_windows,
     )
     if checkpoint is not None:
@@ -116,6 +122,17 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return results
+
+
+def check_streaming(data_args, args) -> None:
+    """Refuses flags that go with stories at hand alone; raises `ValueError`."""
+    if not data_args.streaming:
+        return
+    if args.max_train_steps is None:
+        raise ValueError("max_train_steps: found none with --streaming, expected one: a stream has no known length")
+    if data_args.max_train_stories is not None:
+        found = data_args.max_train_stories
+        raise ValueError(f"max_train_stories: found {found} with --streaming, expected stories at hand")
 
 
 def build_accelerator(args) -> Accelerator:
@@ -141,16 +158,32 @@ def build_accelerator(args) -> Accelerator:
 
 
 def load_splits(args, config) -> dict[str, Dataset]:
-    """The stories by `train`, `eval`, `test` and, on StoryWorld, `test_unseen`; their pictures are not yet looked at."""
-    columns = {"frames_column": args.frames_column, "captions_column": args.captions_column}
-    if args.dataset == "storyworld":
-        columns["storyworld_options"] = {"image_size": tuple(config.image_size)}
+    """The stories by `train`, `eval`, `test` and, on StoryWorld, `test_unseen`; no picture is looked at."""
+    columns = source_options(args, config)
     names = {"eval": args.eval_split, "test": args.test_split}
-    if args.dataset == "storyworld":
+    if args.dataset == STORYWORLD:
         names["test_unseen"] = "test_unseen"
+    if args.streaming:
+        counts = {"train": STREAMED_SAMPLE, "eval": args.max_eval_windows}
+        return {
+            key: first_stories(
+                open_stream(args.dataset, split, **columns),
+                counts.get(key, args.max_test_windows or STREAMED_SAMPLE),
+                f"split {split!r} of {args.dataset!r}",
+            )
+            for key, split in {"train": args.train_split, **names}.items()
+        }
     splits = {"train": read_stories(args.dataset, args.train_split, max_stories=args.max_train_stories, **columns)}
     splits.update({name: read_stories(args.dataset, split, **columns) for name, split in names.items()})
     return splits
+
+
+def source_options(args, config) -> dict:
+    """How `read_stories` and `open_stream` read the data set."""
+    columns = {"frames_column": args.frames_column, "captions_column": args.captions_column}
+    if args.dataset == STORYWORLD:
+        columns["storyworld_options"] = {"image_size": tuple(config.image_size)}
+    return columns
 
 
 def prepare_splits(stories: dict[str, Dataset], processor, args) -> dict[str, PreparedStories]:
@@ -165,18 +198,21 @@ def prepare_splits(stories: dict[str, Dataset], processor, args) -> dict[str, Pr
 
 def make_loader(stories, processor, config, data_args, args, accelerator, first_batch: int, num_batches: int):
     """The batches of this process from `first_batch` of the run on."""
-    return training_loader(
-        TrainingWindows(stories, config.max_frames, args.seed),
-        processor,
-        num_workers=data_args.dataloader_num_workers,
-        pin_memory=accelerator.device.type == "cuda",
-        batch_size=args.train_batch_size,
-        seed=args.seed,
-        process=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-        first_batch=first_batch,
-        num_batches=num_batches,
-    )
+    order = {
+        "batch_size": args.train_batch_size,
+        "seed": args.seed,
+        "process": accelerator.process_index,
+        "num_processes": accelerator.num_processes,
+        "first_batch": first_batch,
+        "num_batches": num_batches,
+    }
+    workers = {"num_workers": data_args.dataloader_num_workers, "pin_memory": accelerator.device.type == "cuda"}
+    if not data_args.streaming:
+        return training_loader(TrainingWindows(stories, config.max_frames, args.seed), processor, **workers, **order)
+    rows = open_stream(data_args.dataset, data_args.train_split, **source_options(data_args, config))
+    stream = StoryStream(rows, processor, config.max_frames, buffer_size=data_args.shuffle_buffer, **order)
+    name = f"split {data_args.train_split!r} of {data_args.dataset}"
+    return stream_loader(stream, name, on_bad_story=data_args.on_bad_story, warn=logger.warning, **workers)
 
 
 def build_tokenizer(model_args, train_stories, config):
@@ -187,7 +223,7 @@ def build_tokenizer(model_args, train_stories, config):
     return train_tokenizer(captions, config.vocab_size)
 
 
-def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stories: int) -> dict:
+def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stories: int | None) -> dict:
     """What a checkpoint must share with the run that continues it: `config`, and `run` with the order of the data."""
     vocabulary = tokenizer.backend_tokenizer.to_str().encode("utf-8")
     return {
@@ -196,6 +232,8 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
             "dataset": data_args.dataset,
             "train_split": data_args.train_split,
             "num_train_stories": num_train_stories,
+            # What decides the order of a stream; that of stories at hand depends on none of them.
+            "stream": [data_args.shuffle_buffer, data_args.dataloader_num_workers] if data_args.streaming else None,
             "tokenizer_sha256": hashlib.sha256(vocabulary).hexdigest(),
             "seed": args.seed,
             "train_batch_size": args.train_batch_size,
@@ -233,7 +271,7 @@ def training_facts(loop, splits, data_args, args, command: str) -> dict:
         "training": {
             "steps": loop.step,
             "stories per step": stories_per_step(args, accelerator),
-            "training stories": len(splits["train"]),
+            "training stories": "streamed" if data_args.streaming else len(splits["train"]),
             "time of training and its evaluations": f"{loop.seconds:.0f} s",
             "hardware": f"{accelerator.num_processes} x {device} ({platform.machine()})",
             "precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),

@@ -1,0 +1,195 @@
+"""The order in which training sees stories: each once an epoch, shared out over processes, the same after a resume."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from storyattn.training.data import StoryOrder, TrainingWindows, draw_start, training_loader
+from storyattn.training.prepared_stories import prepare_stories
+from storyattn.training.sources import read_stories
+from storyattn.training.stream_source import first_stories, open_stream
+from storyattn.training.streaming import StoryStream, stream_loader
+
+
+@pytest.fixture(scope="module")
+def stories(stories_folder, small_processor):
+    return prepare_stories(read_stories(str(stories_folder), "train"), small_processor, "train")
+
+
+@pytest.fixture
+def named(stories):
+    """Windows whose batches tell epoch, story and first frame instead of tensors."""
+
+    class Named(TrainingWindows):
+        def __getitem__(self, position):
+            return {**super().__getitem__(position), "position": position}
+
+    return Named(stories, 3)
+
+
+class Names:
+    """In place of the collator."""
+
+    def __init__(self, processor):
+        pass
+
+    def __call__(self, items):
+        return [(*item["position"], item["start"]) for item in items]
+
+
+# Stories at hand
+
+
+def positions(process=0, num_processes=1, first_batch=0, num_batches=30, batch_size=3, seed=0, num_stories=10):
+    options = {"process": process, "num_processes": num_processes, "first_batch": first_batch, "seed": seed}
+    return list(StoryOrder(num_stories, batch_size, num_batches=num_batches, **options))
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+def test_every_epoch_has_each_story_once_over_all_processes(num_processes):
+    seen = Counter(
+        place for process in range(num_processes) for batch in positions(process, num_processes) for place in batch
+    )
+    whole = num_processes * 90 // 10  # epochs that are over; 10 stories, batches of 3
+    assert all(seen[epoch, story] == 1 for epoch in range(whole) for story in range(10))
+    assert set(seen.values()) == {1}
+
+
+def test_several_processes_see_together_what_one_sees():
+    alone = positions(batch_size=6)
+    shared = [positions(process, 2, batch_size=3) for process in range(2)]
+    assert [first + second for first, second in zip(*shared)] == alone
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    places = [place for batch in positions(batch_size=5, num_batches=4) for place in batch]
+    first, second = ([story for epoch, story in places if epoch == number] for number in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(10)) and first != second
+    assert positions(seed=1) != positions(seed=0) == positions(seed=0)
+
+
+@pytest.mark.parametrize("first_batch", [1, 7, 29, 30])
+def test_a_resumed_order_goes_on_where_it_stopped(first_batch):
+    assert positions(1, 2, first_batch) == positions(1, 2)[first_batch:]
+
+
+def test_fewer_stories_than_a_batch_has():
+    (batch,) = positions(num_stories=2, batch_size=5, num_batches=1)
+    assert Counter(story for _, story in batch[:4]) == {0: 2, 1: 2}
+
+
+def test_windows_are_drawn_by_seed_epoch_and_story(stories):
+    def starts(seed, epoch):
+        windows = TrainingWindows(stories, 2, seed)
+        return [windows[epoch, story]["start"] for story in range(24)]
+
+    drawn = [starts(seed, epoch) for seed in range(2) for epoch in range(3)]
+    assert drawn == [starts(seed, epoch) for seed in range(2) for epoch in range(3)]
+    assert len({tuple(starts) for starts in drawn}) == 6
+    assert {start for starts in drawn for start in starts} == {0, 1, 2}
+    assert draw_start(2, 5, 0, 0, 0) == 0  # a shorter story is one window
+
+
+def test_a_window_is_a_part_of_its_story(stories):
+    item = TrainingWindows(stories, 2, seed=3)[1, 5]
+    window = slice(item["start"], item["start"] + 2)
+    assert np.array_equal(item["pixels"], stories.pixels(5)[window])
+    expected = stories.processor.encode_captions(stories["captions"][5][window])
+    assert [list(ids) for ids in item["caption_ids"]] == expected
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_change_neither_order_nor_windows(named, small_processor, monkeypatch, num_workers):
+    monkeypatch.setattr("storyattn.training.data.TrainingCollator", Names)
+    options = {"batch_size": 5, "seed": 0, "first_batch": 2, "num_batches": 12}
+    alone, workers = (
+        list(training_loader(named, small_processor, num_workers=number, **options)) for number in (0, num_workers)
+    )
+    assert alone == workers and len(alone) == 10
+
+
+# Streams
+
+
+@pytest.fixture(scope="module", params=["one file", "three files", "saved"])
+def streamed(request, tmp_path_factory, stories_folder) -> str:
+    """The 24 training stories as a data set of one shard, of three, or as `save_to_disk` writes it."""
+    folder = tmp_path_factory.mktemp("streamed")
+    dataset = read_stories(str(stories_folder), "train")
+    if request.param == "saved":
+        from datasets import DatasetDict
+
+        DatasetDict(dict.fromkeys(("train", "validation", "test"), dataset)).save_to_disk(folder / "set")
+        return str(folder / "set")
+    number = 1 if request.param == "one file" else 3
+    for index in range(number):
+        dataset.shard(number, index).to_parquet(folder / f"train-{index:05d}-of-{number:05d}.parquet")
+    for split in ("validation", "test"):
+        dataset.select(range(4)).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return str(folder)
+
+
+@pytest.fixture
+def read(streamed, small_processor, monkeypatch):
+    """Reads a stream through a loader; gives the batches as lists of `(epoch, story_id)`."""
+
+    class Told(StoryStream):
+        def _window(self, epoch, row):
+            return {**super()._window(epoch, row), "position": (epoch, row["story_id"])}
+
+    class Positions(Names):
+        def __call__(self, items):
+            return [item["position"] for item in items]
+
+    monkeypatch.setattr("storyattn.training.streaming.TrainingCollator", Positions)
+
+    def run(num_workers=0, **options):
+        options = {"num_batches": 12, "buffer_size": 5, "batch_size": 4, **options}
+        batch_size = options.pop("batch_size")
+        stream = Told(open_stream(streamed, "train"), small_processor, 3, batch_size, **options)
+        loader = {"num_workers": num_workers, "pin_memory": False, "on_bad_story": "raise", "warn": pytest.fail}
+        return list(stream_loader(stream, "the stream", **loader))
+
+    return run
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_processes_share_a_stream_without_overlap_or_loss(read, num_workers):
+    seen = Counter()
+    for process in range(2):
+        batches = read(num_workers, process=process, num_processes=2, num_batches=16, batch_size=3)
+        seen.update(place for batch in batches for place in batch)
+    assert len([place for place in seen if place[0] == 0]) == 24
+    assert set(seen.values()) == {1}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("first_batch", [1, 6, 11])
+def test_a_resumed_stream_goes_on_at_the_same_story(read, num_workers, first_batch):
+    whole = read(num_workers)
+    assert len(whole) == 12 and all(len(batch) == 4 for batch in whole)
+    assert read(num_workers, first_batch=first_batch) == whole[first_batch:]
+
+
+def test_a_stream_is_shuffled_by_seed_and_epoch(read):
+    first, again, other = read(), read(), read(seed=1)
+    assert first == again != other
+    epochs = [[name for batch in first for epoch, name in batch if epoch == number] for number in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) and epochs[0] != epochs[1] and epochs[0] != sorted(epochs[0])
+
+
+def test_a_streamed_window_is_that_of_the_story_at_hand(streamed, small_processor, stories):
+    options = {"buffer_size": 1, "num_batches": 24, "batch_size": 1}
+    batch_size = options.pop("batch_size")
+    stream = StoryStream(open_stream(streamed, "train"), small_processor, 9, batch_size, **options)
+    loaded = list(stream_loader(stream, "s", num_workers=0, pin_memory=False, on_bad_story="raise", warn=pytest.fail))
+    expected = [small_processor.batch_frames([stories.pixels(story)])["pixel_values"] for story in range(24)]
+    assert {tensor.numpy().tobytes() for tensor in expected} == {b["pixel_values"].numpy().tobytes() for b in loaded}
+    assert all(batch["frame_mask"].sum() == 4 and batch["input_ids"].dtype == torch.long for batch in loaded)
+
+
+def test_the_first_stories_of_a_stream(streamed):
+    sample = first_stories(open_stream(streamed, "train"), 5, "the stream")
+    assert len(sample) == 5 and all(len(story["frames"]) == len(story["captions"]) == 4 for story in sample)
+    assert len(set(sample["story_id"])) == 5
