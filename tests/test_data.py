@@ -191,6 +191,11 @@ WRONG_TYPES = {
         [[1, 2, 3, 4]] * 3,
         "column 'boxes' of .* is List.*expected for each frame a list of entity, kind and box",
     ),
+    "boxes of other fields": (
+        {"boxes": List(List({"label": Value("string"), "box": List(Value("int32"))}))},
+        [[{"label": "fox", "box": [1, 2, 3, 4]}]] * 3,
+        "column 'boxes' of .* is List.*label.*expected for each frame a list of entity, kind and box",
+    ),
     "events of words": (
         {"events": List(Value("string"))},
         ["enter"] * 3,

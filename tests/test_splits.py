@@ -142,6 +142,8 @@ def test_the_first_stories_of_a_made_split(tmp_path):
     whole = list(read_stories(name, "train")["story_id"])
     assert list(read_stories(name, "train", max_stories=5)["story_id"]) == whole[:5]
     assert len(read_stories(name, "test", max_stories=1)) == 1
+    complete = folder(tmp_path / "all", train=named(9), validation=named(3), test=named(3))
+    assert list(read_stories(complete, "train", max_stories=2)["story_id"]) == ids(2)
 
 
 def test_one_line_says_what_was_made(tmp_path, caplog):

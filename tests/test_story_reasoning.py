@@ -165,6 +165,10 @@ TABLES = {
     "no id": ("| | A | 1,2,3,4 |", []),
     "a pipe too many": ("| char1 | A | tall | 1,2,3,4 |", [["char1", 1, 2, 3, 4]]),
     "escaped pipes": ("| char1 | A \\| B | 1,2,3,4 |", [["char1", 1, 2, 3, 4]]),
+    "an escaped pipe before the id": (
+        "| Name | Character ID | Bounding Box |\n|---|---|---|\n| A \\| B | char3 | 1,2,3,4 |",
+        [["char3", 1, 2, 3, 4]],
+    ),
     "no pipes at the ends": ("char1 | A | 1,2,3,4", [["char1", 1, 2, 3, 4]]),
     "twice the same": ("| char1 | A | 1,2,3,4 |\n| char1 | B | 1,2,3,4 |", [["char1", 1, 2, 3, 4]]),
     "two of an entity": (
