@@ -18,6 +18,8 @@ FEATURES = Features(
     }
 )
 ATTRIBUTION_COLUMNS = ("split", "story_id", "title", "text_by", "images_by", "source", "license")
+# The head of the card has sizes because `datasets` caches by folder name and head: with the names of the files alone,
+# a data set made anew would be read as the old one.
 MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is known
 CARD = """\
 ---
@@ -30,6 +32,12 @@ configs:
 - config_name: default
   data_files:
 {data_files}
+dataset_info:
+  config_name: default
+  splits:
+{sizes}
+  download_size: {file_bytes}
+  dataset_size: {num_bytes}
 ---
 # Picture books: illustrated stories, page by page
 
@@ -95,12 +103,17 @@ def write_books(
     old = beside.with_name(f"{beside.name}-old")
     beside.mkdir(parents=True)
     try:
+        num_bytes = {}
         for split, chosen in splits.items():
             if chosen:
                 rows = [_row(stories[index], frames[index]) for index in chosen]
-                Dataset.from_list(rows, features=FEATURES).to_parquet(str(beside / f"{split}.parquet"))
+                dataset = Dataset.from_list(rows, features=FEATURES)
+                dataset.to_parquet(str(beside / f"{split}.parquet"))
+                num_bytes[split] = dataset.data.nbytes
+        file_bytes = sum(path.stat().st_size for path in beside.iterdir())
         _write_attribution(beside / "ATTRIBUTION.csv", stories, splits)
-        (beside / "README.md").write_text(_card(stories, splits, max_side), encoding="utf-8")
+        card = _card(stories, splits, max_side, num_bytes, file_bytes)
+        (beside / "README.md").write_text(card, encoding="utf-8")
         if output.is_dir():
             output.rename(old)
         beside.rename(output)
@@ -131,14 +144,24 @@ def _write_attribution(path: Path, stories: list[Story], splits: dict[str, list[
                 writer.writerow([split, *(getattr(stories[index], name) for name in ATTRIBUTION_COLUMNS[1:])])
 
 
-def _card(stories: list[Story], splits: dict[str, list[int]], max_side: int) -> str:
-    written = {split: chosen for split, chosen in splits.items() if chosen}
-    pages = {split: sum(len(stories[index].pages) for index in chosen) for split, chosen in written.items()}
+def _card(
+    stories: list[Story], splits: dict[str, list[int]], max_side: int, num_bytes: dict[str, int], file_bytes: int
+) -> str:
+    """The card; `num_bytes` are those in memory, of each split that has stories, `file_bytes` those of all files."""
+    counts, sizes = [], []
+    for split, size in num_bytes.items():
+        chosen = splits[split]
+        pages = sum(len(stories[index].pages) for index in chosen)
+        counts.append(f"| {split} | {len(chosen):,} | {pages:,} |")
+        sizes.append(f"  - {{name: {split}, num_bytes: {size}, num_examples: {len(chosen)}}}")
     return CARD.format(
         size="n<1K" if len(stories) < 1000 else "1K<n<10K",
-        data_files="\n".join(f"  - {{split: {split}, path: {split}.parquet}}" for split in written),
+        data_files="\n".join(f"  - {{split: {split}, path: {split}.parquet}}" for split in num_bytes),
+        sizes="\n".join(sizes),
+        file_bytes=file_bytes,
+        num_bytes=sum(num_bytes.values()),
         mark=MARK,
         num_stories=len(stories),
-        counts="\n".join(f"| {split} | {len(chosen):,} | {pages[split]:,} |" for split, chosen in written.items()),
+        counts="\n".join(counts),
         max_side=max_side,
     )
