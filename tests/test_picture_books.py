@@ -8,158 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from book_repositories import picture, save, shown, write_repositories
 from datasets import load_dataset
 from faulty_server import FaultyServer
 from PIL import Image as PILImage
 from storyattn.training import books_folder, downloads, picture_books
-from storyattn.training.book_sources import read_meta
-from storyattn.training.book_text import plain_text, rights_license, story_license
 from storyattn.training.data import load_stories
-from storyattn.training.story_groups import group_stories, picture_hash, split_groups
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES, BOOKS = SHARED / "picture-books-sources", SHARED / "picture-books"
-CC_BY_4 = (
-    "This work is licensed under a [Creative Commons Attribution 4.0 International License]"
-    "(http://creativecommons.org/licenses/by/4.0/). You are free to share it for any purpose, even commercially."
-)
-CC_BY_NC_4 = CC_BY_4.replace("Attribution 4.0", "Attribution-NonCommercial 4.0").replace("/by/", "/by-nc/")
-INDEX = """---
-title: The Long Rain
----
-
-# The Long Rain
-
-![The cover.](images/cover.jpg)
-
-A cover's text.
-
-![Clouds over a
-hill. ]({{ site.image-set }}/01.jpg)
-
-One **special** day<br/>the _clouds_ came.
-{:.first}
-
-“Look!” said Thandi &amp; Sipho.
-
-![Rain on a roof.](images/02.jpg)
-
-![Broken.](images/03.jpg)
-
-This page cannot be seen.
-
-![](images/05.jpg)
-
-{% include line.html %}
-## A heading \\
-of [this page](http://example.org)
-
-![]({{ site.image-set }}/06.jpg)
-
-![The sun.]({{ site.image-set }}/07.jpg)
-
-The sun came out.
-
-***
-
-Download more books.
-
-## Credits
-
-Written at a Book Dash.
-
-![The logo](images/logo.png)
-Somebody's address.
-"""
-META = f"""# Books
-titles:
-  the-long-rain:
-    title: "The Long Rain" # a title
-    creator: "Thandi Dube, Sipho Ndlovu"
-    rights: "{CC_BY_4}" # a statement
-    translations:
-      xh:
-        title: "Imvula"
-  not-for-sale:
-    title: "Not for Sale"
-    creator: "Somebody"
-    rights: "{CC_BY_NC_4}"
-  without-folder:
-    title: "Without a folder"
-    creator: "Somebody"
-    rights: "{CC_BY_4}"
-"""
-
-
-def picture(number: int, size=(320, 240)) -> PILImage.Image:
-    """A picture that differs from that of any other number."""
-    cells = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return PILImage.fromarray(cells).resize(size, PILImage.Resampling.BICUBIC)
-
-
-def save(path: Path, image: PILImage.Image, **options) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, quality=85, **options)
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def shown(frame: PILImage.Image) -> int:
-    """The number whose picture a frame shows; -1 for none."""
-    small = np.asarray(frame.convert("RGB").resize((32, 24)), dtype=float)
-    errors = [np.abs(small - np.asarray(picture(number, (32, 24)), dtype=float)).mean() for number in range(100)]
-    return int(np.argmin(errors)) if min(errors) < 15 else -1
-
-
-class AfricanStorybook:
-    """Writes stories and images of them; `pictures` has the number of each image, `None` leaves one out."""
-
-    def __init__(self, root: Path):
-        self.texts, self.images, self.rows = root / "asp-source" / "en", root / "asp-imagebank", []
-
-    def add(self, number, title, texts, pictures, license="CC-BY", image_license="CC BY") -> None:
-        facts = f"* License: [{license}]\n* Text: Writer {number}\n* Illustration: Painter {number}\n* Language: en\n"
-        pages = "".join(f"##\n{text}\n\n" for text in texts)
-        write(self.texts / f"{number}_{title.lower().replace(' ', '-')}.md", f"# {title}\n\n{pages}##\n{facts}")
-        for position, shows in enumerate(pictures, start=1):
-            if shows is not None:
-                image = shows if isinstance(shows, PILImage.Image) else picture(shows)
-                save(self.images / "medium" / number / f"{position:02}.jpg", image)
-        if image_license is not None:
-            self.rows.append(f"{number} | _{title}_ | **Painter {number}** | {image_license}")
-        head = "# Images\n\nID# | Title | Illustrator | License\n--- | --- | --- | ---\n"
-        write(self.images / "README.md", head + "\n".join(self.rows) + "\n\n## License\n\nCC-BY or CC-BY-NC.\n")
 
 
 @pytest.fixture
 def repositories(tmp_path) -> Path:
-    """The three repositories; pictures 0 to 49 in Book Dash, from 50 on in African Storybook."""
-    root = tmp_path / "repositories"
-    books, dot = root / "bookdash-books", PILImage.new("RGB", (1, 1))
-    write(books / "_data" / "meta.yml", META)
-    for slug in ("the-long-rain", "not-for-sale", "not-in-meta"):
-        write(books / slug / "en" / "index.md", INDEX)
-        for number in (1, 2, 3, 5, 6, 7):
-            save(books / slug / "en" / "images" / f"{number:02}.jpg", dot if number == 3 else picture(number))
-    save(books / "the-long-rain" / "en" / "images" / "cover.jpg", picture(0))
-    write(books / "the-long-rain" / "xh" / "index.md", INDEX)
-    storybook, three = AfricanStorybook(root), ["First\npage.", "Second *page*.", "Third page."]
-    storybook.add("0001", "Plain", three, [50, 51, 52, 53])
-    storybook.add("0002", "Text not free", three, [54, 55, 56, 57], license="CC-BY-NC")
-    storybook.add("0003", "Images not free", three, [54, 55, 56, 57], image_license="CC BY-NC")
-    storybook.add("0004", "Not aligned", three, [58, 59, 60])
-    storybook.add("0005", "Without a row", three, [58, 59, 60, 61], image_license=None)
-    storybook.add("0006", "No cover", three, [None, 62, 63, 64, 65])
-    storybook.add("0007", "Borrowed picture", three, [66, 67, picture(52, (300, 230)), 68, 69])
-    storybook.add("0008", "THE LONG RAIN!", three, [70, 71, 72, 73])
-    storybook.add("0009", "Hardly a page", three, [74, 75, dot, dot])
-    blank = PILImage.new("RGB", (320, 320), (250, 250, 245))
-    storybook.add("0010", "Blank page", [*three, ""], [76, 77, blank, 78, 79])
-    storybook.add("0011", "Blank page too", three, [80, 81, blank, 82])
-    return root
+    return write_repositories(tmp_path / "repositories")
 
 
 def run(capsys, *flags) -> str:
@@ -292,38 +154,6 @@ def test_the_seed_draws_the_splits(repositories, tmp_path, capsys):
     assert drawn[0] == drawn[1] and len(set(drawn)) > 1
 
 
-def test_hashes_know_a_picture_again_and_no_plain_one():
-    known = [picture_hash(picture(number)) for number in range(30)]
-    file = io.BytesIO()
-    picture(3).resize((130, 100)).save(file, "JPEG", quality=30)
-    again = picture_hash(PILImage.open(file))
-    assert (known[3] != again).sum() <= 40
-    assert min((known[a] != known[b]).sum() for a in range(30) for b in range(a)) > 80
-    ramp = np.tile(np.linspace(0, 255, 256, dtype=np.uint8), (256, 1))
-    plain = [PILImage.new("L", (99, 99), 255), PILImage.fromarray(ramp), PILImage.fromarray(ramp.T.copy())]
-    assert [picture_hash(image) for image in plain] == [None] * 3
-
-
-def test_groups_join_through_a_third_story():
-    bits = [picture_hash(picture(number)) for number in range(6)]
-    titles = ["A tale", "Other", "a  TALE.", "Fourth", "?", "!"]
-    hashes = [[bits[0]], [bits[1], bits[2]], [bits[3], bits[2]], [bits[4], None], [bits[5]], [None]]
-    assert sorted(map(sorted, group_stories(titles, hashes))) == [[0, 1, 2], [3], [4], [5]]
-
-
-@pytest.mark.parametrize("shares", [(0.06, 0.095), (0.6, 0.2), (0.2, 0.7)])
-@pytest.mark.parametrize("sizes", [[1, 1, 1], [5, 4, 3], [2, 1, 1, 1, 1], [150, 8, *[1] * 146]])
-def test_each_split_gets_whole_groups_and_at_least_one(sizes, shares):
-    starts = np.cumsum([0, *sizes])
-    groups = [list(range(start, start + size)) for start, size in zip(starts, sizes)]
-    splits = split_groups(groups, *shares, seed=1)
-    assert sorted(sum(splits.values(), [])) == list(range(sum(sizes)))
-    assert all(splits.values()) and all(sum(set(group) <= set(s) for s in splits.values()) == 1 for group in groups)
-    assert set(max(groups, key=len)) <= set(splits["train"]) or len(set(sizes)) == 1
-    if len(sizes) > 100 and shares == (0.06, 0.095):
-        assert [len(splits[name]) for name in ("validation", "test")] == [18, 29]
-
-
 def test_a_single_group_is_all_for_training(repositories, tmp_path, capsys):
     for number in ("0006", "0007", "0008", "0010", "0011"):
         (next((repositories / "asp-source" / "en").glob(f"{number}_*"))).unlink()
@@ -331,57 +161,6 @@ def test_a_single_group_is_all_for_training(repositories, tmp_path, capsys):
     printed = run(capsys, "--source", repositories, "--output", tmp_path / "out")
     assert "test: 0 stories, 0 pages; no file is written" in printed
     assert {row["split"] for row in rows_of(tmp_path / "out").values()} == {"train"}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (CC_BY_4, "CC BY 4.0"),
-        ("CC BY 4.0", "CC BY 4.0"),
-        (CC_BY_NC_4, None),
-        ("licensed CC BY-NC 4.0", None),
-        (CC_BY_4.replace("/by/", "/by-nd/"), None),
-        (CC_BY_4 + " No derivatives.", None),
-        (CC_BY_4.replace("Attribution", "Attribution-ShareAlike"), None),
-        (CC_BY_4.replace("4.0", "3.0"), None),
-        ("All rights reserved.", None),
-        ("", None),
-    ],
-)
-def test_rights(text, expected):
-    assert rights_license(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("[CC-BY]", "CC BY"), ("CC BY", "CC BY"), ("[CC-BY](http://x/by/4.0)", "CC BY"), ("cc-by 4.0", "CC BY 4.0")]
-    + [(text, None) for text in ("[CC-BY-NC]", "CC BY-ND", "CC-BY-SA 4.0", "CC-BY-NC-ND", "CC0", "", "[CC-BY] NC")],
-)
-def test_licences_of_stories(text, expected):
-    assert story_license(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("markdown", "text"),
-    [
-        ("5 < 6 and 2 * 3 * 4 = 24, snake_case_word", "5 < 6 and 2 * 3 * 4 = 24, snake_case_word"),
-        ("He was __very__ ***angry***.\n\n> “No!”", "He was very angry. “No!”"),
-        ("* one\n* two\n\n---\n- “Three!”", "one two - “Three!”"),
-        ("_Let it rain_\n_and rain_", "Let it rain and rain"),
-        ("1\\. A \\*star\\* <!-- note --> &ndash; `code`", "1. A *star* – code"),
-        (" \n\t ", ""),
-    ],
-)
-def test_markup_is_taken_out(markdown, text):
-    assert plain_text(markdown) == text
-
-
-def test_meta_that_is_no_valid_yaml_is_read_line_by_line(tmp_path):
-    write(tmp_path / "meta.yml", META + '  "broken: [\n')
-    broken = read_meta(tmp_path / "meta.yml")
-    write(tmp_path / "meta.yml", META)
-    assert broken == read_meta(tmp_path / "meta.yml") and len(broken) == 3
-    assert broken["the-long-rain"]["title"] == "The Long Rain" and broken["not-for-sale"]["rights"] == CC_BY_NC_4
 
 
 def test_mistakes_are_one_line(repositories, tmp_path):
