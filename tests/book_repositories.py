@@ -42,6 +42,10 @@ of [this page](http://example.org)
 
 ![]({{ site.image-set }}/06.jpg)
 
+![Nowhere.]({{ site.image-set }}/08.jpg)
+
+This image is not there.
+
 ![The sun.]({{ site.image-set }}/07.jpg)
 
 The sun came out.

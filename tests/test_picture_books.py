@@ -68,6 +68,7 @@ def test_every_story_that_may_be_kept_is_kept_with_its_own_pictures(repositories
         "asp/0009": "found 1 pages with a readable image, expected at least 2",
         "page 3 of bookdash/the-long-rain": "03.jpg is 1x1 pixels",
         "page 6 of bookdash/the-long-rain": "found neither text nor description",
+        "page 8 of bookdash/the-long-rain": "found no image 08.jpg",
         "page 2 of asp/0009": "03.jpg is 1x1 pixels",
         "page 3 of asp/0009": "04.jpg is 1x1 pixels",
         "page 4 of asp/0010": "found neither text nor description",
@@ -78,7 +79,7 @@ def test_every_story_that_may_be_kept_is_kept_with_its_own_pictures(repositories
     assert sum(line.startswith("left out ") for line in lines) == len(reasons)
     notes = [line for line in lines if line.startswith("note on ")]
     assert len(notes) == 2 and "skip 04" in notes[0] and "asp/0006: its images skip 01" in notes[1]
-    assert "kept 7 stories with 22 pages; left out 7 whole stories and 5 single pages" in lines
+    assert "kept 7 stories with 22 pages; left out 7 whole stories and 6 single pages" in lines
 
 
 def test_captions_are_single_lines_of_story_text(repositories, tmp_path, capsys):
@@ -189,6 +190,7 @@ def test_only_an_earlier_result_is_overwritten_and_only_if_asked(repositories, t
     assert "--overwrite replaces it" in failure("--output", output, *source)
     run(capsys, "--output", output, *source, "--overwrite", "--max_side", 64)
     assert max(max(frame.size) for row in rows_of(output).values() for frame in row["frames"]) == 64
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "repositories"]
     (output / "notes.txt").write_text("mine")
     assert "expected none or an empty one" in failure("--output", output, *source, "--overwrite")
     (output / "notes.txt").unlink()
@@ -196,11 +198,20 @@ def test_only_an_earlier_result_is_overwritten_and_only_if_asked(repositories, t
     assert "expected none or an empty one" in failure("--output", output, *source, "--overwrite")
 
 
-def test_a_failure_while_writing_leaves_everything_as_it_was(repositories, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("place", ["writing", "renaming"])
+def test_a_failure_leaves_everything_as_it_was(place, repositories, tmp_path, capsys, monkeypatch):
     output, source = tmp_path / "out", ["--source", repositories]
     run(capsys, "--output", output, *source)
     before = {path.name: path.read_bytes() for path in output.iterdir()}
-    monkeypatch.setattr(books_folder, "_write_attribution", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
+    rename = Path.rename
+
+    def fail(*arguments):
+        if place == "writing" or arguments[1] == output:  # the renaming of the new folder, not of the old one back
+            monkeypatch.setattr(Path, "rename", rename)
+            raise OSError("disk is full")
+        return rename(*arguments)
+
+    monkeypatch.setattr(*((books_folder, "_write_attribution") if place == "writing" else (Path, "rename")), fail)
     assert "disk is full" in failure("--output", output, *source, "--overwrite", "--max_side", 64)
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "repositories"]

@@ -26,6 +26,8 @@ def test_groups_join_through_a_third_story():
     titles = ["A tale", "Other", "a  TALE.", "Fourth", "?", "!"]
     hashes = [[bits[0]], [bits[1], bits[2]], [bits[3], bits[2]], [bits[4], None], [bits[5]], [None]]
     assert sorted(map(sorted, group_stories(titles, hashes))) == [[0, 1, 2], [3], [4], [5]]
+    star = [[bits[0], bits[1], bits[2]], [bits[0]], [bits[1]], [bits[2]]]
+    assert group_stories(["a", "b", "c", "d"], star) == [[0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("shares", [(0.06, 0.095), (0.6, 0.2), (0.2, 0.7)])
