@@ -188,7 +188,8 @@ def test_only_an_earlier_result_is_overwritten_and_only_if_asked(repositories, t
     output.mkdir()
     run(capsys, "--output", output, *source)
     assert "--overwrite replaces it" in failure("--output", output, *source)
-    run(capsys, "--output", output, *source, "--overwrite", "--max_side", 64)
+    assert max(max(frame.size) for row in rows_of(output).values() for frame in row["frames"]) == 256
+    run(capsys, "--output", output, *source, "--overwrite", "--max_side", 64)  # and no cache brings the old one back
     assert max(max(frame.size) for row in rows_of(output).values() for frame in row["frames"]) == 64
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "repositories"]
     (output / "notes.txt").write_text("mine")
