@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from storyattn.training import cli, evaluate_cli, tell
+from storyattn.training import cli, data_cli, evaluate_cli, picture_books, tell
 from storyattn.training import train as train_module
 
 TOP = Path(__file__).resolve().parent.parent
@@ -18,7 +18,7 @@ def test_help_names_every_command(capsys):
     text = capsys.readouterr().out
     cli.main([])
     assert text == capsys.readouterr().out
-    assert all(f"storyattn {command} " in text for command in ("train", "evaluate", "tell"))
+    assert all(f"storyattn {command} " in text for command in ("train", "evaluate", "tell", "data"))
 
 
 def test_version_is_the_packages(capsys):
@@ -27,7 +27,9 @@ def test_version_is_the_packages(capsys):
 
 
 @pytest.mark.parametrize(
-    ("command", "module"), [("train", train_module), ("evaluate", evaluate_cli), ("tell", tell)], ids=lambda x: str(x)
+    ("command", "module"),
+    [("train", train_module), ("evaluate", evaluate_cli), ("tell", tell), ("data", data_cli)],
+    ids=lambda x: str(x),
 )
 def test_commands_get_the_rest_of_the_arguments(command, module, monkeypatch):
     seen = []
@@ -41,7 +43,30 @@ def test_an_unknown_command_is_one_line_and_status_2(capsys):
         cli.main(["trian"])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "'trian'" in line and "train, evaluate, tell" in line
+    assert "'trian'" in line and "train, evaluate, tell, data" in line
+
+
+def test_data_help_names_every_command(capsys):
+    cli.main(["data", "--help"])
+    text = capsys.readouterr().out
+    cli.main(["data"])
+    assert text == capsys.readouterr().out
+    assert all(f"storyattn data {command} " in text for command in data_cli.COMMANDS)
+
+
+def test_data_commands_get_the_rest_of_the_arguments(monkeypatch):
+    seen = []
+    monkeypatch.setattr(picture_books, "main", seen.append)
+    cli.main(["data", "picture-books", "--output", "x y"])
+    assert seen == [["--output", "x y"]]
+
+
+def test_an_unknown_data_command_is_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["data", "picture-boks"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "storyattn data" in line and "'picture-boks'" in line and "picture-books, check" in line
 
 
 def test_train_py_shows_its_flags(monkeypatch, capsys):

@@ -4,13 +4,14 @@ The `storyattn` command:
     storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
+    storyattn data COMMAND ...                 make a data set of picture books, or look one over
 """
 
 import importlib
 import sys
 from importlib.metadata import version
 
-COMMANDS = {"train": ".train", "evaluate": ".evaluate_cli", "tell": ".tell"}
+COMMANDS = {"train": ".train", "evaluate": ".evaluate_cli", "tell": ".tell", "data": ".data_cli"}
 
 
 def main(argv: list[str] | None = None) -> None:
