@@ -272,3 +272,15 @@ def test_picture_books():
     assert {"story_id", "frames", "captions", "descriptions"} == set(stories.column_names)
     item = StoryWindows(stories, 5)[0]
     assert len(item["frames"]) == 5 and max(item["frames"][0].size) <= 256
+
+
+def test_a_folder_that_was_written_anew_is_read_anew(tmp_path):
+    """Also where a card names its files, by which the library would take it for the old one."""
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train-*.parquet}\n---\n"
+    for number in (2, 3):
+        name = write(tmp_path / "set", [story(number, story_id=f"of {number}")], story_id=Value("string"))
+        write(tmp_path / "set", [story()], "test")
+        write(tmp_path / "set", [story()], "validation")
+        (tmp_path / "set" / "README.md").write_text(card)
+        stories = read_stories(name, "train")
+        assert stories["story_id"] == [f"of {number}"] and len(stories[0]["frames"]) == number

@@ -140,7 +140,7 @@ def read(streamed, small_processor, monkeypatch):
 
     class Positions(Names):
         def __call__(self, items):
-            return [item["position"] for item in items]
+            return [tuple(item["position"]) for item in items]
 
     monkeypatch.setattr("storyattn.training.streaming.TrainingCollator", Positions)
 
@@ -149,7 +149,8 @@ def read(streamed, small_processor, monkeypatch):
         batch_size = options.pop("batch_size")
         stream = Told(open_stream(streamed, "train"), small_processor, 3, batch_size, **options)
         loader = {"num_workers": num_workers, "pin_memory": False, "on_bad_story": "raise", "warn": pytest.fail}
-        return list(stream_loader(stream, "the stream", **loader))
+        # On their way out of a loader tuples become lists.
+        return [[tuple(place) for place in batch] for batch in stream_loader(stream, "the stream", **loader)]
 
     return run
 

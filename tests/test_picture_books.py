@@ -13,7 +13,7 @@ from datasets import load_dataset
 from faulty_server import FaultyServer
 from PIL import Image as PILImage
 from storyattn.training import books_folder, downloads, picture_books
-from storyattn.training.data import load_stories
+from storyattn.training.sources import read_stories
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES, BOOKS = SHARED / "picture-books-sources", SHARED / "picture-books"
@@ -114,7 +114,7 @@ def test_the_folder_is_a_data_set_with_card_and_credits(repositories, tmp_path, 
     assert set(credits) == set(rows)
     for name, credit in credits.items():
         assert {key: rows[name][key] for key in credit} == credit
-    assert load_stories(str(output), "test").column_names
+    assert read_stories(str(output), "test").column_names
     frames = [frame for row in rows.values() for frame in row["frames"]]
     assert {(frame.format, frame.mode) for frame in frames} == {("JPEG", "RGB")}
     assert max(max(frame.size) for frame in frames) == 256

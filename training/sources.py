@@ -3,7 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
+import datasets
 from datasets import Dataset, Image, List, Value, load_dataset_builder, load_from_disk
+from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
 from .frame_folder import is_frame_folder, read_frame_folder
@@ -113,10 +115,26 @@ def name_of_split(name: str, split: str, existing: Collection[str], made: tuple[
 
 def _load_splits(source: str) -> dict[str, Dataset]:
     """As `load_dataset`, which raises where a split has no rows; here it is an empty data set."""
-    builder = load_dataset_builder(source)
+    state, options = _state_of_files(Path(source)), {}
+    if state:
+        # The library knows some folders by their name alone, and would give what such a folder held before.
+        options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
+    builder = load_dataset_builder(source, **options)
     builder.download_and_prepare()
-    sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
-    return {split: builder.as_dataset(split) if size else Dataset.from_dict({}) for split, size in sizes.items()}
+    splits = {}
+    for split, info in builder.info.splits.items():
+        splits[split] = builder.as_dataset(split) if info.num_examples else Dataset.from_dict({})
+        splits[split]._fingerprint = Hasher.hash([splits[split]._fingerprint, state])
+    return splits
+
+
+def _state_of_files(folder: Path) -> str:
+    """A digest of the names, sizes and times of all files in a folder; empty where there is no such folder."""
+    if not folder.is_dir():
+        return ""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return Hasher.hash(found)
 
 
 def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
