@@ -109,13 +109,19 @@ class StoryStream(TorchIterableDataset):
             epoch += 1
 
     def _share(self, reader: int, num_readers: int, epoch: int) -> Iterator[dict]:
-        sharded = self.stories.num_shards >= num_readers
-        stories = self.stories.shard(num_readers, reader) if sharded else self.stories
-        # A buffer of one leaves rows as they are and shuffles the shards; where every reader goes through all of them,
-        # all draw the same order.
-        stories = stories.shuffle(seed=self.seed + epoch, buffer_size=1)
-        rows = ({name: values[0] for name, values in batch.items()} for batch in stories.iter(batch_size=1))
+        number = self.stories.num_shards
+        sharded = number >= num_readers
+        shards = list(range(reader, number, num_readers)) if sharded else list(range(number))
+        # Where every reader goes through all shards, all of them draw the same order.
+        random.Random(f"{self.seed}/{epoch}").shuffle(shards)
+        rows = (row for shard in shards for row in _rows_of(self.stories.shard(number, shard)))
         return rows if sharded else islice(rows, reader, None, num_readers)
+
+
+def _rows_of(stories: IterableDataset) -> Iterator[dict]:
+    """Every row; iterated over as such, a stream would share itself out over the workers once more."""
+    for batch in stories.iter(batch_size=1):
+        yield {name: values[0] for name, values in batch.items()}
 
 
 def stream_loader(stream: StoryStream, name: str, *, num_workers: int, pin_memory: bool, on_bad_story: str, warn):
