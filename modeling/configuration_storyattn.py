@@ -13,6 +13,7 @@ DEFAULT_LOSS_WEIGHTS = {
     "next_frame_edge": 0.1,
     "next_frame_changed": 1.0,
     "next_frame_painted": 1.0,
+    "next_frame_lit": 1.0,
     "reconstruction_l1": 0.5,
     "reconstruction_mse": 0.5,
     "reconstruction_perceptual": 0.05,

@@ -16,8 +16,8 @@ class FrameDecoder(nn.Module):
     The cells of the frame at hand attend to one another, to the story state and caption, and to the feature maps of the
     frames so far. From there a convolutional decoder paints. Where `use_frame_copy` is on, each pixel is a mixture of
     what was painted and of what stood there in the frames so far: the last one under a local change of light (gain and
-    bias per channel), and each of them as it was. Painted frames are supervised on their own, so that the copy cannot
-    starve them; reconstruction never copies.
+    bias per channel), and each of them as it was. Painted frames and the last frame in its new light are supervised on
+    their own, so that no candidate starves the others; reconstruction never copies.
     """
 
     def __init__(self, config, grid: tuple[int, int], detail_channels: int | None):
@@ -48,7 +48,8 @@ class FrameDecoder(nn.Module):
             task (`(N,)`): `PREDICT` or `RECONSTRUCT`, all predictions first.
 
         Returns:
-            the frames `(B, N, 3, H, W)` in [0, 1], and the same without anything copied.
+            the frames `(B, N, 3, H, W)` in [0, 1]; the same without anything copied; and, of the predictions, the last
+            frame in its new light (`None` with `use_frame_copy` off).
         """
         batch, number = source.shape
         frames = frames.float()  # pixels keep their precision, whatever the weights have
@@ -67,12 +68,12 @@ class FrameDecoder(nn.Module):
         painted, choice = self.painter(plan, detail)
         painted = painted.unflatten(0, (batch, number))
         if self.copier is None:
-            return painted, painted
+            return painted, painted, None
         copies = task == PREDICT  # reconstructions stand behind the predictions and copy nothing
         count = int(copies.sum())
         plan, choice = (x.unflatten(0, (batch, number))[:, :count].flatten(0, 1) for x in (plan, choice))
-        mixed = self.copier(plan, choice, painted[:, :count], frames, source[:, :count], visible[:, :count])
-        return torch.cat([mixed, painted[:, count:]], dim=1), painted
+        mixed, lit = self.copier(plan, choice, painted[:, :count], frames, source[:, :count], visible[:, :count])
+        return torch.cat([mixed, painted[:, count:]], dim=1), painted, lit
 
     def _coarsened(self, cells: torch.Tensor) -> torch.Tensor:
         """Cells `(B,T,P,D)` averaged over squares of 2 x 2: what is read of the frames so far, `(B, T, M, D)`.
@@ -120,7 +121,7 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
 class Painter(nn.Module):
     """Doubles the resolution of a plan step by step (sub-pixel convolution, Shi et al. 2016) and paints it.
 
-    The last doubling gives the picture itself: three channels, and two with which the copier decides.
+    The last doubling gives the picture itself: three channels, and one with which the copier decides.
     """
 
     def __init__(self, config, detail_channels: int | None):
@@ -129,7 +130,7 @@ class Painter(nn.Module):
         self.detail = None if detail_channels is None else nn.Conv2d(detail_channels, widths[1], 1)
         self.grow = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:]))
         self.blocks = nn.ModuleList(ConvBlock(width) for width in widths[1:])
-        self.pixels = nn.Conv2d(widths[-1], 4 * (5 if config.use_frame_copy else 3), 3, padding=1)
+        self.pixels = nn.Conv2d(widths[-1], 4 * (4 if config.use_frame_copy else 3), 3, padding=1)
 
     def forward(self, plan: torch.Tensor, detail: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """`plan (N,D,rows,columns)`, `detail (N,C,h',w')`: frames `(N,3,H,W)` in [0, 1], what decides on copying."""
@@ -160,33 +161,42 @@ class ConvBlock(nn.Module):
         return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))
 
 
+class ZeroConv(nn.Conv2d):
+    """Begins with weights of zero (after ControlNet, Zhang et al. 2023), so that what it changes begins unchanged."""
+
+
 class Copier(nn.Module):
-    """Chooses for each pixel between what was painted and what stood there in the frames so far."""
+    """Chooses for each pixel between what was painted and what stood there in the frames so far.
+
+    Light is planned cell by cell and grows smoothly in between, whether to use it as well: decided pixel by pixel, it
+    would be grained. Whether to paint is decided pixel by pixel, for figures have edges.
+    """
 
     def __init__(self, config):
         super().__init__()
-        self.light = nn.Conv2d(config.hidden_size, 6, 1)
+        self.light = ZeroConv(config.hidden_size, 7, 1)
         self.age = nn.Conv2d(config.hidden_size, 2, 1)
 
     def forward(self, plan, choice, painted, frames, source, visible):
         """Mixes N frames of B stories.
 
         Args:
-            plan (`(B*N, D, rows, columns)`): the coarse plan; choice (`(B*N, 2, H, W)`): logits of painting, of light.
+            plan (`(B*N, D, rows, columns)`): the coarse plan; choice (`(B*N, 1, H, W)`): logits of painting.
             painted (`(B, N, 3, H, W)`), frames (`(B, T, 3, H, W)`): in [0, 1].
             source (`(B, N)`): the last frame; visible (`(B, N, T)`, bool): the frames that may be copied.
 
         Returns:
-            frames `(B, N, 3, H, W)` in [0, 1]: convex mixtures of painted and copied pixels.
+            frames `(B, N, 3, H, W)` in [0, 1], convex mixtures of painted and copied pixels; and the last frame in its
+            new light.
         """
         shape, size = painted.shape[:2], frames.shape[-2:]
-        light = F.interpolate(self.light(plan).float(), size, mode="bilinear").unflatten(0, shape)  # (B, N, 6, H, W)
+        light = F.interpolate(self.light(plan).float(), size, mode="bilinear").unflatten(0, shape)  # (B, N, 7, H, W)
         last = _take(frames, source)
-        lit = (last * (1 + light[:, :, :3]) + light[:, :, 3:]).clamp(0, 1)
+        lit = (last * (1 + light[:, :, :3]) + light[:, :, 3:6]).clamp(0, 1)
         older, share = self._older(plan, frames, source, visible, size)
-        paint, tinted = choice.sigmoid().unflatten(0, shape).split(1, dim=2)  # (B, N, 1, H, W)
+        paint, relit = choice.sigmoid().unflatten(0, shape), light[:, :, 6:].sigmoid()  # (B, N, 1, H, W)
         kept = older * share + last * (1 - share)
-        return paint * painted + (1 - paint) * (tinted * lit + (1 - tinted) * kept)
+        return paint * painted + (1 - paint) * (relit * lit + (1 - relit) * kept), lit
 
     def _older(self, plan, frames, source, visible, size):
         """Mean of the frames before the last, weighted by age, and the share in which they replace the last one."""

@@ -18,7 +18,7 @@ from transformers.generation import GenerationMixin
 from transformers.utils import can_return_tuple
 
 from .configuration_storyattn import StoryAttnConfig
-from .frame_decoder import PREDICT, RECONSTRUCT, FrameDecoder
+from .frame_decoder import PREDICT, RECONSTRUCT, FrameDecoder, ZeroConv
 from .fusion import CrossModalFusion, TextPooling
 from .losses import (
     PerceptualLoss,
@@ -48,7 +48,10 @@ class StoryAttnPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Scales linear and convolutional weights by their fan-in; each part fills the parameters it holds itself."""
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
+        if isinstance(module, ZeroConv):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, (nn.Linear, nn.Conv2d)):
             init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -261,11 +264,12 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         output, frames = story["output"], self.unnormalize(pixel_values)
         told = self._told(attention_mask, frames, use_next_caption)
         rebuilt = self._rebuilt(story["frame_mask"])
-        predicted, painted, reconstructed = self._paint_all(story, frames, told, rebuilt)
+        predicted, painted, lit, reconstructed = self._paint_all(story, frames, told, rebuilt)
         result = StoryAttnOutput(
             **output,
             predicted_frames=predicted,
             painted_frames=painted,
+            lit_frames=lit,
             reconstructed_frames=reconstructed,
         )
         if input_ids is not None:
@@ -311,7 +315,7 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         return told
 
     def _paint_all(self, story, frames, told, rebuilt):
-        """Predictions and paintings `(B,T-1,3,H,W)`, reconstructions `(B,R,3,H,W)`, in one pass of the decoder."""
+        """Predictions, what they are mixed of `(B,T-1,3,H,W)`, and reconstructions `(B,R,3,H,W)`, all in one pass."""
         output = story["output"]
         batch, number = frames.shape[:2]
         steps = torch.arange(number, device=frames.device)
@@ -324,7 +328,7 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         visible = (source[..., None] >= steps) & story["frame_mask"][:, None]
         visible[:, number - 1 :] = False
         visible |= source[..., None] == steps
-        everything, painted = self.frame_decoder(
+        everything, painted, lit = self.frame_decoder(
             frames,
             story["gated"],
             story["detail"],
@@ -334,7 +338,7 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             visible,
             torch.tensor([PREDICT] * (number - 1) + [RECONSTRUCT] * rebuilt.shape[1], device=frames.device),
         )
-        return everything[:, : number - 1], painted[:, : number - 1], everything[:, number - 1 :]
+        return everything[:, : number - 1], painted[:, : number - 1], lit, everything[:, number - 1 :]
 
     def _rebuilt(self, frame_mask: torch.Tensor) -> torch.Tensor:
         """`(B, R)`: the frames to reconstruct; all T in evaluation, in training some that are there, at random."""
@@ -413,6 +417,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         parts["next_frame_painted"] = masked_mean((painted - target).abs(), next_mask & told) + changed_loss(
             painted, target, last, next_mask & told
         )
+        if result.lit_frames is not None:
+            parts["next_frame_lit"] = masked_mean((result.lit_frames - target).abs(), next_mask & told)
         if self.config.use_spatial_attention:
             parts["attention"] = attention_loss(result.spatial_attentions, frames, mask)
         if input_ids is not None:

@@ -41,6 +41,8 @@ class StoryAttnOutput(StoryAttnModelOutput):
         loss_parts (`dict[str, torch.Tensor]`): each part by name, unweighted, with `return_loss=True`.
         predicted_frames (`(B, T - 1, 3, H, W)`): in [0, 1]; index t predicts frame t + 1 from what comes before it.
         painted_frames (`(B, T - 1, 3, H, W)`): the same without anything copied.
+        lit_frames (`(B, T - 1, 3, H, W)`): frame t in the light of frame t + 1, which is copied from; with
+            `use_frame_copy`.
         reconstructed_frames (`(B, T, 3, H, W)`): in [0, 1]; each frame from its own features. In training only
             `num_reconstructed_frames` of them, drawn at random.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
@@ -51,6 +53,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
     loss_parts: dict[str, torch.FloatTensor] | None = None
     predicted_frames: torch.FloatTensor | None = None
     painted_frames: torch.FloatTensor | None = None
+    lit_frames: torch.FloatTensor | None = None
     reconstructed_frames: torch.FloatTensor | None = None
     describe_logits: torch.FloatTensor | None = None
     next_caption_logits: torch.FloatTensor | None = None

@@ -91,7 +91,7 @@ class StorytellingMixin:
         text, text_mask = self.model.text_states(next_input_ids, next_attention_mask, last.shape)
         text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
         context, context_mask = self._context(states, text, text_mask, told)
-        frames, _ = self.frame_decoder(
+        frames, *_ = self.frame_decoder(
             self.unnormalize(pixel_values),
             story["gated"],
             story["detail"],
