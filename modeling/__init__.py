@@ -15,7 +15,7 @@ from .configuration_storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig
 from .image_processing_storyattn import StoryAttnImageProcessor
 from .modeling_storyattn import StoryAttnForConditionalGeneration, StoryAttnModel, StoryAttnPreTrainedModel
 from .outputs import StoryAttnModelOutput, StoryAttnOutput, StoryContinuation
-from .processing_storyattn import StoryAttnProcessor, build_processor
+from .processing_storyattn import StoryAttnProcessor, build_image_processor, build_processor
 
 # With the package installed, the Auto classes know StoryAttn without trust_remote_code ...
 AutoConfig.register("storyattn", StoryAttnConfig)
@@ -43,5 +43,6 @@ __all__ = [
     "StoryAttnPreTrainedModel",
     "StoryAttnProcessor",
     "StoryContinuation",
+    "build_image_processor",
     "build_processor",
 ]

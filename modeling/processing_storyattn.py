@@ -120,11 +120,14 @@ class StoryAttnProcessor(ProcessorMixin):
 
 def build_processor(config, tokenizer) -> StoryAttnProcessor:
     """The processor of a model of `config`, with a `tokenizer` that has pad, start and end tokens."""
+    return StoryAttnProcessor(build_image_processor(config), tokenizer, max_caption_length=config.max_caption_length)
+
+
+def build_image_processor(config) -> StoryAttnImageProcessor:
+    """The image processor of a model of `config`."""
     height, width = config.image_size
-    image_processor = StoryAttnImageProcessor(
-        size={"height": height, "width": width}, image_mean=config.image_mean, image_std=config.image_std
-    )
-    return StoryAttnProcessor(image_processor, tokenizer, max_caption_length=config.max_caption_length)
+    size = {"height": height, "width": width}
+    return StoryAttnImageProcessor(size=size, image_mean=config.image_mean, image_std=config.image_std)
 
 
 def _check_stories(frames, captions) -> None:

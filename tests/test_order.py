@@ -14,18 +14,18 @@ from storyattn.training.streaming import StoryStream, stream_loader
 
 @pytest.fixture(scope="module")
 def stories(stories_folder, small_processor):
-    return prepare_stories(read_stories(str(stories_folder), "train"), small_processor, "train")
+    return prepare_stories(read_stories(str(stories_folder), "train"), small_processor.image_processor, "train")
 
 
 @pytest.fixture
-def named(stories):
+def named(stories, small_processor):
     """Windows whose batches tell epoch, story and first frame instead of tensors."""
 
     class Named(TrainingWindows):
         def __getitem__(self, position):
             return {**super().__getitem__(position), "position": position}
 
-    return Named(stories, 3)
+    return Named(stories, small_processor, 3)
 
 
 class Names:
@@ -79,9 +79,9 @@ def test_fewer_stories_than_a_batch_has():
     assert Counter(story for _, story in batch[:4]) == {0: 2, 1: 2}
 
 
-def test_windows_are_drawn_by_seed_epoch_and_story(stories):
+def test_windows_are_drawn_by_seed_epoch_and_story(stories, small_processor):
     def starts(seed, epoch):
-        windows = TrainingWindows(stories, 2, seed)
+        windows = TrainingWindows(stories, small_processor, 2, seed)
         return [windows[epoch, story]["start"] for story in range(24)]
 
     drawn = [starts(seed, epoch) for seed in range(2) for epoch in range(3)]
@@ -91,11 +91,11 @@ def test_windows_are_drawn_by_seed_epoch_and_story(stories):
     assert draw_start(2, 5, 0, 0, 0) == 0  # a shorter story is one window
 
 
-def test_a_window_is_a_part_of_its_story(stories):
-    item = TrainingWindows(stories, 2, seed=3)[1, 5]
+def test_a_window_is_a_part_of_its_story(stories, small_processor):
+    item = TrainingWindows(stories, small_processor, 2, seed=3)[1, 5]
     window = slice(item["start"], item["start"] + 2)
     assert np.array_equal(item["pixels"], stories.pixels(5)[window])
-    expected = stories.processor.encode_captions(stories["captions"][5][window])
+    expected = small_processor.encode_captions(stories["captions"][5][window])
     assert [list(ids) for ids in item["caption_ids"]] == expected
 
 

@@ -68,7 +68,7 @@ def prepare(small_processor, tmp_path):
 
     def run(name: str, processor=small_processor, **options):
         options = {"cache_dir": tmp_path / "cache", **options}
-        return prepare_stories(read_stories(name, "train"), processor, "the stories", **options)
+        return prepare_stories(read_stories(name, "train"), processor.image_processor, "the stories", **options)
 
     return run
 
@@ -90,7 +90,7 @@ def entries(tmp_path) -> list:
 
 def test_batches_equal_those_of_the_processor(prepare, small_processor, stories_folder):
     stories = prepare(str(stories_folder))
-    windows = TrainingWindows(stories, 3)
+    windows = TrainingWindows(stories, small_processor, 3)
     items = [windows[0, story] for story in range(6)]
     batch = TrainingCollator(small_processor)(items)
     told = [draw_story(seed) for seed in range(6)]
@@ -168,7 +168,7 @@ def test_boxes_lie_in_the_resized_frames(small_processor, tmp_path):
     features = {"frames": List(Image()), "captions": List(Value("string")), "boxes": List(List(place))}
     wide = {"frames": [picture(size=(400, 100))] * 2, "captions": ["a", "b"], "boxes": [[entity], []]}
     Dataset.from_list([wide], features=Features(features)).save_to_disk(tmp_path / "set")
-    stories = prepare_stories(read_stories(str(tmp_path / "set"), "train"), small_processor, "films")
+    stories = prepare_stories(read_stories(str(tmp_path / "set"), "train"), small_processor.image_processor, "films")
     # 400x100 becomes 128x32, of which the 48 columns in the middle are kept: 40 are cut off on the left.
     assert stories[0]["boxes"] == [[{**entity, "box": pytest.approx([0, 6.4, 24, 32])}], []]
     assert stories[0]["frames"][0].size == (48, 32)
@@ -280,7 +280,8 @@ def test_odd_pictures_are_read_as_they_look(case, save, prepare):
 def test_captions_of_any_kind_are_tokenised(save, prepare, small_processor):
     captions = [None, "", "word " * 2000, "tab\tand \x07bell\x00", "שלום עולם", "🦊 meets 🐻", "One."]
     stories = prepare(save([{"frames": [frame()] * len(captions), "captions": captions}]))
-    ids = [list(caption) for caption in stories.caption_ids(0)]
+    windows = TrainingWindows(stories, small_processor, len(captions))
+    ids = [list(caption) for caption in windows[0, 0]["caption_ids"]]
     assert ids == small_processor.encode_captions(captions)
     assert ids[0] == ids[1] == [] and len(ids[2]) == small_processor.max_caption_length
     assert small_processor.decode(ids[4][1:-1]).startswith("שלום"[:2])

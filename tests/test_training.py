@@ -16,6 +16,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
 # 24 stories in batches of 4, two to a step: three steps an epoch, so that steps 4 and 8 lie within epochs.
 RUN = {"max_train_steps": 8, "gradient_accumulation_steps": 2, "eval_steps": 4, "save_steps": 4, "logging_steps": 1}
+TIMES = ("stories_per_second", "waiting_share")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,7 +130,7 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
     steps = [line for line in log if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 9))
     for line in steps:
-        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", "stories_per_second"}
+        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", "stories_per_second", "waiting_share"}
         assert line["grad_norm"] > 0 and line["stories_per_second"] > 0
     rates = [line["lr"] for line in steps]
     assert rates[1] == max(rates) == 1e-3 and rates[0] < rates[1] and rates[-1] < 1e-6
@@ -179,7 +180,7 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(finished, launch, tmp
     ):
         assert same(load_file(folder / name), load_file(finished / name)), name
     timeless = [
-        [{key: value for key, value in line.items() if key != "stories_per_second"} for line in read_log(run)]
+        [{key: value for key, value in line.items() if key not in TIMES} for line in read_log(run)]
         for run in (folder, finished)
     ]
     assert timeless[0] == timeless[1]
@@ -198,7 +199,7 @@ def test_workers_change_nothing(train_only):
 def test_accumulated_batches_equal_one_large_batch(train_only):
     """With the losses that average over stories and nothing drawn at random, in 32 bits."""
     parts = json.dumps({"next_frame_edge": 0, "next_frame_changed": 0, "next_frame_painted": 0, "describe": 0})
-    others = json.dumps({"next_caption": 0, "alignment": 0, "reconstruction_edge": 0})
+    others = json.dumps({"next_frame_lit": 0, "next_caption": 0, "alignment": 0, "reconstruction_edge": 0})
     changes = "text_config.dropout=0,text_config.attention_dropout=0,next_caption_dropout=0,num_reconstructed_frames=9"
     changes = f"{changes},loss_weights={parts},loss_weights={others}"
     logs = []
@@ -240,7 +241,8 @@ def test_a_run_resumes_between_epochs(train_only, tmp_path):
     flags = {"max_train_steps": 4, "gradient_accumulation_steps": 2, "save_steps": 3}
     whole = train_only("whole", **flags)
     shutil.copytree(whole / "checkpoints" / "step-3", tmp_path / "resumed" / "checkpoints" / "step-3")
-    assert json.loads((whole / "checkpoints" / "step-3" / "state.json").read_text())["batches_done"] == 6
+    # Six batches of four: 24 stories, which is one epoch.
+    assert json.loads((whole / "checkpoints" / "step-3" / "state.json").read_text())["step"] == 3
     assert same(last_weights(whole), last_weights(train_only("resumed", **flags, resume_from_checkpoint="latest")))
 
 
@@ -276,7 +278,7 @@ def test_a_data_set_without_the_columns_is_refused(refused, tmp_path):
     [
         (2, 3, ["'train-0'", "2 frames and 3 captions"]),
         (0, 0, ["'train-0'", "frames is empty"]),
-        (1, 1, ["'train-0'", "frame 0", "no image"]),
+        (1, 1, ["'train-0'", "frame 0", "cannot identify image"]),
     ],
     ids=["unequal", "empty", "no image"],
 )

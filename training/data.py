@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader, Sampler
@@ -45,10 +46,15 @@ class TrainingWindows(TorchDataset):
     An item is `pixels (n, height, width, 3)`, uint8, `caption_ids` (one array a frame), `story_id` and `start`.
     """
 
-    def __init__(self, stories: PreparedStories, num_frames: int, seed: int = 0):
+    def __init__(self, stories: PreparedStories, processor, num_frames: int, seed: int = 0):
         self.stories, self.num_frames, self.seed = stories, _at_least_two(num_frames), seed
         self.lengths = [len(captions) for captions in stories["captions"]]
-        stories.caption_ids(0)  # before there are workers, which then share them
+        self.first_captions = np.cumsum([0, *self.lengths])
+        encoded = processor.encode_captions([text for captions in stories["captions"] for text in captions])
+        ends = np.cumsum([len(ids) for ids in encoded])
+        # One array for all, which worker processes share.
+        flat = np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(ends[-1]))
+        self.caption_ids = np.split(flat, ends[:-1])
 
     def __len__(self) -> int:
         return len(self.stories)
@@ -56,10 +62,11 @@ class TrainingWindows(TorchDataset):
     def __getitem__(self, position: tuple[int, int]) -> dict:
         epoch, story = position
         start = draw_start(self.lengths[story], self.num_frames, self.seed, epoch, story)
-        window = start, min(start + self.num_frames, self.lengths[story])
+        stop = min(start + self.num_frames, self.lengths[story])
+        first = self.first_captions[story]
         return {
-            "pixels": self.stories.pixels(story, *window),
-            "caption_ids": self.stories.caption_ids(story, *window),
+            "pixels": self.stories.pixels(story, start, stop),
+            "caption_ids": self.caption_ids[first + start : first + stop],
             "story_id": self.stories["story_id"][story],
             "start": start,
         }

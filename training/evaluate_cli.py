@@ -73,7 +73,9 @@ def _measure(arguments: argparse.Namespace) -> dict:
     model, processor = load_model(arguments.model, arguments.device)
     options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}
     prepared = {
-        key: prepare_stories(stories, processor, f"split {names[key]!r} of {arguments.dataset}", **options)
+        key: prepare_stories(
+            stories, processor.image_processor, f"split {names[key]!r} of {arguments.dataset}", **options
+        )
         for key, stories in read.items()
     }
     return evaluate_model(

@@ -19,11 +19,11 @@ NAMED = 5
 class PreparedStories:
     """
     The good ones of `stories`. Reads like a `datasets.Dataset` whose pictures have the model's size and whose boxes lie
-    in these (`stories[3]["frames"]`, `stories["captions"]`); `pixels` and `caption_ids` give numbers without detour.
+    in these (`stories[3]["frames"]`, `stories["captions"]`); `pixels` gives numbers without detour.
     """
 
-    def __init__(self, stories: Dataset, frames: Dataset, processor):
-        self.image_processor, self.processor = processor.image_processor, processor
+    def __init__(self, stories: Dataset, frames: Dataset, image_processor):
+        self.image_processor = image_processor
         problems = frames["problem"][:]
         self._rows = [row for row, problem in enumerate(problems) if problem is None]
         self._pixels, self._sizes = _Column(frames, "pixels"), _Column(frames, "sizes")
@@ -34,7 +34,6 @@ class PreparedStories:
             "captions": [captions[row] for row in self._rows],
             "story_id": [names[row] for row in self._rows],
         }
-        self._caption_ids, self._first_caption = None, None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -56,23 +55,6 @@ class PreparedStories:
         size = self.image_processor.size["height"], self.image_processor.size["width"]
         frames = np.frombuffer(self._pixels[self._rows[story]].as_buffer(), np.uint8)
         return frames.reshape(-1, *size, 3)[start:stop]
-
-    def caption_ids(self, story: int, start: int = 0, stop: int | None = None) -> list[np.ndarray]:
-        """The token ids of each caption of a story, as `encode_captions` gives them."""
-        if self._caption_ids is None:
-            self._tokenize()
-        first = self._first_caption[story]
-        stop = len(self._columns["captions"][story]) if stop is None else stop
-        return self._caption_ids[first + start : first + stop]
-
-    def _tokenize(self) -> None:
-        """All captions at once, kept as one array that worker processes share."""
-        captions = self._columns["captions"]
-        encoded = self.processor.encode_captions([text for told in captions for text in told])
-        ends = np.cumsum([len(ids) for ids in encoded])
-        flat = np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(ends[-1]))
-        self._caption_ids = np.split(flat, ends[:-1])
-        self._first_caption = np.cumsum([0, *map(len, captions)])
 
     def _scaled(self, entities: list[dict], size) -> list[dict]:
         """Entities with their boxes in pixels of the model's frame; `size` of the picture, or one for each entity."""
@@ -97,7 +79,7 @@ class _Column:
 
 def prepare_stories(
     stories: Dataset,
-    processor,
+    image_processor,
     name: str,
     *,
     on_bad_story: str = "skip",
@@ -111,11 +93,11 @@ def prepare_stories(
     them. `name` is how messages call the stories. Raises `ValueError` for a bad story with "raise", for more than 5%
     bad ones, and where none is left.
     """
-    frames = cached_frames(stories, processor.image_processor, cache_dir=cache_dir, limit_gb=cache_limit_gb)
+    frames = cached_frames(stories, image_processor, cache_dir=cache_dir, limit_gb=cache_limit_gb)
     problems = zip(stories["story_id"][:], frames["problem"][:])
     bad = [f"story {story!r}: {problem}" for story, problem in problems if problem is not None]
     judge_bad_stories(bad, len(stories), name, on_bad_story, logger.warning)
-    return PreparedStories(stories, frames, processor)
+    return PreparedStories(stories, frames, image_processor)
 
 
 def judge_bad_stories(

@@ -26,7 +26,7 @@ from accelerate.utils import (
     set_seed,
 )
 from datasets import Dataset
-from storyattn import StoryAttnForConditionalGeneration, build_processor
+from storyattn import StoryAttnForConditionalGeneration, build_image_processor, build_processor
 from transformers.utils import logging
 
 from .arguments import apply_overrides, parse_arguments
@@ -80,12 +80,10 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     accelerator = build_accelerator(training_args)
     set_seed(training_args.seed)
     with accelerator.main_process_first():
-        stories = load_splits(data_args, config)
-    tokenizer = build_tokenizer(model_args, stories["train"], config)
+        splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
+    tokenizer = build_tokenizer(model_args, splits["train"], config)
     config.adapt_to_tokenizer(tokenizer)
     processor = build_processor(config, tokenizer)
-    with accelerator.main_process_first():
-        splits = prepare_splits(stories, processor, data_args)
     num_stories = None if data_args.streaming else len(splits["train"])
     run_state = describe_run(config, tokenizer, data_args, training_args, accelerator, num_stories)
     state = None
@@ -186,12 +184,12 @@ def source_options(args, config) -> dict:
     return columns
 
 
-def prepare_splits(stories: dict[str, Dataset], processor, args) -> dict[str, PreparedStories]:
+def prepare_splits(stories: dict[str, Dataset], image_processor, args) -> dict[str, PreparedStories]:
     """The good stories of each split, their frames as the model reads them."""
     options = {"cache_dir": args.cache_dir, "cache_limit_gb": args.cache_limit_gb, "on_bad_story": args.on_bad_story}
     names = {"train": args.train_split, "eval": args.eval_split, "test": args.test_split}
     return {
-        key: prepare_stories(split, processor, f"split {names.get(key, key)!r} of {args.dataset}", **options)
+        key: prepare_stories(split, image_processor, f"split {names.get(key, key)!r} of {args.dataset}", **options)
         for key, split in stories.items()
     }
 
@@ -208,7 +206,9 @@ def make_loader(stories, processor, config, data_args, args, accelerator, first_
     }
     workers = {"num_workers": data_args.dataloader_num_workers, "pin_memory": accelerator.device.type == "cuda"}
     if not data_args.streaming:
-        return training_loader(TrainingWindows(stories, config.max_frames, args.seed), processor, **workers, **order)
+        return training_loader(
+            TrainingWindows(stories, processor, config.max_frames, args.seed), processor, **workers, **order
+        )
     rows = open_stream(data_args.dataset, data_args.train_split, **source_options(data_args, config))
     stream = StoryStream(rows, processor, config.max_frames, buffer_size=data_args.shuffle_buffer, **order)
     name = f"split {data_args.train_split!r} of {data_args.dataset}"
