@@ -109,6 +109,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
         from .storyworld.dataset import SPLITS
 
         source.stories = {split: read_stories(name, split, **options) for split in SPLITS}
+        source.licences = {"drawn by the program": sum(map(len, source.stories.values()))}
         return source
     existing = open_source(name)
     made = splits_to_make(existing)

@@ -135,7 +135,7 @@ def _judge_overlap(overlap: dict) -> list[Finding]:
             for pair in overlap["pairs"]
             if pair["same"]
         ]
-        found = f"{overlap['same_stories']} of the pairs of a story of {first} and one of {second} are the same story"
+        found = f"{first} and {second} have the same story (pairs: {overlap['same_stories']})"
         what = "what is measured there was trained on" if trained else "what is chosen by one is measured on the other"
         advice = f"{what}; split by group, so that both are in the same one"
         findings.append(Finding(HURTS if trained else NOTE, f"{found}: {advice}: {_listed(named, len(named))}"))

@@ -121,10 +121,13 @@ def draw_sheet(stories: dict[str, Dataset], surveys: dict[str, Survey], shared: 
 
 
 def _pairs_to_show(shared: list[SharedStory]) -> list[SharedStory]:
-    """The first pairs of different splits, then others; those that are the same story first."""
-    ordered = sorted(shared, key=lambda pair: (not pair.is_same, -len(pair.frames)))
-    firsts = list({(pair.first, pair.second): pair for pair in reversed(ordered)}.values())
-    return sorted([*firsts, *(pair for pair in ordered if pair not in firsts)][:PAIRS_SHOWN], key=ordered.index)
+    """The first pair of each two splits, then others; those that are the same story first, then those with `train`."""
+    ordered = sorted(shared, key=lambda pair: (not pair.is_same, "train" not in (pair.first, pair.second)))
+    firsts: dict[tuple[str, str], SharedStory] = {}
+    for pair in ordered:
+        firsts.setdefault((pair.first, pair.second), pair)
+    chosen = [*firsts.values()]
+    return [*chosen, *(pair for pair in ordered if all(pair is not other for other in chosen))][:PAIRS_SHOWN]
 
 
 def _paired(pair: SharedStory, stories: dict[str, Dataset]) -> dict:
