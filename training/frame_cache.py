@@ -24,6 +24,7 @@ PARALLEL_FROM = 2000  # frames for which more than one process is started
 MAX_PROCESSES = 8
 SMALLEST_SIDE = 8  # pixels; anything less is a placeholder or a broken export
 DEFAULT_LIMIT_GB = 20.0
+PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events")
 
 FEATURES = Features({"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")})
 
@@ -128,7 +129,7 @@ def story_problem(story: dict) -> str | None:
     if isinstance(captions, str) or wrong:
         found = f"{wrong[0]!r} in captions" if wrong else "a string as captions"
         return f"found {found}, expected one string or nothing for each frame"
-    for column in ("captions", "descriptions", "boxes", "events"):
+    for column in PER_FRAME_COLUMNS:
         values = story.get(column)
         if values is not None and len(values) != len(frames):
             return f"found {len(frames)} frames and {len(values)} {column}, expected as many"

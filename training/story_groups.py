@@ -7,6 +7,7 @@ from a cell of a coarse grid to the next, to the right and downwards.
 """
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -89,19 +90,22 @@ def split_groups(
     return {name: sorted(index for group in chosen for index in group) for name, chosen in splits.items()}
 
 
+def near_pictures(bits: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs of rows of `bits (n, 512)` and `others (m, 512)`, hashes of pictures, that are at most `NEAR` apart."""
+    others = others.astype(np.float32)
+    for start in range(0, len(bits), BLOCK):
+        block = bits[start : start + BLOCK].astype(np.float32)
+        distances = block @ (1 - others).T + (1 - block) @ others.T  # (block, others), exact in float32
+        for row, column in np.argwhere(distances <= NEAR):
+            yield start + int(row), int(column)
+
+
 def _near_stories(hashes: list[list[np.ndarray | None]]) -> list[tuple[int, int]]:
     """Pairs of different stories that have pictures at most `NEAR` bits apart."""
     known = [(index, bits) for index, story in enumerate(hashes) for bits in story if bits is not None]
     if not known:
         return []
-    owners = np.array([index for index, _ in known])
-    bits = np.stack([bits for _, bits in known]).astype(np.float32)  # (pictures, bits)
-    pairs = set()
-    for start in range(0, len(bits), BLOCK):
-        block = bits[start : start + BLOCK]
-        distances = block @ (1 - bits).T + (1 - block) @ bits.T  # (block, pictures), exact in float32
-        for row, column in np.argwhere(distances <= NEAR):
-            first, second = sorted((int(owners[start + row]), int(owners[column])))
-            if first != second:
-                pairs.add((first, second))
-    return sorted(pairs)
+    owners = [index for index, _ in known]
+    bits = np.stack([bits for _, bits in known])
+    found = {tuple(sorted((owners[row], owners[column]))) for row, column in near_pictures(bits, bits)}
+    return sorted((first, second) for first, second in found if first != second)
