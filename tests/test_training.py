@@ -129,8 +129,9 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
     steps = [line for line in log if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 9))
     for line in steps:
-        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", "stories_per_second"}
-        assert line["grad_norm"] > 0 and line["stories_per_second"] > 0
+        measured = {"stories_per_second", "waiting_share"}
+        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", *measured}
+        assert line["grad_norm"] > 0 and line["stories_per_second"] > 0 and 0 <= line["waiting_share"] < 1
     rates = [line["lr"] for line in steps]
     assert rates[1] == max(rates) == 1e-3 and rates[0] < rates[1] and rates[-1] < 1e-6
     evaluations = [line for line in log if "eval" in line]
@@ -178,8 +179,9 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(finished, launch, tmp
         "checkpoints/step-8/optimizer.safetensors",
     ):
         assert same(load_file(folder / name), load_file(finished / name)), name
+    timed = {"stories_per_second", "waiting_share"}
     timeless = [
-        [{key: value for key, value in line.items() if key != "stories_per_second"} for line in read_log(run)]
+        [{key: value for key, value in line.items() if key not in timed} for line in read_log(run)]
         for run in (folder, finished)
     ]
     assert timeless[0] == timeless[1]
