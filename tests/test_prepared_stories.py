@@ -1,8 +1,10 @@
 """Stories as training reads them: frames from the cache, bad stories left out or refused, odd pictures read."""
 
 import io
+import pickle
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +103,26 @@ def test_batches_equal_those_of_the_processor(prepare, small_processor, stories_
     )
     assert batch.keys() == expected.keys()
     assert all(torch.equal(batch[name], expected[name]) for name in batch)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs a list of mapped files")
+def test_pixels_are_a_view_of_the_mapped_file(prepare, stories_folder, tmp_path):
+    pixels = prepare(str(stories_folder)).pixels(3)
+    address = pixels.__array_interface__["data"][0]
+    mapped = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+    ranges = [(*(int(edge, 16) for edge in parts[0].split("-")), parts[-1]) for parts in mapped]
+    (file,) = [name for start, end, name in ranges if start <= address < end]
+    assert Path(file) == entries(tmp_path)[0] / "frames.arrow"
+    assert not pixels.flags.writeable
+
+
+def test_another_process_gets_no_copy_of_the_pixels(prepare, stories_folder):
+    stories = prepare(str(stories_folder))
+    sent = pickle.dumps(stories)
+    assert len(sent) < sum(stories.pixels(story).nbytes for story in range(24)) / 4
+    received = pickle.loads(sent)
+    assert all(np.array_equal(received.pixels(story), stories.pixels(story)) for story in range(24))
+    assert received[5]["captions"] == stories[5]["captions"]
 
 
 def test_pictures_are_decoded_once(prepare, small_processor, stories_folder, monkeypatch):

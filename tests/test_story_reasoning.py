@@ -1,92 +1,13 @@
 """Stories in the format of daniel3303/StoryReasoning: what becomes of their tags and tables, regular or not."""
 
-import io
-from pathlib import Path
-
 import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, List, Value
-from PIL import Image as PILImage
-from PIL import ImageDraw
+from story_reasoning_rows import FEATURES, picture, row, write
 from storyattn.training import story_reasoning
 from storyattn.training.data import StoryWindows
 from storyattn.training.sources import read_stories
 from storyattn.training.story_reasoning import is_story_reasoning, story_reasoning_row
-
-FEATURES = {
-    "story_id": Value("string"),
-    "images": List(Image()),
-    "frame_count": Value("int32"),
-    "chain_of_thought": Value("string"),
-    "story": Value("string"),
-}
-STORY = """<gdi image1>
-<gdo char1>Mara</gdo> <gda char1>pushed open</gda> <gdo obj1>the heavy
-door</gdo> and stepped into <gdl bg1>the dim hall</gdl>.
-</gdi>
-
-<gdi image2>
-<gdo char2>An old man</gdo> <gda char2>looked up</gda>; <gdo char1 char2>they</gdo> had not met in years.
-</gdi>
-"""
-THOUGHT = """## Image 1
-
-### Characters
-
-| Character ID | Name | Description | Emotions | Actions | Narrative Function | Bounding Box |
-|--------------|------|-------------|----------|---------|--------------------|--------------|
-| char1 | Mara | A woman \\| tall | calm | enters | protagonist | 20,10,60,90 |
-
-### Objects
-
-| Object ID | Description | Function | Interaction | Narrative Function | Bounding Box |
-|-----------|-------------|----------|-------------|--------------------|--------------|
-| obj1 | a door | opens | pushed | threshold | 100,0,150,100 |
-
-### Setting
-
-| Setting Element | Description | Mood | Time | Narrative Function |
-|---|---|---|---|---|
-| Location | a hall | dim | night | 1,2,3,4 |
-
-## Image 2
-
-### Characters
-
-| Character ID | Name | Bounding Box |
-|---|---|---|
-| char2 | An old man | 5,5,45,95 |
-| char1 | Mara | 60,5,90,95 |
-
-## Narrative Structure
-
-### Characters
-
-| Character ID | Bounding Box |
-|---|---|
-| char9 | 1,2,3,4 |
-"""
-
-
-def picture(size=(200, 100), box=(100, 0, 150, 100)) -> dict:
-    """A black film frame with a white box."""
-    image, file = PILImage.new("RGB", size), io.BytesIO()
-    ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="white")
-    image.save(file, "PNG")
-    return {"bytes": file.getvalue(), "path": None}
-
-
-def row(story_id: str = "a", count: int = 2, **changes) -> dict:
-    images = [picture() for _ in range(count)]
-    texts = {"chain_of_thought": THOUGHT, "story": STORY}
-    return {"story_id": story_id, "images": images, "frame_count": count, **texts, **changes}
-
-
-def write(folder: Path, split: str, rows: list[dict], **features) -> str:
-    folder.mkdir(exist_ok=True)
-    dataset = Dataset.from_list(rows, features=Features({**FEATURES, **features}))
-    dataset.to_parquet(folder / f"{split}-00000-of-00001.parquet")
-    return str(folder)
 
 
 def captions(story: str | None, count: int = 3) -> list[str | None]:

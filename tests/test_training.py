@@ -130,8 +130,8 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
     steps = [line for line in log if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 9))
     for line in steps:
-        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", "stories_per_second", "waiting_share"}
-        assert line["grad_norm"] > 0 and line["stories_per_second"] > 0
+        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", *TIMES}
+        assert line["grad_norm"] > 0 and line["stories_per_second"] > 0 and 0 <= line["waiting_share"] < 1
     rates = [line["lr"] for line in steps]
     assert rates[1] == max(rates) == 1e-3 and rates[0] < rates[1] and rates[-1] < 1e-6
     evaluations = [line for line in log if "eval" in line]

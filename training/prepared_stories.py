@@ -26,7 +26,7 @@ class PreparedStories:
         self.image_processor = image_processor
         problems = frames["problem"][:]
         self._rows = [row for row, problem in enumerate(problems) if problem is None]
-        self._pixels, self._sizes = _Column(frames, "pixels"), _Column(frames, "sizes")
+        self._pixels, self._sizes = _Bytes(frames, "pixels"), frames.select_columns("sizes")
         self._others = stories.remove_columns("frames")
         self.column_names = stories.column_names
         captions, names = self._others["captions"][:], self._others["story_id"][:]
@@ -42,7 +42,7 @@ class PreparedStories:
         if isinstance(key, str):
             return self._columns[key]
         row = dict(self._others[self._rows[key]])
-        sizes = self._sizes[self._rows[key]].as_py()
+        sizes = self._sizes[self._rows[key]]["sizes"]
         row["frames"] = [Image.fromarray(frame) for frame in self.pixels(key)]
         if row.get("boxes"):
             row["boxes"] = [self._scaled(boxes, size) for boxes, size in zip(row["boxes"], sizes)]
@@ -53,8 +53,7 @@ class PreparedStories:
     def pixels(self, story: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Frames `(n, height, width, 3)`, uint8, of a story: a view into the file."""
         size = self.image_processor.size["height"], self.image_processor.size["width"]
-        frames = np.frombuffer(self._pixels[self._rows[story]].as_buffer(), np.uint8)
-        return frames.reshape(-1, *size, 3)[start:stop]
+        return self._pixels[self._rows[story]].reshape(-1, *size, 3)[start:stop]
 
     def _scaled(self, entities: list[dict], size) -> list[dict]:
         """Entities with their boxes in pixels of the model's frame; `size` of the picture, or one for each entity."""
@@ -65,16 +64,25 @@ class PreparedStories:
         ]
 
 
-class _Column:
-    """Values of a memory-mapped column by row, without a copy."""
+class _Bytes:
+    """A memory-mapped column of bytes by row, without a copy; another process is told of the file and maps it too."""
 
     def __init__(self, dataset: Dataset, name: str):
-        self.chunks = dataset.data.column(name).chunks
+        self.dataset, self.name = dataset.select_columns(name), name
+        self.chunks = self.dataset.data.column(name).chunks
         self.ends = np.cumsum([len(chunk) for chunk in self.chunks])
 
-    def __getitem__(self, row: int):
-        chunk = int(np.searchsorted(self.ends, row, side="right"))
-        return self.chunks[chunk][row - int(self.ends[chunk]) + len(self.chunks[chunk])]
+    def __getitem__(self, row: int) -> np.ndarray:
+        number = int(np.searchsorted(self.ends, row, side="right"))
+        chunk = self.chunks[number]
+        place = row - int(self.ends[number]) + len(chunk) + chunk.offset
+        # A scalar of Arrow would hold a copy.
+        _, offsets, values = chunk.buffers()
+        start, end = np.frombuffer(offsets, np.int64)[place : place + 2]
+        return np.frombuffer(values, np.uint8)[start:end]
+
+    def __reduce__(self):
+        return _Bytes, (self.dataset, self.name)
 
 
 def prepare_stories(
