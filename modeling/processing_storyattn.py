@@ -83,12 +83,15 @@ class StoryAttnProcessor(ProcessorMixin):
 
     def batch_frames(self, stories: list[np.ndarray]) -> BatchFeature:
         """As `__call__` without captions, of frames that are ready: per story `(n, height, width, 3)`, uint8."""
-        flat = torch.from_numpy(self.image_processor.to_values(np.concatenate(stories)))
-        return BatchFeature(self._laid_out(flat, [len(story) for story in stories]))
+        mask = _frame_mask([len(story) for story in stories])
+        pixels = np.zeros((*mask.shape, 3, *stories[0].shape[1:3]), np.float32)
+        for place, story in zip(pixels, stories):  # one by one: no copy of a whole batch is made on the way
+            place[: len(story)] = self.image_processor.to_values(story)
+        return BatchFeature({"pixel_values": torch.from_numpy(pixels), "frame_mask": mask})
 
     def _laid_out(self, flat: torch.Tensor, lengths: list[int]) -> dict[str, torch.Tensor]:
         """Frames `(N, 3, H, W)` of all stories in a row as `pixel_values (B, T, 3, H, W)` with their `frame_mask`."""
-        mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+        mask = _frame_mask(lengths)
         pixels = flat.new_zeros(*mask.shape, *flat.shape[1:])
         pixels[mask.bool()] = flat
         return {"pixel_values": pixels, "frame_mask": mask}
@@ -128,6 +131,11 @@ def build_image_processor(config) -> StoryAttnImageProcessor:
     height, width = config.image_size
     size = {"height": height, "width": width}
     return StoryAttnImageProcessor(size=size, image_mean=config.image_mean, image_std=config.image_std)
+
+
+def _frame_mask(lengths: list[int]) -> torch.Tensor:
+    """`(B, T)`: 1 where a story of so many frames has one."""
+    return (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
 
 
 def _check_stories(frames, captions) -> None:

@@ -1,0 +1,198 @@
+"""
+How fast training gets its frames from the second epoch on, beside a data set that decodes every picture of a story at
+each access and prepares one story at a time; then how long training waits for them, and the memory that this takes:
+
+    python benchmarks/loader.py --dataset FOLDER --output loader.json
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import torch
+import torch.nn.functional as F
+from datasets import disable_progress_bars
+from storyattn import build_processor
+from storyattn.training import train
+from storyattn.training.data import StoryOrder, TrainingWindows, draw_start, training_loader
+from storyattn.training.loop import METRICS
+from storyattn.training.prepared_stories import prepare_stories
+from storyattn.training.presets import load_preset
+from storyattn.training.sources import read_stories
+from storyattn.training.tokenizer import train_tokenizer
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+STAND_IN = "no data set given: stories of StoryWorld, drawn at 256x256 and kept as PNG in Parquet"
+SIZES = ((64, 96), (128, 128))
+WORKERS = (0, 2)
+BATCH_SIZE = 16
+FASTER = 20  # batches of our loader to one of the other: so many take a time that can be measured
+ROUNDS = 3
+WARM_UP = 3  # batches before the clock starts
+EPOCHS = 3
+MB = 1e6
+
+
+def main() -> None:
+    """Prints three tables and writes what they hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default=None, help="folder or Hub id; default: pages drawn by StoryWorld, as PNG")
+    parser.add_argument("--steps", type=int, default=10, help="batches of the other way, and steps of training")
+    parser.add_argument("--output", default="loader.json", help="file for the numbers")
+    arguments = parser.parse_args()
+    disable_progress_bars()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = arguments.dataset or draw_stand_in(Path(folder, "stories"))
+        cache_dir = str(Path(folder, "frames"))
+        document = {
+            "dataset": arguments.dataset or STAND_IN,
+            "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()})",
+            "threads": torch.get_num_threads(),
+            **measure_loading(dataset, cache_dir, arguments.steps),
+            "waiting_share": waiting_share(dataset, cache_dir, Path(folder, "run"), arguments.steps),
+        }
+    print_tables(document)
+    Path(arguments.output).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"\nwritten to {arguments.output}")
+
+
+def draw_stand_in(folder: Path, num_stories: int = 160) -> str:
+    """Stories of StoryWorld as Parquet: one split, out of which the others are made."""
+    stories = read_stories(
+        "storyworld", "train", max_stories=num_stories, storyworld_options={"image_size": (256, 256)}
+    )
+    folder.mkdir()
+    stories.to_parquet(folder / "train-00000-of-00001.parquet")
+    return str(folder)
+
+
+def measure_loading(dataset: str, cache_dir: str, steps: int) -> dict[str, list[dict]]:
+    """`memory` and `loading`: a row for each size of the frames and number of workers."""
+    stories = read_stories(dataset, "train")
+    captions = [text for told in stories["captions"] for text in told or () if text]
+    memory, loading = [], []
+    for size in SIZES:
+        config = load_preset("tiny")
+        config.image_size = list(size)
+        processor = build_processor(config, train_tokenizer(captions, config.vocab_size))
+        prepared = prepare_stories(stories, processor, "the stories", cache_dir=cache_dir)
+        ours = TrainingWindows(prepared, config.max_frames)
+        common = DecodingWindows(stories, processor, config.max_frames)
+        case = {"height": size[0], "width": size[1]}
+        memory += [{**case, "workers": number, **memory_over_epochs(ours, processor, number)} for number in (0, 1)]
+        loading += [{**case, "workers": number, **compare(ours, common, number, steps)} for number in WORKERS]
+    return {"loading": loading, "memory": memory}
+
+
+def compare(ours: TrainingWindows, common: "DecodingWindows", num_workers: int, steps: int) -> dict[str, float]:
+    """Frames a second of both ways and their ratio: medians of rounds in which they take turns."""
+    # Batches of epochs after the first: our frames are in the cache then, the other way keeps nothing.
+    order = {"batch_size": BATCH_SIZE, "first_batch": math.ceil(len(ours) / BATCH_SIZE), "num_batches": 10**6}
+    own = training_loader(ours, common.processor, num_workers=num_workers, **order)
+    sampler = StoryOrder(len(common), **order)
+    other = DataLoader(common, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers)
+    rounds = [(frames_per_second(own, steps * FASTER), frames_per_second(other, steps)) for _ in range(ROUNDS)]
+    speed, other_speed = (statistics.median(found) for found in zip(*rounds))
+    return {"frames_per_second": speed, "common_frames_per_second": other_speed, "ratio": speed / other_speed}
+
+
+class DecodingWindows(TorchDataset):
+    """The common way: every access decodes all pictures of a story, of which a window is resized and tokenised."""
+
+    def __init__(self, stories, processor, num_frames: int):
+        self.stories, self.processor, self.num_frames = stories, processor, num_frames
+
+    def __len__(self) -> int:
+        return len(self.stories)
+
+    def __getitem__(self, position: tuple[int, int]) -> dict[str, torch.Tensor]:
+        epoch, story = position
+        row = self.stories[story]
+        start = draw_start(len(row["frames"]), self.num_frames, 0, epoch, story)
+        window = slice(start, start + self.num_frames)
+        return dict(self.processor(frames=[row["frames"][window]], captions=[row["captions"][window]]))
+
+
+def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Single stories, each with its own number of frames and tokens, as one batch."""
+    batch = {}
+    for name in items[0]:
+        sizes = [max(item[name].shape[axis] for item in items) for axis in range(items[0][name].dim())]
+        padded = []
+        for item in items:
+            missing = [size - own for size, own in zip(sizes, item[name].shape)]
+            padded.append(F.pad(item[name], [part for number in reversed(missing) for part in (0, number)]))
+        batch[name] = torch.cat(padded)
+    return batch
+
+
+def frames_per_second(loader: DataLoader, steps: int) -> float:
+    """Frames, without padding, in `steps` batches a second; the first batches are not counted."""
+    batches = iter(loader)
+    for _ in range(WARM_UP):
+        next(batches)
+    frames, started = 0, time.perf_counter()
+    for _ in range(steps):
+        frames += int(next(batches)["frame_mask"].sum())
+    return frames / (time.perf_counter() - started)
+
+
+def memory_over_epochs(windows: TrainingWindows, processor, num_workers: int) -> dict[str, list[float]]:
+    """
+    Megabytes of the process that loads, after its first batch and after each epoch: `resident` in all, and of these
+    `private`, what no other process has. The frames that it has read count in both, the mapped file's pages, and in
+    `private` only where no other process has mapped them.
+    """
+    batches = math.ceil(len(windows) / BATCH_SIZE)
+    options = {"num_workers": num_workers, "batch_size": BATCH_SIZE, "num_batches": EPOCHS * batches}
+    loader = iter(training_loader(windows, processor, **options))
+    next(loader)
+    process = psutil.Process(loader._workers[0].pid if num_workers else None)
+    found = [process.memory_full_info()]
+    for epoch in range(EPOCHS):
+        for _ in range(batches - (epoch == 0)):
+            next(loader)
+        found.append(process.memory_full_info())
+    return {"resident": [info.rss / MB for info in found], "private": [info.uss / MB for info in found]}
+
+
+def waiting_share(dataset: str, cache_dir: str, output_dir: Path, steps: int) -> float:
+    """The part of its time in which a training of the tiny model on this machine's CPU waits for data."""
+    flags = {"dataset": dataset, "cache_dir": cache_dir, "output_dir": output_dir, "max_train_steps": steps}
+    flags.update(preset="tiny", train_batch_size=BATCH_SIZE, logging_steps=steps, eval_steps=0, save_steps=0)
+    flags.update(max_eval_windows=2, max_test_windows=2)
+    train.main([f"--{name}={value}" for name, value in flags.items()])
+    lines = map(json.loads, (output_dir / METRICS).read_text(encoding="utf-8").splitlines())
+    return next(line["waiting_share"] for line in lines if "waiting_share" in line)
+
+
+def print_tables(document: dict) -> None:
+    """The numbers as text."""
+    print(f"\n{document['dataset']}; {document['hardware']}, threads of torch: {document['threads']}")
+    print(f"\n{'frames/s':<22}{'decoded each time':>20}{'from the cache':>18}{'ratio':>9}")
+    for row in document["loading"]:
+        own, other = row["frames_per_second"], row["common_frames_per_second"]
+        print(f"{label(row):<22}{other:>20.0f}{own:>18.0f}{row['ratio']:>8.1f}x")
+    print(f"\n{'MB':<22}{'':<10}{'first batch':>12}" + "".join(f"{f'epoch {n + 1}':>10}" for n in range(EPOCHS)))
+    for row in document["memory"]:
+        for kind in ("resident", "private"):
+            first, *later = row[kind]
+            print(f"{label(row):<22}{kind:<10}{first:>12.0f}" + "".join(f"{value:>10.0f}" for value in later))
+    print(f"\nwaiting for data in a training of the tiny model: {document['waiting_share']:.2%} of its time")
+
+
+def label(row: dict) -> str:
+    """Size and workers of a row."""
+    return f"{row['height']}x{row['width']}, {row['workers']} workers"
+
+
+if __name__ == "__main__":
+    main()
