@@ -189,3 +189,18 @@ def test_the_data_set_holds_the_stories(tmp_path):
     } == dict.fromkeys(SPLITS, 2)
     other = load_storyworld("validation", num_stories=3, seed=1, cache_dir=str(tmp_path))
     assert other[0]["captions"] != stories[0]["captions"]
+
+
+def test_no_story_of_another_split_is_told_in_training():
+    """More than half of its pictures in a story of training would make it the same story."""
+    options = {"image_size": (16, 24)}
+    train = [pictures(generate_story(seed, "train", **options)) for seed in range(300)]
+    shown = set().union(*train)
+    for split in ("validation", "test", "test_unseen"):
+        for seed in range(25):
+            story = pictures(generate_story(seed, split, **options))
+            assert len(story & shown) <= len(story) / 2, (split, seed)
+
+
+def pictures(story: dict) -> set[bytes]:
+    return {frame.tobytes() for frame in story["frames"]}

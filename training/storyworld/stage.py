@@ -46,6 +46,12 @@ class Stage:
         """The prop that `who` holds."""
         return next((prop for prop, holder in self.held.items() if holder == who), None)
 
+    def look(self) -> tuple:
+        """What its picture is drawn from: two moments of the same look have the same picture."""
+        figures = sorted((who, place, who == self.cast[0]) for who, place in self.where.items())
+        props = sorted(self.lying.items()), sorted(self.held.items())
+        return self.setting, self.weather, self.time, self.festive, figures, *props
+
     def landmark(self, place: int) -> str:
         """The landmark at a place."""
         return SETTINGS[self.setting]["landmarks"][place]
