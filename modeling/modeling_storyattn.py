@@ -385,6 +385,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
     def _caption_logits(self, states, input_ids, attention_mask, told_ids, told_mask, task: str) -> torch.Tensor:
         """`states (B,N,K,D)`, captions `(B,N,L)`: logits `(B,N,L,V)` of the tokens that follow each position."""
         shape = states.shape[:2]
+        if not shape.numel():  # stories of one frame have no next caption, and decoders refuse to read nothing
+            return states.new_zeros(*shape, input_ids.shape[-1], self.config.vocab_size)
         prefix, prefix_mask = self._prefix(*(x.flatten(0, 1) for x in (states, told_ids, told_mask)), task)
         words = self.text_decoder.get_input_embeddings()(input_ids.flatten(0, 1))
         mask = torch.cat([prefix_mask, attention_mask.flatten(0, 1)], dim=1)

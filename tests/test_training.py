@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from conftest import draw_story
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
@@ -244,6 +245,26 @@ def test_a_run_resumes_between_epochs(train_only, tmp_path):
     # Six batches of four: 24 stories, which is one epoch.
     assert json.loads((whole / "checkpoints" / "step-3" / "state.json").read_text())["step"] == 3
     assert same(last_weights(whole), last_weights(train_only("resumed", **flags, resume_from_checkpoint="latest")))
+
+
+def test_stories_of_one_frame_and_without_captions_are_trained_on(launch, tmp_path):
+    stories = [draw_story(seed) for seed in range(6)]
+    stories += [draw_story(6, num_frames=1), {**draw_story(7), "captions": [None] * 4}]
+    features = Features({"frames": List(Image()), "captions": List(Value("string"))})
+    (tmp_path / "set").mkdir()
+    for split in ("train", "validation", "test"):
+        dataset = Dataset.from_list(stories, features=features)
+        dataset.to_parquet(tmp_path / "set" / f"{split}-00000-of-00001.parquet")
+    for batch_size in (1, 8):
+        launch(
+            tmp_path / str(batch_size),
+            dataset=tmp_path / "set",
+            **{**QUICK, "train_batch_size": batch_size},
+            max_train_steps=8,
+            logging_steps=1,
+        )
+        losses = [line["loss"] for line in read_log(tmp_path / str(batch_size)) if "loss" in line]
+        assert len(losses) == 8 and all(math.isfinite(loss) for loss in losses)
 
 
 # Bad input: one line that names what was found and what was expected, before training
