@@ -117,3 +117,12 @@ def small_model(small_processor) -> StoryAttnForConditionalGeneration:
     config.adapt_to_tokenizer(small_processor.tokenizer)
     torch.manual_seed(0)
     return StoryAttnForConditionalGeneration(config).eval()
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Several threads may add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -25,13 +25,7 @@ ENCODED = List({"bytes": Value("binary"), "path": Value("string")})
 OTHER_COLUMNS = {"frames_column": "pages", "captions_column": "texts"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads may add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # The data sets

@@ -20,13 +20,7 @@ RUN = {"max_train_steps": 8, "gradient_accumulation_steps": 2, "eval_steps": 4, 
 TIMES = ("stories_per_second", "waiting_share")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads may add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

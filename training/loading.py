@@ -1,10 +1,11 @@
 """Loads a published model and its processor for the command line."""
 
-import os
 from pathlib import Path
 
 import torch
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
+
+from .hub import is_hub_id
 
 
 def load_model(name: str, device: str | None = None) -> tuple[StoryAttnForConditionalGeneration, StoryAttnProcessor]:
@@ -16,8 +17,7 @@ def load_model(name: str, device: str | None = None) -> tuple[StoryAttnForCondit
     device.
     """
     path = Path(name).expanduser()
-    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and os.sep not in name.split("/", 1)[1]
-    if not path.is_dir() and not is_hub_id:
+    if not path.is_dir() and not is_hub_id(name):
         raise FileNotFoundError(f"model: found no folder {name!r}, expected a folder with config.json or owner/name")
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: found no config.json in {name!r}, expected a folder that training wrote")

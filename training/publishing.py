@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .evaluate_cli import FRAME_COLUMNS, RECALL_COLUMNS, TEXT_COLUMNS
 from .evaluation import write_results
+from .hub import is_hub_id
 
 TEMPLATE = "model_card.md"
 TAGS = ["storyattn", "visual-storytelling", "story-continuation", "image-generation", "custom_code"]
@@ -83,11 +84,6 @@ def dataset_title(name: str) -> str:
     if name == "storyworld":
         return "StoryWorld"
     return name if is_hub_id(name) else Path(name).expanduser().resolve().name
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether `name` can only be the id of a data set on the Hub: `owner/name`, and no folder of that name."""
-    return name.count("/") == 1 and name[0] not in "./~" and not Path(name).exists()
 
 
 def card_data(results: dict, facts: dict) -> ModelCardData:

@@ -9,6 +9,7 @@ from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
 from .frame_folder import is_frame_folder, read_frame_folder
+from .hub import is_hub_id
 from .splits import MIN_STORIES, assign_splits, splits_to_make
 from .story_reasoning import convert_story_reasoning, count_frames, is_story_reasoning
 
@@ -84,8 +85,7 @@ def open_source(name: str) -> dict[str, Dataset]:
     Raises `ValueError` where there is no such folder or Hub id, or it cannot be read.
     """
     path = Path(name).expanduser()
-    is_hub_id = name.count("/") == 1 and name[0] not in "./~"
-    if not name or (not path.is_dir() and not is_hub_id):
+    if not path.is_dir() and not is_hub_id(name):
         raise ValueError(f"dataset: found no folder {name!r}, expected storyworld, a folder, or a Hub id owner/name")
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"dataset: the folder {name!r} is empty, expected Parquet files or another data set")

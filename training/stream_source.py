@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
+from .hub import is_hub_id
 from .sources import STORYWORLD, check_columns, name_of_split, open_source, read_stories
 from .splits import SHARE, hash_position, splits_to_make
 from .story_reasoning import is_story_reasoning, story_reasoning_row
@@ -84,7 +85,7 @@ def _is_streamed(name: str) -> bool:
 
 def _open(name: str) -> dict[str, IterableDataset]:
     path = Path(name).expanduser()
-    if not path.is_dir() and not (name.count("/") == 1 and name[0] not in "./~"):
+    if not path.is_dir() and not is_hub_id(name):
         open_source(name)  # which says what is wrong with the name
     try:
         return dict(load_dataset(str(path) if path.is_dir() else name, streaming=True))
