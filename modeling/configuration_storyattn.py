@@ -163,7 +163,6 @@ class StoryAttnConfig(PreTrainedConfig):
 
     loss_weights: dict | None = None
     perceptual_model: str | None = None
-    initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs):
         defaults = {
@@ -237,10 +236,15 @@ class StoryAttnConfig(PreTrainedConfig):
         captions = self.decoder_context_captions
         _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")
         _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        for name in ("num_spatial_heads", "attention_stride", "num_text_tokens", "projection_dim", "mlp_ratio"):
+            _expect(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("num_story_layers", "num_fusion_layers", "num_frame_layers"):
+            _expect(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         unknown = sorted(set(self.loss_weights) - set(DEFAULT_LOSS_WEIGHTS))
         _expect(not unknown, "loss_weights", unknown, f"names among {sorted(DEFAULT_LOSS_WEIGHTS)}")
         for name, weight in self.loss_weights.items():
-            _expect(weight >= 0, f"loss_weights.{name}", weight, "at least 0")
+            is_number = isinstance(weight, (int, float))
+            _expect(is_number and weight >= 0, f"loss_weights.{name}", weight, "a number of at least 0")
 
 
 # Where the Auto classes find the code in a published folder.

@@ -99,7 +99,8 @@ class PerceptualLoss:
         """Normalised maps of `images (N,3,H,W)` in [0, 1]."""
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         frozen = {f"network.{name}": value.detach() for name, value in self.network.named_parameters()}
-        maps = torch.func.functional_call(_Maps(self.network), frozen, ((images - mean) / std,))
+        normalised = ((images - mean) / std).to(next(self.network.parameters()).dtype)
+        maps = torch.func.functional_call(_Maps(self.network), frozen, (normalised,))
         return [F.normalize(level.float(), dim=1) for level in maps]
 
     def distances(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

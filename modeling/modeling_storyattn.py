@@ -237,6 +237,10 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         """The output layer of the text decoder."""
         return self.text_decoder.get_output_embeddings()
 
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replaces the output layer of the text decoder."""
+        self.text_decoder.set_output_embeddings(value)
+
     @can_return_tuple
     def forward(
         self,
@@ -283,7 +287,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             )
         if return_loss:
             result.loss_parts = self._loss_parts(result, story, frames, input_ids, attention_mask, told, rebuilt)
-            result.loss = sum(self.config.loss_weights[name] * part for name, part in result.loss_parts.items())
+            weighted = (self.config.loss_weights[name] * part for name, part in result.loss_parts.items())
+            result.loss = sum(weighted, start=frames.new_zeros(()))
         return result
 
     def unnormalize(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -410,26 +415,39 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             ("next_frame", result.predicted_frames, target, next_mask),
             ("reconstruction", result.reconstructed_frames, frames[story_index, rebuilt], mask[story_index, rebuilt]),
         ):
-            parts |= {f"{name}_{kind}": value for kind, value in pixel_losses(made, true, there).items()}
+            if any(weights[f"{name}_{kind}"] for kind in ("l1", "mse", "edge")):
+                parts |= {f"{name}_{kind}": value for kind, value in pixel_losses(made, true, there).items()}
             if weights[f"{name}_perceptual"]:
                 distance = self.perceptual_distance(made.flatten(0, 1), true.flatten(0, 1))
                 parts[f"{name}_perceptual"] = masked_mean(distance.unflatten(0, there.shape), there)
-        parts["next_frame_changed"] = changed_loss(result.predicted_frames, target, last, next_mask & told)
-        painted = result.painted_frames
-        parts["next_frame_painted"] = masked_mean((painted - target).abs(), next_mask & told) + changed_loss(
-            painted, target, last, next_mask & told
-        )
-        if result.lit_frames is not None:
-            parts["next_frame_lit"] = masked_mean((result.lit_frames - target).abs(), next_mask & told)
-        if self.config.use_spatial_attention:
+        told = next_mask & told
+        if weights["next_frame_changed"]:
+            parts["next_frame_changed"] = changed_loss(result.predicted_frames, target, last, told)
+        if weights["next_frame_painted"]:
+            painted = result.painted_frames
+            parts["next_frame_painted"] = masked_mean((painted - target).abs(), told) + changed_loss(
+                painted, target, last, told
+            )
+        if weights["next_frame_lit"] and result.lit_frames is not None:
+            parts["next_frame_lit"] = masked_mean((result.lit_frames - target).abs(), told)
+        if weights["attention"] and self.config.use_spatial_attention:
             parts["attention"] = attention_loss(result.spatial_attentions, frames, mask)
         if input_ids is not None:
-            captioned = attention_mask.any(-1) & mask
-            scale = result.logit_scale
-            parts["describe"] = caption_loss(result.describe_logits, input_ids, attention_mask)
-            parts["next_caption"] = caption_loss(result.next_caption_logits, input_ids[:, 1:], attention_mask[:, 1:])
-            parts["alignment"] = alignment_loss(result.image_embeds, result.text_embeds, scale, captioned)
+            parts |= self._text_loss_parts(result, input_ids, attention_mask, mask)
         return {name: part for name, part in parts.items() if weights[name]}
+
+    def _text_loss_parts(self, result, input_ids, attention_mask, frame_mask) -> dict[str, torch.Tensor]:
+        """Those parts of the loss that captions have."""
+        weights, parts = self.config.loss_weights, {}
+        if weights["describe"]:
+            parts["describe"] = caption_loss(result.describe_logits, input_ids, attention_mask)
+        if weights["next_caption"]:
+            parts["next_caption"] = caption_loss(result.next_caption_logits, input_ids[:, 1:], attention_mask[:, 1:])
+        if weights["alignment"]:
+            captioned = attention_mask.any(-1) & frame_mask
+            scale = result.logit_scale
+            parts["alignment"] = alignment_loss(result.image_embeds, result.text_embeds, scale, captioned)
+        return parts
 
 
 def _width(config) -> int:

@@ -1,5 +1,7 @@
 """Read-outs of a whole story: writing captions, painting the next frame, and telling on."""
 
+import copy
+
 import torch
 
 from .frame_decoder import PREDICT
@@ -21,8 +23,9 @@ class StorytellingMixin:
             pixel_values, frame_mask, input_ids, attention_mask: as in [`StoryAttnModel`].
             task (`str`): `"continue"` writes the caption after the last frame; `"describe"` writes that of the last
                 frame from the pictures and the captions before it, its own caption unread.
-            generation_kwargs: whatever `generate` of the text decoder takes (`max_new_tokens`, `num_beams`, ...); by
-                default up to `max_caption_length` tokens are written.
+            generation_kwargs: whatever `generate` of the text decoder takes (`max_new_tokens`, `num_beams`, ...), over
+                what `generation_config` says; with no length in either, up to `max_caption_length` tokens are written.
+                `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
 
         Returns:
             token ids `(B * num_return_sequences, n)`, without the start token.
@@ -39,12 +42,17 @@ class StorytellingMixin:
         start = torch.full((len(prefix), 1), self.config.bos_token_id, device=prefix.device)
         start = self.text_decoder.get_input_embeddings()(start).to(prefix.dtype)
         embeds = torch.cat([prefix, start], dim=1)
-        if "generation_config" not in generation_kwargs:
-            generation_kwargs.setdefault("max_new_tokens", self.config.max_caption_length)
-            for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
-                generation_kwargs.setdefault(name, getattr(self.generation_config, name))
+        config = copy.deepcopy(generation_kwargs.pop("generation_config", None) or self.generation_config)
+        for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+            if getattr(config, name) is None:
+                setattr(config, name, getattr(self.config, name))
+        lengths = ("max_length", "max_new_tokens")
+        if all(generation_kwargs.get(name) is None and getattr(config, name) is None for name in lengths):
+            config.max_new_tokens = self.config.max_caption_length
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        return self.text_decoder.generate(inputs_embeds=embeds, attention_mask=mask, **generation_kwargs)
+        return self.text_decoder.generate(
+            inputs_embeds=embeds, attention_mask=mask, generation_config=config, **generation_kwargs
+        )
 
     def _told_before(self, states, frame_mask, input_ids, attention_mask, task) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask `(B, S)` of the captions that the text decoder reads verbatim before it writes the next one."""
@@ -111,13 +119,16 @@ class StorytellingMixin:
             frames (`list[list[PIL.Image.Image]]`): per story, the frames so far; the last `max_frames - 1` are read.
             captions (`list[list[str | None]]`, *optional*): per story, one caption a frame.
             num_steps (`int`): captions and frames to add, at least 1.
-            generation_kwargs: as in `generate`.
+            generation_kwargs: as in `generate`, but for `return_dict_in_generate`; of several sequences the first tells
+                on. `spatial_temperature` and `spatial_gamma` hold for the painting as well.
 
         Returns:
             [`StoryContinuation`] with the new pictures and texts alone.
 
-        Raises `ValueError` for `num_steps` below 1 and for whatever the processor refuses.
+        Raises `ValueError` for `num_steps` below 1, `return_dict_in_generate`, and whatever the processor refuses.
         """
+        if generation_kwargs.get("return_dict_in_generate"):
+            raise ValueError("return_dict_in_generate: got True, expected False: stories are told on by token ids")
         if num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps}, expected at least 1")
         frames = [list(story) for story in frames]
@@ -129,12 +140,16 @@ class StorytellingMixin:
                 frames=[story[-read:] for story in frames],
                 captions=[story[-read:] for story in captions],
                 return_tensors="pt",
-            ).to(self.device)
+            ).to(self.device, self.dtype)
             ids = self.generate(**inputs, **generation_kwargs)[:: generation_kwargs.get("num_return_sequences", 1)]
             texts = processor.batch_decode(ids, skip_special_tokens=True)
             told = processor.tokenize_captions([[text] for text in texts]).to(self.device)
             painted = self.predict_next_frame(
-                **inputs, next_input_ids=told["input_ids"][:, 0], next_attention_mask=told["attention_mask"][:, 0]
+                **inputs,
+                next_input_ids=told["input_ids"][:, 0],
+                next_attention_mask=told["attention_mask"][:, 0],
+                spatial_temperature=generation_kwargs.get("spatial_temperature"),
+                spatial_gamma=generation_kwargs.get("spatial_gamma"),
             )
             for index, (text, image) in enumerate(zip(texts, processor.postprocess_frames(painted))):
                 for so_far, new, value in ((captions, result.captions, text), (frames, result.frames, image)):

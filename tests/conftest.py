@@ -11,6 +11,8 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_CACHE=f"{CACHE}/datasets", HF_
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
+import contextlib  # noqa: E402
+import io  # noqa: E402
 import json  # noqa: E402
 import random  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -117,6 +119,15 @@ def small_model(small_processor) -> StoryAttnForConditionalGeneration:
     config.adapt_to_tokenizer(small_processor.tokenizer)
     torch.manual_seed(0)
     return StoryAttnForConditionalGeneration(config).eval()
+
+
+def refused_line(command, argv: list[str]) -> str:
+    """The one line on which a command ends with status 2, after its progress bars."""
+    told = io.StringIO()
+    with pytest.raises(SystemExit) as ended, contextlib.redirect_stderr(told):
+        command(argv)
+    assert ended.value.code == 2 and "Traceback" not in told.getvalue()
+    return told.getvalue().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")

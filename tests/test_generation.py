@@ -1,5 +1,7 @@
 """What a story model writes and paints: captions, next frames, and both in turn."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -161,6 +163,25 @@ def test_continue_story_alternates_words_and_pictures(model, small_processor, st
         assert np.abs(difference).max() <= 1
         so_far.append(told.frames[0][step])
         texts.append(text)
+
+
+def test_the_generation_config_of_the_model_holds(model, small_processor, stories):
+    inputs = inputs_of(small_processor, stories)
+    model.generation_config.max_new_tokens = 3
+    assert model.generate(**inputs, do_sample=False, min_new_tokens=3).shape[1] == 3
+    assert model.generate(**inputs, do_sample=False, min_new_tokens=5, max_new_tokens=5).shape[1] == 5
+    model.generation_config.max_new_tokens = None
+    longest = model.generate(**inputs, do_sample=False, suppress_tokens=[model.config.eos_token_id])
+    assert longest.shape[1] == model.config.max_caption_length
+
+
+def test_half_precision_tells_and_learns(model, small_processor, stories):
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    told = half.continue_story(small_processor, [stories[0]["frames"]], [stories[0]["captions"]], 2, **GREEDY)
+    assert len(told.frames[0]) == 2
+    inputs = inputs_of(small_processor, stories)
+    inputs["pixel_values"] = inputs["pixel_values"].to(torch.bfloat16)
+    assert torch.isfinite(half(**inputs, return_loss=True).loss)
 
 
 def test_continue_story_without_captions_and_with_no_step(model, small_processor, stories):

@@ -57,11 +57,15 @@ def test_every_parameter_learns(preset):
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_makes_a_difference(small_processor, batch, switch):
-    losses = []
-    for changes in ({}, {switch: SWITCHES[switch]}):
-        model = make_model(small_config(small_processor, **changes)).eval()
-        with torch.no_grad():
-            losses.append(model(**batch, return_loss=True).loss.item())
+    """With the same weights, for a part less to draw would change all that are drawn after it."""
+    models = [make_model(small_config(small_processor, **changes)) for changes in ({}, {switch: SWITCHES[switch]})]
+    on, off = (model.state_dict() for model in models)
+    alike = [name for name in off if name in on and off[name].shape == on[name].shape]
+    # Temperature and gamma, which start at the configured values, are what two of the switches change.
+    off.update({name: on[name] for name in alike if not name.endswith(("log_temperature", "log_gamma"))})
+    models[1].load_state_dict(off)
+    with torch.no_grad():
+        losses = [model.eval()(**batch, return_loss=True).loss.item() for model in models]
     assert abs(losses[0] - losses[1]) > 1e-6
 
 
@@ -114,6 +118,39 @@ def test_temperature_and_gamma_per_call(small_model, batch):
 def test_the_same_through_generate_and_predict(small_model, batch):
     plain = small_model.predict_next_frame(**batch)
     assert not torch.allclose(plain, small_model.predict_next_frame(**batch, spatial_gamma=5.0))
+    scores = [
+        small_model.generate(
+            **batch, max_new_tokens=1, output_logits=True, return_dict_in_generate=True, **options
+        ).logits[0]
+        for options in ({}, {"spatial_gamma": 5.0}, {"spatial_temperature": 0.05})
+    ]
+    assert not torch.allclose(scores[0], scores[1]) and not torch.allclose(scores[0], scores[2])
+
+
+def test_the_same_through_a_whole_story(small_model, small_processor):
+    story = draw_story(1, num_frames=2)
+    plain, gated = (
+        small_model.continue_story(
+            small_processor, [story["frames"]], [story["captions"]], 1, max_new_tokens=3, do_sample=False, **options
+        )
+        for options in ({}, {"spatial_gamma": 5.0})
+    )
+    written = small_processor.tokenize_captions([gated.captions[0]])
+    inputs = small_processor(frames=[story["frames"]], captions=[story["captions"]])
+    painted = small_model.predict_next_frame(
+        **inputs,
+        next_input_ids=written["input_ids"][:, 0],
+        next_attention_mask=written["attention_mask"][:, 0],
+        spatial_gamma=5.0,
+    )
+    assert small_processor.postprocess_frames(painted)[0].tobytes() == gated.frames[0][0].tobytes()
+    assert plain.frames[0][0].tobytes() != gated.frames[0][0].tobytes()
+
+
+def test_no_loss_at_all_is_a_zero_that_can_be_differentiated(small_processor, batch):
+    model = make_model(small_config(small_processor, loss_weights=dict.fromkeys(DEFAULT_LOSS_WEIGHTS, 0)))
+    output = model(**batch, return_loss=True)
+    assert output.loss_parts == {} and output.loss.item() == 0 and torch.is_tensor(output.loss)
 
 
 @pytest.mark.slow

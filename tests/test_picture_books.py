@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from book_repositories import picture, save, shown, write_repositories
+from conftest import refused_line
 from datasets import load_dataset
 from faulty_server import FaultyServer
 from PIL import Image as PILImage
@@ -31,10 +32,8 @@ def run(capsys, *flags) -> str:
 
 def failure(*flags) -> str:
     """The one line with which the command ends."""
-    with pytest.raises(SystemExit) as ended:
-        picture_books.main([str(flag) for flag in flags])
-    message = str(ended.value)
-    assert message.startswith("storyattn data picture-books: ") and "\n" not in message
+    message = refused_line(picture_books.main, [str(flag) for flag in flags])
+    assert message.startswith("storyattn data picture-books: ")
     return message
 
 

@@ -1,6 +1,7 @@
 """Telling from the command line: what is refused, in one line and before a model is loaded."""
 
 import pytest
+from conftest import refused_line
 from PIL import Image
 from storyattn.training import tell
 
@@ -15,10 +16,8 @@ def pages(tmp_path):
 
 
 def refusal(*argv: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        tell.main(["--model", "/nowhere/model", *argv])
-    message = str(stop.value)
-    assert "\n" not in message and message.startswith("storyattn tell: ")
+    message = refused_line(tell.main, ["--model", "/nowhere/model", *argv])
+    assert message.startswith("storyattn tell: ")
     return message
 
 
@@ -47,8 +46,7 @@ def test_a_missing_model_is_named_before_the_hub_is_asked(pages):
 
 
 def test_a_folder_without_a_model_is_named(pages, tmp_path):
-    with pytest.raises(SystemExit, match="no config.json"):
-        tell.main(["--model", str(tmp_path), "--frames", *pages])
+    assert "no config.json" in refused_line(tell.main, ["--model", str(tmp_path), "--frames", *pages])
 
 
 def test_flags_that_contradict_each_other_are_refused(pages):

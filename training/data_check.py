@@ -10,7 +10,6 @@ hurt training or what is measured after it; 2: a mistake in what it was given.
 
 import argparse
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -23,6 +22,7 @@ from .data_findings import HURTS, Finding, judge
 from .data_overlap import shared_stories
 from .data_report import draw_sheet, format_table, overlap_numbers, split_numbers
 from .data_survey import Survey, survey_split
+from .mistakes import one_line
 from .presets import load_preset
 from .sources import STORYWORLD, open_source, read_stories
 from .splits import splits_to_make
@@ -62,11 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="storyattn data check", description="Looks at a data set before training.")
     add_arguments(parser)
     arguments = parser.parse_args(argv)
-    try:
+    with one_line("storyattn data check"):
         findings = check_dataset(arguments)
-    except (ValueError, OSError) as error:
-        print(f"storyattn data check: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from error
     if any(finding.severity == HURTS for finding in findings):
         raise SystemExit(1)
 

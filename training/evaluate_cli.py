@@ -11,6 +11,7 @@ import sys
 from .evaluation import evaluate_model, results_document, write_results
 from .frame_cache import DEFAULT_LIMIT_GB
 from .loading import load_model
+from .mistakes import one_line
 from .prepared_stories import POLICIES, prepare_stories
 from .sources import read_stories
 
@@ -40,15 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command; a mistake in what it was given ends it with one line (`SystemExit`)."""
+    """Runs the command; a mistake in what it was given ends it with one line and exit status 2."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="storyattn evaluate", description="Measures a model beside floors.")
     add_arguments(parser)
     arguments = parser.parse_args(argv)
-    try:
+    with one_line("storyattn evaluate"):
         metrics = _measure(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"storyattn evaluate: {error}") from error
     document = results_document(
         metrics,
         dataset=arguments.dataset,

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from .book_sources import FEWEST_PAGES, Report, Story, read_african_storybook, read_book_dash
 from .books_folder import check_output, write_books
 from .downloads import download, sha256, unpack
+from .mistakes import one_line
 from .story_groups import group_stories, picture_hash, split_groups
 
 ARCHIVES = {  # repository's name: archive of the branch that is published
@@ -58,15 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command; a mistake in what it was given ends it with one line (`SystemExit`)."""
+    """Runs the command; a mistake in what it was given ends it with one line and exit status 2."""
     parser = argparse.ArgumentParser(prog="storyattn data picture-books", description="Makes a data set of books.")
     add_arguments(parser)
     arguments = parser.parse_args(argv)
-    try:
+    with one_line("storyattn data picture-books"):
         _check(arguments)
         make_books(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"storyattn data picture-books: {error}") from error
 
 
 def make_books(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from transformers import set_seed
 from .figures import story_strip
 from .frame_cache import decode_frame, story_problem
 from .loading import load_model
+from .mistakes import one_line
 from .sources import read_stories
 
 
@@ -43,16 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command; a mistake in what it was given ends it with one line (`SystemExit`)."""
+    """Runs the command; a mistake in what it was given ends it with one line and exit status 2."""
     parser = argparse.ArgumentParser(prog="storyattn tell", description="Continues a picture story.")
     add_arguments(parser)
     arguments = parser.parse_args(argv)
-    try:
+    with one_line("storyattn tell"):
         _check(arguments)
         frames, captions = _given_story(arguments)
         model, processor = load_model(arguments.model, arguments.device)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"storyattn tell: {error}") from error
     strip, lines = tell(model, processor, frames, captions, arguments.steps, seed=arguments.seed, **_options(arguments))
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,7 @@ from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
 from .figures import evaluation_picture
 from .loop import TrainingLoop, stories_per_step
+from .mistakes import one_line
 from .prepared_stories import PreparedStories, prepare_stories
 from .presets import load_preset
 from .publishing import write_hub_folder
@@ -56,11 +57,8 @@ DOCUMENT_KEYS = ("dataset", "split", "model", "seed", "command")
 def main(argv: list[str] | None = None) -> None:
     """Trains as the flags say; a mistake in what was given ends it with one line and exit status 2."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    try:
+    with one_line("error"):
         train(*parse_arguments(argv), command=shlex.join(["train.py", *argv]))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def train(model_args, data_args, training_args, command: str) -> dict:
@@ -93,6 +91,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         check_same("run", checkpoint, state["run"], run_state["run"])
 
     model = StoryAttnForConditionalGeneration(config)
+    check_perceptual_model(model)
     if training_args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     set_seed(training_args.seed, device_specific=True)  # other dropout in each process, the same weights
@@ -120,6 +119,20 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return results
+
+
+def check_perceptual_model(model) -> None:
+    """Raises `ValueError` where the network of the perceptual loss cannot be loaded, or gives no maps."""
+    if model.config.perceptual_model is None:
+        return
+    try:
+        picture = torch.zeros(1, 3, *model.config.image_size)
+        model.perceptual_distance(picture, picture)
+    except Exception as error:  # whatever a folder of something else makes the libraries raise
+        name, reason = model.config.perceptual_model, " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"perceptual_model: found {name!r}, expected a vision model, a folder or a Hub id: {reason}"
+        ) from error
 
 
 def check_streaming(data_args, args) -> None:
