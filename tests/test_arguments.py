@@ -133,7 +133,7 @@ def test_overrides_reach_nested_values():
         ("dropout", "'dropout', expected name=value"),
         ("dropout=2", "dropout: got 2, expected in"),
         ("dropout=much", "dropout='much' is not possible"),
-        ("loss_weights.alignment=much", "'loss_weights.alignment=much' gives a value of another type"),
+        ("loss_weights.alignment=much", "loss_weights.alignment: got much, expected a number of at least 0"),
         ("vision_config=null", "vision_config is None"),
     ],
 )

@@ -1,15 +1,27 @@
 """The order in which training sees stories: each once an epoch, shared out over processes, the same after a resume."""
 
+import io
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as PILImage
 from storyattn.training.data import StoryOrder, TrainingWindows, draw_start, training_loader
 from storyattn.training.prepared_stories import prepare_stories
 from storyattn.training.sources import read_stories
 from storyattn.training.stream_source import first_stories, open_stream
 from storyattn.training.streaming import StoryStream, stream_loader
+
+
+def _png() -> bytes:
+    file = io.BytesIO()
+    PILImage.new("RGB", (48, 32), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = _png()
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +206,84 @@ def test_the_first_stories_of_a_stream(streamed):
     sample = first_stories(open_stream(streamed, "train"), 5, "the stream")
     assert len(sample) == 5 and all(len(story["frames"]) == len(story["captions"]) == 4 for story in sample)
     assert len(set(sample["story_id"])) == 5
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_no_story_comes_more_often_where_numbers_are_uneven(tmp_path, stories_folder, small_processor, num_workers):
+    dataset = read_stories(str(stories_folder), "train").select(range(11))
+    for index, rows in enumerate((range(2), range(2, 10), range(10, 11))):
+        dataset.select(rows).to_parquet(tmp_path / f"train-{index:05d}-of-00003.parquet")
+    for split in ("validation", "test"):
+        dataset.select(range(1)).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    seen = Counter()
+    for process in range(2):
+        options = {"process": process, "num_processes": 2, "num_batches": 22, "buffer_size": 4}
+        stream = Named(open_stream(str(tmp_path), "train"), small_processor, 3, 1, **options)
+        loader = {"num_workers": num_workers, "pin_memory": False, "on_bad_story": "raise", "warn": pytest.fail}
+        seen.update(batch["names"][0] for batch in stream_loader(stream, "s", **loader))
+    assert len(seen) == 11 and set(seen.values()) == {4}  # 2 x 22 rows are four epochs of 11
+
+
+class Named(StoryStream):
+    """Batches of one story, with its id."""
+
+    def _window(self, epoch, row):
+        self.name = row["story_id"]
+        return super()._window(epoch, row)
+
+    def _batches(self):
+        for tensors, bad, seen in super()._batches():
+            yield {**tensors, "names": [self.name]}, bad, seen
+
+
+def test_bad_stories_that_come_together_stop_no_stream(tmp_path, small_processor):
+    """4 in 100 are bad, all of them near the beginning."""
+    picture = {"bytes": b"no image", "path": None}
+    good = {"bytes": PNG, "path": None}
+    rows = [
+        {"frames": [picture if 20 <= k < 30 else good] * 2, "captions": ["One.", "Two."], "story_id": f"s{k}"}
+        for k in range(250)
+    ]
+    encoded = List({"bytes": Value("binary"), "path": Value("string")})
+    features = Features({"frames": encoded, "captions": List(Value("string")), "story_id": Value("string")})
+    dataset = Dataset.from_list(rows, features=features)
+    for split in ("train", "validation", "test"):
+        dataset.to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    told = []
+    stream = StoryStream(open_stream(str(tmp_path), "train"), small_processor, 2, 5, buffer_size=10, num_batches=100)
+    options = {"num_workers": 0, "pin_memory": False, "on_bad_story": "skip", "warn": told.append}
+    batches = list(stream_loader(stream, "the stream", **options))
+    assert len(batches) == 100 and sum(len(batch["frame_mask"]) for batch in batches) >= 480
+    assert sum(line.count("is no image") for line in told) == 10, "each is told of once, in two epochs"
+
+
+TYPES = {
+    "one image": ({"frames": Image()}, {"frames": None}, "column 'frames'.*expected a list"),
+    "a string": ({"captions": Value("string")}, {"captions": "One."}, "column 'captions'.*expected a list"),
+    "numbers": ({"captions": List(Value("int64"))}, {"captions": [1]}, "column 'captions'.*expected strings"),
+    "boxes": ({"boxes": Value("string")}, {"boxes": "none"}, "column 'boxes'.*expected for each frame"),
+    "ids": ({"story_id": List(Value("string"))}, {"story_id": ["a"]}, "column 'story_id'.*expected a string"),
+}
+
+
+@pytest.mark.parametrize("case", TYPES)
+def test_columns_of_another_type_are_refused_alike(tmp_path, case):
+    changed, values, message = TYPES[case]
+    features = Features({"frames": List(Image()), "captions": List(Value("string")), **changed})
+    dataset = Dataset.from_list([{"frames": [], "captions": [], **values}] * 3, features=features)
+    for split in ("train", "validation", "test"):
+        dataset.to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    for read_any in (read_stories, open_stream):
+        with pytest.raises(ValueError, match=message):
+            read_any(str(tmp_path), "train")
+
+
+def test_stories_that_lack_something_are_in_the_sample_of_a_stream(tmp_path, small_processor):
+    rows = [{"frames": None, "captions": ["One."]}, {"frames": [{"bytes": PNG, "path": None}], "captions": None}]
+    features = Features({"frames": List(Image()), "captions": List(Value("string"))})
+    for split in ("train", "validation", "test"):
+        dataset = Dataset.from_list(rows, features=features)
+        dataset.to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    sample = first_stories(open_stream(str(tmp_path), "train"), 5, "the stream")
+    with pytest.raises(ValueError, match="2 of 2 stories are bad.*frames is empty.*captions is missing"):
+        prepare_stories(sample, small_processor.image_processor, "the sample", cache_dir=tmp_path / "cache")

@@ -157,7 +157,7 @@ def test_what_a_broken_off_run_left_is_written_anew(prepare, stories_folder, tmp
     assert len(prepare(str(stories_folder))) == 24 and file.is_file()
 
 
-def test_the_cache_stays_below_its_limit(prepare, save, tmp_path):
+def test_the_cache_stays_below_its_limit(prepare, save, tmp_path, monkeypatch):
     names = [save([{"frames": [frame()] * 2, "captions": [f"Of {k}."] * 2}], f"set{k}") for k in range(3)]
     for name in names[:2]:
         prepare(name)
@@ -165,8 +165,26 @@ def test_the_cache_stays_below_its_limit(prepare, save, tmp_path):
     prepare(names[0])  # used again: now the other one is the oldest
     oldest = min((first, second), key=lambda path: path.stat().st_mtime)
     size = sum(file.stat().st_size for entry in (first, second) for file in entry.iterdir())
+    monkeypatch.setattr(frame_cache, "IN_USE", set())  # as in another process
     prepare(names[2], cache_limit_gb=(size + 1000) / 1e9)
     assert oldest not in entries(tmp_path) and len(entries(tmp_path)) == 2
+
+
+def test_what_a_run_reads_stays_in_the_cache(prepare, save, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(frame_cache.logger, "warning", told.append)
+    names = [save([{"frames": [frame()] * 2, "captions": [f"Of {k}."] * 2}], f"set{k}") for k in range(2)]
+    for name in names:
+        prepare(name, cache_limit_gb=1e-6)
+    assert len(entries(tmp_path)) == 2 and "cache_limit_gb: the frames of this run take" in told[-1]
+
+
+def test_a_cache_that_cannot_be_written_is_told(prepare, stories_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ValueError, match="cache_dir: found .*file.*, which cannot be written: Not a directory; --cache"
+    ):
+        prepare(str(stories_folder), cache_dir=tmp_path / "file" / "cache")
 
 
 def test_a_full_disk_is_told(prepare, stories_folder, monkeypatch):
@@ -204,8 +222,11 @@ BAD = {
     "no captions": ({"captions": None}, "captions is missing, expected one for each of 2 frames"),
     "fewer descriptions": ({"descriptions": ["A fox."]}, "found 2 frames and 1 descriptions, expected as many"),
     "a missing image": ({"frames": [frame(), None]}, "frame 1: is missing, expected an image"),
-    "no image": ({"frames": [frame(), frame(b"GIF?", "b.gif")]}, r"frame 1 \(b.gif\): cannot identify image"),
-    "an empty file": ({"frames": [frame(b""), frame()]}, "frame 0: cannot identify image"),
+    "no image": (
+        {"frames": [frame(), frame(b"GIF?", "b.gif")]},
+        r"frame 1 \(b.gif\): is no image that Pillow can read",
+    ),
+    "an empty file": ({"frames": [frame(b""), frame()]}, "frame 0: is no image that Pillow can read"),
     "a truncated JPEG": ({"frames": [frame(), frame(noisy_jpeg()[:900])]}, "frame 1: image file is truncated"),
     "a truncated PNG": ({"frames": [frame(encoded(picture())[:70]), frame()]}, "frame 0: .*(truncated|broken)"),
     "one pixel": (

@@ -232,7 +232,9 @@ def test_a_source(source, streaming, flags_of, launch, tmp_path, monkeypatch, ca
     assert [math.isfinite(line["loss"]) for line in log if "loss" in line] == [True, True]
     expect_numbers(model / "results.json", source)
     # Once among the stories at hand, which a stream has a sample of, and once on its way out of the stream.
-    skipped = [line for line in told if re.search("1 of (12|24) stories are bad and left out: .*frame 1: cannot", line)]
+    skipped = [
+        line for line in told if re.search("1 of (12|24) stories are bad and left out: .*frame 1: is no image", line)
+    ]
     assert len(skipped) == (1 + streaming if source == "other columns" else 0)
     if streaming:
         return

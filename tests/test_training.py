@@ -273,6 +273,8 @@ def test_unknown_names_are_refused(refused, small_config_file):
     assert "'training'" in line and "train, " in line
     line = refused(tokenizer_name="./nowhere")
     assert "'./nowhere'" in line
+    line = refused(config_overrides="perceptual_model=./nowhere")
+    assert "perceptual_model: found './nowhere', expected a vision model" in line
     line = refused(config_overrides="hiden_size=3")
     assert "'hiden_size'" in line and "hidden_size" in line
     line = refused(report_to="paper")
@@ -293,7 +295,7 @@ def test_a_data_set_without_the_columns_is_refused(refused, tmp_path):
     [
         (2, 3, ["'train-0'", "2 frames and 3 captions"]),
         (0, 0, ["'train-0'", "frames is empty"]),
-        (1, 1, ["'train-0'", "frame 0", "cannot identify image"]),
+        (1, 1, ["'train-0'", "frame 0", "is no image"]),
     ],
     ids=["unequal", "empty", "no image"],
 )

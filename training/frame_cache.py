@@ -8,11 +8,13 @@ limit.
 import hashlib
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import datasets
 import pyarrow as pa
 from datasets import Dataset, Features, Image, List, Value
+from PIL import UnidentifiedImageError
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -24,6 +26,7 @@ PARALLEL_FROM = 2000  # frames for which more than one process is started
 MAX_PROCESSES = 8
 SMALLEST_SIDE = 8  # pixels; anything less is a placeholder or a broken export
 DEFAULT_LIMIT_GB = 20.0
+IN_USE: set[Path] = set()  # entries that this process has mapped
 PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events")
 
 FEATURES = Features({"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")})
@@ -47,7 +50,12 @@ def cached_frames(
     cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
     key = fingerprint(stories, image_processor)
     folder = cache_dir / key
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{str(cache_dir)!r}, which cannot be written: {error.strerror}"
+        raise ValueError(f"cache_dir: found {found}; --cache_dir names another place") from error
+    IN_USE.add(folder)
     num_frames = sum(len(captions or []) for captions in stories["captions"])
     new = not any(folder.glob("*.arrow"))
     if new:
@@ -70,7 +78,7 @@ def cached_frames(
         desc="decoding and resizing frames",
     )
     if new:
-        bound_cache(cache_dir, limit_gb, keep=folder)
+        bound_cache(cache_dir, limit_gb, keep=IN_USE)
     return frames.with_format(None)
 
 
@@ -82,18 +90,25 @@ def fingerprint(stories: Dataset, image_processor) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def bound_cache(cache_dir: str | Path, limit_gb: float, keep: Path | None = None) -> list[Path]:
-    """Removes the entries that were used longest ago until the rest, `keep` among them, has at most `limit_gb`."""
+def bound_cache(cache_dir: str | Path, limit_gb: float, keep: Collection[Path] = ()) -> list[Path]:
+    """
+    Removes the entries that were used longest ago, but none of `keep`, until the rest has at most `limit_gb`; warns
+    where it has more all the same. Returns what was removed.
+    """
     entries = [path for path in Path(cache_dir).iterdir() if path.is_dir()]
     sizes = {path: sum(file.stat().st_size for file in path.glob("*")) for path in entries}
     total, removed = sum(sizes.values()), []
     for path in sorted(entries, key=lambda path: path.stat().st_mtime):
         if total <= limit_gb * 1e9:
             break
-        if path != keep:
+        if path not in keep:
             shutil.rmtree(path, ignore_errors=True)  # whoever has it mapped keeps reading it
             total -= sizes[path]
             removed.append(path)
+    if total > limit_gb * 1e9:
+        logger.warning(
+            f"cache_limit_gb: the frames of this run take {total / 1e9:.2g} GB, over the limit of {limit_gb:g}"
+        )
     return removed
 
 
@@ -155,6 +170,8 @@ def decode_frame(story: dict, index: int):
         if min(picture.size) < SMALLEST_SIDE:
             found = f"{picture.width}x{picture.height} pixels"
             raise ValueError(f"found {found}, expected at least {SMALLEST_SIDE} a side")
+    except UnidentifiedImageError as error:  # whose text has the address of the bytes
+        raise ValueError(f"frame {index}{of}: is no image that Pillow can read") from error
     except Exception as error:  # what a broken file makes Pillow raise depends on its format
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"frame {index}{of}: {reason}") from error

@@ -109,12 +109,19 @@ def prepare_stories(
 
 
 def judge_bad_stories(
-    bad: list[str], number: int, name: str, on_bad_story: str, warn: Callable[[str], None], *, last: bool = True
+    bad: list[str],
+    number: int,
+    name: str,
+    on_bad_story: str,
+    warn: Callable[[str], None],
+    *,
+    few: int = 0,
+    named: list[str] | None = None,
 ) -> None:
     """
     Tells by `warn`, or refuses, `bad` ones (a line for each) among `number` stories of `name`; see `prepare_stories`.
 
-    With `last` False, `number` are those seen so far, and while they are few no share of bad ones is refused.
+    Of fewer stories than `few` no share of bad ones is refused. `named` are those to tell of; by default all.
     """
     if on_bad_story not in POLICIES:
         raise ValueError(f"on_bad_story: found {on_bad_story!r}, expected one of {', '.join(POLICIES)}")
@@ -123,10 +130,9 @@ def judge_bad_stories(
     found = f"{name}: {len(bad)} of {number} stories are bad"
     if on_bad_story == "raise":
         raise ValueError(f"{found}: {_first(bad)}")
-    few = not last and number < NAMED / BAD_SHARE
-    if len(bad) > BAD_SHARE * number and not few:
+    if number >= few and len(bad) > BAD_SHARE * number:
         raise ValueError(f"{found}, expected at most {BAD_SHARE:.0%} to be left out: {'; '.join(bad)}")
-    warn(f"{found} and left out: {_first(bad)}")
+    warn(f"{found} and left out: {_first(bad if named is None else named)}")
 
 
 def _first(bad: list[str]) -> str:

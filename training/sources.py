@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, Image, List, Value, load_dataset_builder, load_from_disk
+from datasets import Dataset, Features, Image, List, Value, load_dataset_builder, load_from_disk
 from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
@@ -147,24 +147,36 @@ def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: 
     if captions_column not in dataset.column_names and is_story_reasoning(dataset.column_names):
         dataset = convert_story_reasoning(dataset, name)
         frames_column, captions_column = "images", "captions"
-    dataset = _select(dataset, name, frames_column, captions_column)
-    frames = _items(dataset.features["frames"])
-    if frames is None:
-        _refuse(name, frames_column, f"is {dataset.features['frames']}, expected a list")
-    if not isinstance(frames, Image) and not _can_be_image(frames):
-        _refuse(name, frames_column, f"holds {frames}, expected images")
+    check_columns(dataset.column_names, name, frames_column, captions_column)
+    check_types(dataset.features, name, frames_column, captions_column)
+    dataset = _select(dataset, frames_column, captions_column)
     if _is_text(dataset.features["captions"], "null"):
         untold = [[None] * length for length in count_frames(dataset, "frames")]
         dataset = _with_column(dataset, "captions", untold, List(Value("string")))
-    captions = _items(dataset.features["captions"])
-    if captions is None:
-        _refuse(name, captions_column, f"is {dataset.features['captions']}, expected a list")
-    if not _is_text(captions, "string", "large_string", "null"):
-        _refuse(name, captions_column, f"holds {captions}, expected strings")
-    for column in OPTIONAL_COLUMNS:
-        if column in dataset.column_names and not _is_optional(column, dataset.features[column]):
-            _refuse(name, column, f"is {dataset.features[column]}, expected {OPTIONAL_COLUMNS[column]}")
     return _cast(dataset)
+
+
+def check_types(features: Features, name: str, frames_column: str, captions_column: str | None) -> None:
+    """
+    Raises `ValueError` where columns of the data set `name` have another type than the schema asks for; a column of
+    captions may have none at all, where no story has any. With `captions_column` `None` captions are not looked at.
+    """
+    frames = _items(features[frames_column])
+    if frames is None:
+        _refuse(name, frames_column, f"is {features[frames_column]}, expected a list")
+    if not isinstance(frames, Image) and not _can_be_image(frames):
+        _refuse(name, frames_column, f"holds {frames}, expected images")
+    if captions_column is not None and not _is_text(features[captions_column], "null"):
+        captions = _items(features[captions_column])
+        if captions is None:
+            _refuse(name, captions_column, f"is {features[captions_column]}, expected a list")
+        if not _is_text(captions, "string", "large_string", "null"):
+            _refuse(name, captions_column, f"holds {captions}, expected strings")
+    if "story_id" in features and not isinstance(features["story_id"], Value):
+        _refuse(name, "story_id", f"is {features['story_id']}, expected a string or a number")
+    for column in OPTIONAL_COLUMNS:
+        if column in features and not _is_optional(column, features[column]):
+            _refuse(name, column, f"is {features[column]}, expected {OPTIONAL_COLUMNS[column]}")
 
 
 def check_columns(found: list[str], name: str, frames_column: str, captions_column: str) -> None:
@@ -179,9 +191,8 @@ def check_columns(found: list[str], name: str, frames_column: str, captions_colu
             )
 
 
-def _select(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
+def _select(dataset: Dataset, frames_column: str, captions_column: str) -> Dataset:
     """The columns that the schema has, by their names there."""
-    check_columns(dataset.column_names, name, frames_column, captions_column)
     kept = {frames_column: "frames", captions_column: "captions"}
     kept.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
     return dataset.select_columns(list(kept)).rename_columns({a: b for a, b in kept.items() if a != b})

@@ -7,11 +7,11 @@ from pathlib import Path
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
 from .hub import is_hub_id
-from .sources import STORYWORLD, check_columns, name_of_split, open_source, read_stories
+from .sources import STORYWORLD, check_columns, check_types, name_of_split, open_source, read_stories
 from .splits import SHARE, hash_position, splits_to_make
 from .story_reasoning import is_story_reasoning, story_reasoning_row
 
-SHARDS = 64  # of a data set that is here already: more than any number of readers
+SHARDS = 61  # of a data set that is here already: a prime, so that its readers share one row of all stories
 ENCODED = List(Image(decode=False))
 
 
@@ -24,7 +24,7 @@ def open_stream(
     storyworld_options: dict | None = None,
 ) -> IterableDataset:
     """
-    The rows of a split in the schema of `read_stories`, their pictures not decoded.
+    The rows of a split in the schema of `read_stories`, their pictures not decoded, their ids as they came.
 
     What `datasets` can stream, from a folder or the Hub, is streamed; StoryWorld, folders of frames and what
     `save_to_disk` wrote are read where they lie. Splits that are lacking are made by the hash of each story's id, as by
@@ -48,10 +48,13 @@ def open_stream(
         columns = {"frames_column": "images", "captions_column": None}
     else:
         check_columns(names, name, frames_column, captions_column)
+    check_types(stream.features, name, **columns)
+    untold = columns["captions_column"] is not None and getattr(stream.features[captions_column], "dtype", "") == "null"
     stream = stream.cast_column(columns["frames_column"], ENCODED)
     if made and source == "train":
         stream = stream.filter(_is_in_split, fn_kwargs={"split": split, "made": made, **columns})
-    return stream.map(_to_schema, fn_kwargs={"split": split, **columns}, remove_columns=names)
+    options = {"split": split, "untold": untold, **columns}
+    return stream.map(_to_schema, fn_kwargs=options, remove_columns=names)
 
 
 def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
@@ -62,14 +65,14 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
     """
     rows = [{key: values[0] for key, values in batch.items()} for batch in islice(stream.iter(batch_size=1), number)]
     if not rows:
-        raise ValueError(f"dataset: {name} has no story, expected at least one")
-    lists = [row for row in rows if isinstance(row["frames"], list) and isinstance(row["captions"], list)]
+        made = "; where a data set has no such split, a stream's is made of one story in 20 of 'train', by its id"
+        raise ValueError(f"dataset: {name} has no story, expected at least one{made}")
     features = {"story_id": Value("string"), "frames": List(Image()), "captions": List(Value("string"))}
     for column in ("boxes", "events"):
-        if all(row.get(column) is not None for row in lists):
+        if all(row.get(column) is not None for row in rows):
             place = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))}
             features[column] = List(List(place)) if column == "boxes" else List(place)
-    return Dataset.from_list([{key: row[key] for key in features} for row in lists], features=Features(features))
+    return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=Features(features))
 
 
 def _is_streamed(name: str) -> bool:
@@ -99,8 +102,10 @@ def _is_in_split(row: dict, split: str, made: tuple[str, ...], frames_column: st
     return split == (made[number] if number < len(made) else "train")
 
 
-def _to_schema(row: dict, split: str, frames_column: str, captions_column: str | None) -> dict:
+def _to_schema(row: dict, split: str, untold: bool, frames_column: str, captions_column: str | None) -> dict:
     story = _story(row, frames_column, captions_column)
+    if untold:
+        story["captions"] = [None] * len(story["frames"] or ())
     return {**story, "story_id": f"{split}-{_digest(_key(story))}" if story["story_id"] is None else story["story_id"]}
 
 
@@ -116,8 +121,9 @@ def _story(row: dict, frames_column: str, captions_column: str | None) -> dict:
 
 
 def _key(story: dict) -> str:
-    """What the split of a story goes by: its id, else its captions."""
-    return story["story_id"] or " ".join(text for text in story["captions"] or () if text)
+    """What the split of a story goes by: its id, else its captions, else its first picture."""
+    told = " ".join(text for text in story["captions"] or () if text)
+    return story["story_id"] or told or repr((story["frames"] or [None])[0])
 
 
 def _digest(text: str) -> str:

@@ -16,19 +16,21 @@ from .frame_cache import prepare_story, story_problem
 from .prepared_stories import judge_bad_stories
 
 PATIENCE = 1000  # bad stories in a row after which a reader gives up
+FEW = 1000  # stories, among which more than a small share may happen to be bad
 
 
 class StoryStream(TorchIterableDataset):
     """
     Endless batches of windows of `stories`, a stream of rows in the schema whose pictures are not decoded.
 
-    Every worker of every process is a reader with a share of its own: some of the stream's shards where there are as
-    many as readers, else every so-manieth story. So each epoch has each story once, and a reader begins its next epoch
-    when its share is through. Stories are drawn from blocks of `buffer_size`, in an order that `seed` decides, and
-    shards change their order with every epoch. Batch `first_batch` is the same whether a run began there or before.
+    Every worker of every process is a reader. Where the number of the stream's shards (files) is a multiple of that of
+    the readers, each reads shards of its own, again and again: nothing is read twice, and stories of smaller shares
+    come around more often. Else all readers go through one endless row of stories, in which every epoch has each once,
+    and each keeps every so-manieth. Shards change their order with the epoch, and stories are drawn from blocks of
+    `buffer_size`, as `seed` decides. Batch `first_batch` is the same whether a run began there or before.
 
-    An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`, a line for each bad story that stood in its
-    place (bad ones make it smaller), and how many stories were looked at.
+    An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`, id and line of each bad story that stood in its
+    place (bad ones make it smaller), and how many stories were looked at; or `(None, [(None, what is wrong)], 0)`.
     """
 
     def __init__(
@@ -50,7 +52,13 @@ class StoryStream(TorchIterableDataset):
         self.process, self.num_processes = process, num_processes
         self.first_batch, self.num_batches = first_batch, num_batches
 
-    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], list[str], int]]:
+    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor] | None, list[tuple[str | None, str]], int]]:
+        try:
+            yield from self._batches()
+        except ValueError as error:  # a worker would wrap it into its traceback
+            yield None, [(None, str(error))], 0
+
+    def _batches(self) -> Iterator[tuple[dict[str, torch.Tensor], list[tuple[str, str]], int]]:
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         # The loader asks its workers in turn, from the first; who is asked for batch b reads share b % workers.
@@ -65,20 +73,20 @@ class StoryStream(TorchIterableDataset):
             items, bad = self._windows(batch)
             while not items:  # all were bad: the next good story stands in, and has its own turn all the same
                 if len(ahead) == PATIENCE:
-                    raise ValueError(f"dataset: {len(ahead)} stories in a row are bad: {'; '.join(bad[:5])}")
+                    raise ValueError(f"dataset: {len(ahead)} stories in a row are bad: {bad[0][1]}")
                 ahead.append(next(rows))
                 items, _ = self._windows([ahead[-1]])
             yield collate(items), bad, len(batch)
 
-    def _windows(self, rows: list[tuple[int, dict]]) -> tuple[list[dict], list[str]]:
-        """The windows of good rows, and why others give none."""
+    def _windows(self, rows: list[tuple[int, dict]]) -> tuple[list[dict], list[tuple[str, str]]]:
+        """The windows of good rows, and of others the id and why they give none."""
         items, bad = [], []
         for epoch, row in rows:
             prepared = self._window(epoch, row)
             if prepared["problem"] is None:
                 items.append(prepared)
             else:
-                bad.append(f"story {row['story_id']!r}: {prepared['problem']}")
+                bad.append((row["story_id"], f"story {row['story_id']!r}: {prepared['problem']}"))
         return items, bad
 
     def _window(self, epoch: int, row: dict) -> dict:
@@ -97,25 +105,25 @@ class StoryStream(TorchIterableDataset):
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:
         """`(epoch, row)` of a reader's share, epoch after epoch, block by block in another order."""
-        epoch = 0
+        number = self.stories.num_shards
+        sharded = number % num_readers == 0
+        shards = list(range(reader, number, num_readers)) if sharded else list(range(number))
+        drawn_by = f"{self.seed}/{reader}" if sharded else f"{self.seed}"  # all of one row must draw alike
+        epoch = position = 0
         while True:
-            rows, number, blocks = self._share(reader, num_readers, epoch), 0, 0
+            order = random.Random(f"{drawn_by}/{epoch}")
+            order.shuffle(shards)
+            rows, before = (row for shard in shards for row in _rows_of(self.stories.shard(number, shard))), position
             while block := list(islice(rows, self.buffer_size)):
-                random.Random(f"{self.seed}/{epoch}/{reader}/{blocks}").shuffle(block)
-                yield from ((epoch, row) for row in block)
-                number, blocks = number + len(block), blocks + 1
-            if not number:
+                order.shuffle(block)
+                for row in block:
+                    if sharded or position % num_readers == reader:
+                        yield epoch, row
+                    position += 1
+            if position == before:
                 raise ValueError(f"dataset: found no story for reader {reader + 1} of {num_readers}, expected some")
             epoch += 1
-
-    def _share(self, reader: int, num_readers: int, epoch: int) -> Iterator[dict]:
-        number = self.stories.num_shards
-        sharded = number >= num_readers
-        shards = list(range(reader, number, num_readers)) if sharded else list(range(number))
-        # Where every reader goes through all shards, all of them draw the same order.
-        random.Random(f"{self.seed}/{epoch}").shuffle(shards)
-        rows = (row for shard in shards for row in _rows_of(self.stories.shard(number, shard)))
-        return rows if sharded else islice(rows, reader, None, num_readers)
+            shards.sort()
 
 
 def _rows_of(stories: IterableDataset) -> Iterator[dict]:
@@ -133,11 +141,13 @@ def stream_loader(stream: StoryStream, name: str, *, num_workers: int, pin_memor
         generator=torch.Generator().manual_seed(0),
         pin_memory=pin_memory,
     )
-    told, seen = [], 0
+    known, seen = {}, 0
     for batch, bad, number in loader:
+        if batch is None:
+            raise ValueError(bad[0][1])
         seen += number
-        new = [line for line in bad if line not in told]
-        told += bad
+        new = {story: line for story, line in bad if story not in known}
+        known.update(new)
         if new:
-            judge_bad_stories(told, seen, name, on_bad_story, warn, last=False)
+            judge_bad_stories(list(known.values()), seen, name, on_bad_story, warn, few=FEW, named=list(new.values()))
         yield batch

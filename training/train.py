@@ -151,7 +151,11 @@ def build_accelerator(args) -> Accelerator:
     output_dir = Path(args.output_dir)
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"output_dir: found a file at {args.output_dir!r}, expected a folder or nothing")
-    output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{args.output_dir!r}, which cannot be written: {error.strerror}"
+        raise ValueError(f"output_dir: found {found}, expected a folder that can be") from error
     trackers = None if args.report_to in (None, "", "none") else args.report_to
     return Accelerator(
         mixed_precision=args.mixed_precision,
