@@ -46,13 +46,11 @@ class StorytellingMixin:
         for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
             if getattr(config, name) is None:
                 setattr(config, name, getattr(self.config, name))
-        lengths = ("max_length", "max_new_tokens")
-        if all(generation_kwargs.get(name) is None and getattr(config, name) is None for name in lengths):
+        others = config.update(**generation_kwargs)  # streamers, stopping criteria and the like
+        if config.max_length is None and config.max_new_tokens is None:
             config.max_new_tokens = self.config.max_caption_length
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        return self.text_decoder.generate(
-            inputs_embeds=embeds, attention_mask=mask, generation_config=config, **generation_kwargs
-        )
+        return self.text_decoder.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=config, **others)
 
     def _told_before(self, states, frame_mask, input_ids, attention_mask, task) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask `(B, S)` of the captions that the text decoder reads verbatim before it writes the next one."""

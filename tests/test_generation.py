@@ -165,7 +165,8 @@ def test_continue_story_alternates_words_and_pictures(model, small_processor, st
         texts.append(text)
 
 
-def test_the_generation_config_of_the_model_holds(model, small_processor, stories):
+def test_the_generation_config_of_the_model_holds(model, small_processor, stories, monkeypatch):
+    monkeypatch.setattr("transformers.generation.utils.logger.warning_once", pytest.fail)
     inputs = inputs_of(small_processor, stories)
     model.generation_config.max_new_tokens = 3
     assert model.generate(**inputs, do_sample=False, min_new_tokens=3).shape[1] == 3
