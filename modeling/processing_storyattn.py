@@ -79,7 +79,10 @@ class StoryAttnProcessor(ProcessorMixin):
     def _pixels(self, frames) -> dict[str, torch.Tensor]:
         pictures = [self._opened(frame, b, t) for b, story in enumerate(frames) for t, frame in enumerate(story)]
         flat = self.image_processor(pictures, return_tensors="pt")["pixel_values"]
-        return self._laid_out(flat, [len(story) for story in frames])
+        mask = _frame_mask([len(story) for story in frames])
+        pixels = flat.new_zeros(*mask.shape, *flat.shape[1:])
+        pixels[mask.bool()] = flat
+        return {"pixel_values": pixels, "frame_mask": mask}
 
     def batch_frames(self, stories: list[np.ndarray]) -> BatchFeature:
         """As `__call__` without captions, of frames that are ready: per story `(n, height, width, 3)`, uint8."""
@@ -88,13 +91,6 @@ class StoryAttnProcessor(ProcessorMixin):
         for place, story in zip(pixels, stories):  # one by one: no copy of a whole batch is made on the way
             place[: len(story)] = self.image_processor.to_values(story)
         return BatchFeature({"pixel_values": torch.from_numpy(pixels), "frame_mask": mask})
-
-    def _laid_out(self, flat: torch.Tensor, lengths: list[int]) -> dict[str, torch.Tensor]:
-        """Frames `(N, 3, H, W)` of all stories in a row as `pixel_values (B, T, 3, H, W)` with their `frame_mask`."""
-        mask = _frame_mask(lengths)
-        pixels = flat.new_zeros(*mask.shape, *flat.shape[1:])
-        pixels[mask.bool()] = flat
-        return {"pixel_values": pixels, "frame_mask": mask}
 
     def _opened(self, frame, story: int, position: int):
         try:

@@ -17,12 +17,18 @@ COMMANDS = {"train": ".train", "evaluate": ".evaluate_cli", "tell": ".tell", "da
 def main(argv: list[str] | None = None) -> None:
     """Runs a command with the rest of the arguments; an unknown one ends the program with exit status 2."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        print(__doc__.strip())
-    elif argv[0] == "--version":
+    if argv[:1] == ["--version"]:
         print(f"storyattn {version('storyattn')}")
-    elif argv[0] not in COMMANDS:
-        print(f"storyattn: found no command {argv[0]!r}, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+    else:
+        run_command("storyattn", COMMANDS, __doc__, argv)
+
+
+def run_command(program: str, commands: dict[str, str], text: str, argv: list[str]) -> None:
+    """Runs the module that `commands` has for the first argument with the rest; prints `text` where help is wanted."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(text.strip())
+    elif argv[0] not in commands:
+        print(f"{program}: found no command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
         raise SystemExit(2)
     else:
-        importlib.import_module(COMMANDS[argv[0]], __package__).main(argv[1:])
+        importlib.import_module(commands[argv[0]], __package__).main(argv[1:])

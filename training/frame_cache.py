@@ -1,8 +1,8 @@
 """Frames decoded and resized once: kept as 8-bit numbers in files that are memory-mapped and found again.
 
 An entry is a folder of `cache_dir`, named by a fingerprint of the stories, the size of the frames and how pictures are
-brought to it. It is written aside and renamed; entries that were not used for longest go when the cache outgrows its
-limit.
+brought to it. Its files are written aside and renamed; entries that were not used for longest go when the cache
+outgrows its limit.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ def cached_frames(
     `sizes` (`[height, width]` of its pictures as they came) and `problem` (what is wrong with it; then no pixels).
 
     Made at the first call, with a progress bar; then memory-mapped from `cache_dir`, which is kept below `limit_gb`.
-    Raises `ValueError` where there is no room on the disk.
+    Raises `ValueError` where there is no room on the disk, and where `cache_dir` cannot be written.
     """
     cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
     key = fingerprint(stories, image_processor)

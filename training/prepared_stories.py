@@ -1,4 +1,4 @@
-"""Stories ready for the model: frames of its size from the cache, captions as token ids, bad stories left out."""
+"""Stories ready for the model: frames of its size from the cache, boxes that lie in them, bad stories left out."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,6 @@ class PreparedStories:
         self._rows = [row for row, problem in enumerate(problems) if problem is None]
         self._pixels, self._sizes = _Bytes(frames, "pixels"), frames.select_columns("sizes")
         self._others = stories.remove_columns("frames")
-        self.column_names = stories.column_names
         captions, names = self._others["captions"][:], self._others["story_id"][:]
         self._columns = {
             "captions": [captions[row] for row in self._rows],
@@ -45,7 +44,7 @@ class PreparedStories:
         sizes = self._sizes[self._rows[key]]["sizes"]
         row["frames"] = [Image.fromarray(frame) for frame in self.pixels(key)]
         if row.get("boxes"):
-            row["boxes"] = [self._scaled(boxes, size) for boxes, size in zip(row["boxes"], sizes)]
+            row["boxes"] = [self._scaled(boxes, [size] * len(boxes)) for boxes, size in zip(row["boxes"], sizes)]
         if row.get("events"):
             row["events"] = self._scaled(row["events"], sizes)
         return row
@@ -55,9 +54,8 @@ class PreparedStories:
         size = self.image_processor.size["height"], self.image_processor.size["width"]
         return self._pixels[self._rows[story]].reshape(-1, *size, 3)[start:stop]
 
-    def _scaled(self, entities: list[dict], size) -> list[dict]:
-        """Entities with their boxes in pixels of the model's frame; `size` of the picture, or one for each entity."""
-        sizes = [size] * len(entities) if not size or isinstance(size[0], int) else size
+    def _scaled(self, entities: list[dict], sizes: list[list[int]]) -> list[dict]:
+        """Entities with their boxes in pixels of the model's frame; of each the size of the picture that it is in."""
         return [
             {**entity, "box": self.image_processor.transform_boxes([entity["box"]], of)[0] if entity["box"] else []}
             for entity, of in zip(entities, sizes)

@@ -16,6 +16,7 @@ from .story_reasoning import convert_story_reasoning, count_frames, is_story_rea
 logger = logging.get_logger(__name__)
 
 STORYWORLD = "storyworld"
+SAVED, FRAME_FOLDER = "saved", "frame folder"
 OPTIONAL_COLUMNS = {
     "descriptions": "a list of strings",
     "boxes": "for each frame a list of entity, kind and box",
@@ -84,22 +85,36 @@ def open_source(name: str) -> dict[str, Dataset]:
 
     Raises `ValueError` where there is no such folder or Hub id, or it cannot be read.
     """
-    path = Path(name).expanduser()
-    if not path.is_dir() and not is_hub_id(name):
-        raise ValueError(f"dataset: found no folder {name!r}, expected storyworld, a folder, or a Hub id owner/name")
-    if path.is_dir() and not any(path.iterdir()):
-        raise ValueError(f"dataset: the folder {name!r} is empty, expected Parquet files or another data set")
-    saved = path.is_dir() and any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
-    if path.is_dir() and not saved and is_frame_folder(path):
-        return read_frame_folder(path)
+    location = locate(name)
+    kind = folder_kind(location)
+    if kind == FRAME_FOLDER:
+        return read_frame_folder(location)
     try:
-        found = load_from_disk(str(path)) if saved else _load_splits(str(path) if path.is_dir() else name)
+        found = load_from_disk(location) if kind == SAVED else _load_splits(location)
     except IndexError as error:  # what `load_from_disk` makes of a data set without rows
         raise ValueError(f"dataset: {name!r} has no story in one of its splits, expected at least one") from error
     except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
         reason = " ".join(str(error).split())
         raise ValueError(f"dataset: {name!r} could not be read from a folder or the Hub: {reason}") from error
     return {"train": found} if isinstance(found, Dataset) else dict(found)
+
+
+def locate(name: str) -> str:
+    """The path of the folder `name`, or the Hub id that it is; raises `ValueError` where it is neither."""
+    path = Path(name).expanduser()
+    if not path.is_dir() and not is_hub_id(name):
+        raise ValueError(f"dataset: found no folder {name!r}, expected storyworld, a folder, or a Hub id owner/name")
+    if path.is_dir() and not any(path.iterdir()):
+        raise ValueError(f"dataset: the folder {name!r} is empty, expected Parquet files or another data set")
+    return str(path) if path.is_dir() else name
+
+
+def folder_kind(location: str) -> str | None:
+    """`SAVED` by `save_to_disk`, a `FRAME_FOLDER`, or `None`: what `datasets` loads, and streams, by itself."""
+    path = Path(location)
+    if any((path / file).is_file() for file in ("dataset_dict.json", "state.json")):
+        return SAVED
+    return FRAME_FOLDER if path.is_dir() and is_frame_folder(path) else None
 
 
 def name_of_split(name: str, split: str, existing: Collection[str], made: tuple[str, ...]) -> str:

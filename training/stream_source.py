@@ -2,12 +2,10 @@
 
 import hashlib
 from itertools import islice
-from pathlib import Path
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
-from .hub import is_hub_id
-from .sources import STORYWORLD, check_columns, check_types, name_of_split, open_source, read_stories
+from .sources import STORYWORLD, check_columns, check_types, folder_kind, locate, name_of_split, read_stories
 from .splits import SHARE, hash_position, splits_to_make
 from .story_reasoning import is_story_reasoning, story_reasoning_row
 
@@ -33,7 +31,7 @@ def open_stream(
     Raises `ValueError` as `read_stories`; single stories are not checked.
     """
     columns = {"frames_column": frames_column, "captions_column": captions_column}
-    if name == STORYWORLD or not _is_streamed(name):
+    if name == STORYWORLD or folder_kind(locate(name)) is not None:
         stories = read_stories(name, split, storyworld_options=storyworld_options, **columns)
         stories = stories.cast_column("frames", ENCODED)
         return stories.to_iterable_dataset(num_shards=min(SHARDS, len(stories)))
@@ -75,23 +73,9 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
     return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=Features(features))
 
 
-def _is_streamed(name: str) -> bool:
-    """Whether `datasets` can stream it: no folder of frames, and nothing that `save_to_disk` wrote."""
-    from .frame_folder import is_frame_folder
-
-    path = Path(name).expanduser()
-    if not path.is_dir():
-        return True
-    saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
-    return not saved and not is_frame_folder(path)
-
-
 def _open(name: str) -> dict[str, IterableDataset]:
-    path = Path(name).expanduser()
-    if not path.is_dir() and not is_hub_id(name):
-        open_source(name)  # which says what is wrong with the name
     try:
-        return dict(load_dataset(str(path) if path.is_dir() else name, streaming=True))
+        return dict(load_dataset(locate(name), streaming=True))
     except Exception as error:  # the libraries raise a dozen kinds
         reason = " ".join(str(error).split())
         raise ValueError(f"dataset: {name!r} could not be streamed from a folder or the Hub: {reason}") from error

@@ -174,10 +174,7 @@ def build_accelerator(args) -> Accelerator:
 
 def load_splits(args, config) -> dict[str, Dataset]:
     """The stories by `train`, `eval`, `test` and, on StoryWorld, `test_unseen`; no picture is looked at."""
-    columns = source_options(args, config)
-    names = {"eval": args.eval_split, "test": args.test_split}
-    if args.dataset == STORYWORLD:
-        names["test_unseen"] = "test_unseen"
+    columns, names = source_options(args, config), split_names(args)
     if args.streaming:
         counts = {"train": STREAMED_SAMPLE, "eval": args.max_eval_windows}
         return {
@@ -186,11 +183,18 @@ def load_splits(args, config) -> dict[str, Dataset]:
                 counts.get(key, args.max_test_windows or STREAMED_SAMPLE),
                 f"split {split!r} of {args.dataset!r}",
             )
-            for key, split in {"train": args.train_split, **names}.items()
+            for key, split in names.items()
         }
-    splits = {"train": read_stories(args.dataset, args.train_split, max_stories=args.max_train_stories, **columns)}
-    splits.update({name: read_stories(args.dataset, split, **columns) for name, split in names.items()})
-    return splits
+    limits = {"train": args.max_train_stories}
+    return {
+        key: read_stories(args.dataset, split, max_stories=limits.get(key), **columns) for key, split in names.items()
+    }
+
+
+def split_names(args) -> dict[str, str]:
+    """What the data set calls the splits that training reads."""
+    names = {"train": args.train_split, "eval": args.eval_split, "test": args.test_split}
+    return {**names, "test_unseen": "test_unseen"} if args.dataset == STORYWORLD else names
 
 
 def source_options(args, config) -> dict:
@@ -204,9 +208,9 @@ def source_options(args, config) -> dict:
 def prepare_splits(stories: dict[str, Dataset], image_processor, args) -> dict[str, PreparedStories]:
     """The good stories of each split, their frames as the model reads them."""
     options = {"cache_dir": args.cache_dir, "cache_limit_gb": args.cache_limit_gb, "on_bad_story": args.on_bad_story}
-    names = {"train": args.train_split, "eval": args.eval_split, "test": args.test_split}
+    names = split_names(args)
     return {
-        key: prepare_stories(split, image_processor, f"split {names.get(key, key)!r} of {args.dataset}", **options)
+        key: prepare_stories(split, image_processor, f"split {names[key]!r} of {args.dataset}", **options)
         for key, split in stories.items()
     }
 
