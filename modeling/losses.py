@@ -1,41 +1,53 @@
 """The losses of StoryAttn. Every one is an average over what is there: masked frames and captions count for nothing."""
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 from .vision_encoder import feature_maps
 
 CHANGED_THRESHOLD = 2 / 255  # a pixel has changed when one of its channels differs by more
+NO_PAIR = -1e4  # far below any logit
 LOCAL_CHANGE = 0.3  # a change of less than this share of the frame is something that moves, not another light or place
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of `values` over the places where `mask`, of the same leading shape, is True; 0 where none is."""
+def masked_mean(values: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean of `values` over the places where `mask`, of the same leading shape, is True; 0 where none is.
+
+    `count` takes the place of their number, where a mean is over more than these.
+    """
     per_place = values.flatten(mask.dim()).mean(-1) if values.dim() > mask.dim() else values
-    return (per_place * mask).sum() / mask.sum().clamp(min=1)
+    number = mask.sum() if count is None else count
+    return (per_place * mask).sum() / torch.where(number > 0, number, 1)
 
 
-def pixel_losses(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+def pixel_losses(
+    predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
     """L1, MSE and edge loss of `predicted` and `target (B,N,3,H,W)` in [0, 1] over frames `mask (B,N)`."""
     difference = predicted - target
     edges = sobel_magnitude(predicted.flatten(0, 1)) - sobel_magnitude(target.flatten(0, 1))
     return {
-        "l1": masked_mean(difference.abs(), mask),
-        "mse": masked_mean(difference.square(), mask),
-        "edge": masked_mean(edges.abs().unflatten(0, mask.shape), mask),
+        "l1": masked_mean(difference.abs(), mask, count),
+        "mse": masked_mean(difference.square(), mask, count),
+        "edge": masked_mean(edges.abs().unflatten(0, mask.shape), mask, count),
     }
 
 
-def changed_loss(predicted, target, last, mask) -> torch.Tensor:
-    """L1 over the pixels in which `target` differs from `last`, all `(B,N,3,H,W)` in [0, 1], of frames `mask (B,N)`.
+def changed_pixels(target: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """`(B,N,H,W)`, bool: where frames `target` differ from `last`, both `(B,N,3,H,W)` in [0, 1]."""
+    return (target - last).abs().amax(2) > CHANGED_THRESHOLD
+
+
+def changed_loss(predicted, target, changed, mask, count=None) -> torch.Tensor:
+    """L1 of `predicted` and `target (B,N,3,H,W)` in [0, 1] over the pixels `changed (B,N,H,W)` of frames `mask (B,N)`.
 
     Each frame counts the same, however little of it changes: else a change of light, which is everywhere, would
-    outweigh a figure that walks. Frames without a change count for nothing.
+    outweigh a figure that walks. Frames without a change are not to be in the mask.
     """
-    changed = ((target - last).abs().amax(2) > CHANGED_THRESHOLD).flatten(2)  # (B, N, H * W)
-    errors = ((predicted - target).abs().mean(2).flatten(2) * changed).sum(-1) / changed.sum(-1).clamp(min=1)
-    return masked_mean(errors, mask & changed.any(-1))
+    errors = ((predicted - target).abs().mean(2) * changed).sum((-2, -1)) / changed.sum((-2, -1)).clamp(min=1)
+    return masked_mean(errors, mask, count)
 
 
 def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
@@ -48,42 +60,90 @@ def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
     return (gradient_x.square() + gradient_y.square() + 1e-6).sqrt()
 
 
-def attention_loss(maps: torch.Tensor, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def moving_cells(changed: torch.Tensor, mask: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Where each frame differs from the ones beside it, as shares of its cells `(B,T,h,w)` that sum to 1, or to 0.
+
+    Only changes of less than `LOCAL_CHANGE` of the frame count. `changed (B,T-1,H,W)` is that of `changed_pixels`, `mask
+    (B,T)` is True for frames that are there.
+    """
+    changed = changed.float()
+    local = mask[:, 1:] & mask[:, :-1] & (changed.mean((-2, -1)) < LOCAL_CHANGE)
+    moved = F.adaptive_avg_pool2d(changed, grid) * local[..., None, None]
+    cells = F.pad(moved, (0, 0, 0, 0, 1, 0)) + F.pad(moved, (0, 0, 0, 0, 0, 1))  # (B, T, h, w)
+    return cells / cells.sum((-2, -1), keepdim=True).clamp(min=1e-6)
+
+
+def attention_loss(
+    maps: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None
+) -> torch.Tensor:
     """Divergence (Kullback & Leibler 1951) of the mean map from where a frame differs from the ones beside it.
 
-    What a story is about is what changes in it, and one frame alone can tell which things in it tend to. Only changes
-    of less than `LOCAL_CHANGE` of the frame count. `maps (B,T,heads,h,w)` sum to 1, `frames (B,T,3,H,W)` are in
-    [0, 1], `mask (B,T)` is True for frames that are there.
+    What a story is about is what changes in it, and one frame alone can tell which things in it tend to. `maps
+    (B,T,heads,h,w)` sum to 1, `target (B,T,h,w)` as well in the frames `mask (B,T)`.
     """
-    changed = ((frames[:, 1:] - frames[:, :-1]).abs().amax(2) > CHANGED_THRESHOLD).float()  # (B, T - 1, H, W)
-    local = mask[:, 1:] & mask[:, :-1] & (changed.mean((-2, -1)) < LOCAL_CHANGE)
-    moved = F.adaptive_avg_pool2d(changed, maps.shape[-2:]) * local[..., None, None]
-    target = F.pad(moved, (0, 0, 0, 0, 1, 0)) + F.pad(moved, (0, 0, 0, 0, 0, 1))  # (B, T, h, w)
-    total = target.sum((-2, -1), keepdim=True)
-    target = target / total.clamp(min=1e-6)
     divergence = target * (target.clamp(min=1e-8).log() - maps.mean(2).clamp(min=1e-8).log())
-    return masked_mean(divergence.sum((-2, -1)), mask & (total[..., 0, 0] > 0))
+    return masked_mean(divergence.sum((-2, -1)), mask, count)
 
 
-def caption_loss(logits: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+def caption_loss(
+    logits: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor, count: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean cross-entropy per token: `logits (B,N,L,V)` at i against token i + 1 of `input_ids (B,N,L)`."""
     targets, there = input_ids[..., 1:], attention_mask[..., 1:].bool()
     losses = F.cross_entropy(logits[:, :, :-1].flatten(0, 2).float(), targets.flatten(), reduction="none")
-    return masked_mean(losses, there.flatten())
+    return masked_mean(losses, there.flatten(), count)
 
 
-def alignment_loss(image_embeds, text_embeds, logit_scale, mask) -> torch.Tensor:
+def alignment_loss(image_embeds, text_embeds, logit_scale, mask, count=None, across_processes=False) -> torch.Tensor:
     """Symmetric contrastive loss (CLIP, Radford et al. 2021) over the pairs `mask (B,T)` of the batch.
 
-    The negatives of a pair are all other pairs, the other frames of its story among them. `image_embeds` and
-    `text_embeds (B,T,P)` are unit vectors, `logit_scale` multiplies their products.
+    The negatives of a pair are all other pairs, the other frames of its story among them, and with `across_processes`
+    those of all processes. Each process scores its own pairs against all, so that memory is its share of the square.
+    `image_embeds` and `text_embeds (B,T,P)` are unit vectors, `logit_scale` multiplies their products.
     """
-    if mask.sum() < 2:
-        return (image_embeds.sum() + text_embeds.sum()) * 0.0 * logit_scale
-    images, texts = image_embeds[mask].float(), text_embeds[mask].float()
-    logits = logit_scale.float() * images @ texts.T
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    pairs, there = torch.cat([image_embeds, text_embeds], dim=-1).float().flatten(0, 1), mask.flatten()  # (B * T, 2P)
+    everything, known, first = gather_pairs(pairs, there) if across_processes else (pairs, there, 0)
+    images, texts = pairs.chunk(2, dim=-1)
+    all_images, all_texts = everything.chunk(2, dim=-1)
+    target = first + torch.arange(len(pairs), device=pairs.device)
+    losses = 0
+    for one, other in ((images, all_texts), (texts, all_images)):
+        logits = (logit_scale.float() * one @ other.T).masked_fill(~known, NO_PAIR)
+        losses = losses + F.cross_entropy(logits, target, reduction="none") / 2
+    return masked_mean(losses, there, count)
+
+
+@torch.compiler.disable
+def gather_pairs(pairs: torch.Tensor, there: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """`pairs (n,P)` of all processes, differentiably, which of them are there, and the index of the first own one."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return pairs, there, 0
+    most = torch.tensor(len(pairs), device=pairs.device)
+    dist.all_reduce(most, op=dist.ReduceOp.MAX)  # batches may be padded to other numbers of frames
+    missing = int(most) - len(pairs)
+    everything = GatheredRows.apply(F.pad(pairs, (0, 0, 0, missing)))
+    known = GatheredRows.apply(F.pad(there, (0, missing)).to(torch.uint8))
+    return everything, known.bool(), dist.get_rank() * int(most)
+
+
+class GatheredRows(torch.autograd.Function):
+    """The rows of all processes, one process after the other; the gradient of a process is the sum of all of theirs."""
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
+        """`rows (n, ...)` of each of P processes: `(P * n, ...)`."""
+        ctx.number = len(rows)
+        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, rows.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        """Gradient of all rows `(P * n, ...)` to that of the own ones."""
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        first = dist.get_rank() * ctx.number
+        return gradient[first : first + ctx.number]
 
 
 class PerceptualLoss:

@@ -29,6 +29,7 @@ from .losses import (
     masked_mean,
     pixel_losses,
 )
+from .supervision import Supervision
 from .outputs import StoryAttnModelOutput, StoryAttnOutput
 from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
@@ -99,6 +100,11 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         self.logit_scale = nn.Parameter(torch.empty(()))
         self.story_transformer = StoryTransformer(config)
         self.post_init()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the maps of the spatial attention."""
+        return self.vision_encoder.grid
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding of the text encoder."""
@@ -250,6 +256,9 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         attention_mask: torch.Tensor | None = None,
         return_loss: bool = False,
         use_next_caption: bool = True,
+        next_caption_mask: torch.Tensor | None = None,
+        reconstructed: torch.Tensor | None = None,
+        loss_counts: dict[str, torch.Tensor] | None = None,
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
         **kwargs,
@@ -260,21 +269,27 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
                 as in [`StoryAttnModel`].
             return_loss (`bool`): adds `loss` and `loss_parts`.
-            use_next_caption (`bool`): the painted frame t + 1 may read caption t + 1. In training it is withheld from
-                a share `next_caption_dropout` of the transitions.
+            use_next_caption (`bool`): the painted frame t + 1 may read caption t + 1.
+            next_caption_mask (`(B, T - 1)`, *optional*): 1 where it does; default: everywhere, but that training
+                withholds it from a share `next_caption_dropout` of the transitions, at random.
+            reconstructed (`(B, R)`, *optional*): indices of the frames to reconstruct, -1 for none; default: all, and
+                in training `num_reconstructed_frames` of each story, at random.
+            loss_counts (`dict[str, torch.Tensor]`, *optional*): numbers of `loss_counts` that the parts of the loss
+                are divided by in place of this batch's own. With the mean of the counts of several batches, the mean of
+                their losses is that of one large batch.
         """
         inputs = (pixel_values, frame_mask, input_ids, attention_mask)
         story = self.model.encode(*inputs, spatial_temperature, spatial_gamma)
         output, frames = story["output"], self.unnormalize(pixel_values)
-        told = self._told(attention_mask, frames, use_next_caption)
-        rebuilt = self._rebuilt(story["frame_mask"])
-        predicted, painted, lit, reconstructed = self._paint_all(story, frames, told, rebuilt)
+        told = self._told(attention_mask, frames, use_next_caption, next_caption_mask)
+        rebuilt = self._rebuilt(story["frame_mask"]) if reconstructed is None else reconstructed
+        predicted, painted, lit, rebuilt_frames = self._paint_all(story, frames, told, rebuilt.clamp(min=0))
         result = StoryAttnOutput(
             **output,
             predicted_frames=predicted,
             painted_frames=painted,
             lit_frames=lit,
-            reconstructed_frames=reconstructed,
+            reconstructed_frames=rebuilt_frames,
         )
         if input_ids is not None:
             told_before = self._last_captions(input_ids, attention_mask, "describe")
@@ -286,10 +301,32 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
                 output.continue_states[:, :-1], input_ids[:, 1:], attention_mask[:, 1:], *told_so_far, "continue"
             )
         if return_loss:
-            result.loss_parts = self._loss_parts(result, story, frames, input_ids, attention_mask, told, rebuilt)
+            trained = Supervision(frames, story["frame_mask"], attention_mask, told, rebuilt, self.model.grid)
+            counts = trained.counts() if loss_counts is None else loss_counts
+            result.loss_parts = self._loss_parts(result, frames, input_ids, attention_mask, trained, counts)
             weighted = (self.config.loss_weights[name] * part for name, part in result.loss_parts.items())
             result.loss = sum(weighted, start=frames.new_zeros(()))
         return result
+
+    @torch.no_grad()
+    def loss_counts(
+        self,
+        pixel_values: torch.Tensor,
+        frame_mask: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        next_caption_mask: torch.Tensor | None = None,
+        reconstructed: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """How many frames, tokens and pairs a batch has for the parts of the loss, see [`Supervision`]; for `forward`.
+
+        Arguments as in `forward`, whose `next_caption_mask` and `reconstructed` must be the same.
+        """
+        frame_mask = self.model.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
+        frames = self.unnormalize(pixel_values)
+        told = self._told(attention_mask, frames, True, next_caption_mask)
+        rebuilt = self._rebuilt(frame_mask) if reconstructed is None else reconstructed
+        return Supervision(frames, frame_mask, attention_mask, told, rebuilt, self.model.grid).counts()
 
     def unnormalize(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The processor's `pixel_values (..., 3, H, W)` as pictures in [0, 1]."""
@@ -309,12 +346,14 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         network = AutoModel.from_pretrained(self.config.perceptual_model).to(self.device).eval()
         return PerceptualLoss(network.requires_grad_(False), mean, std)
 
-    def _told(self, attention_mask, frames, use_next_caption: bool) -> torch.Tensor:
+    def _told(self, attention_mask, frames, use_next_caption: bool, next_caption_mask) -> torch.Tensor:
         """`(B, T - 1)`: whether the painting of frame t + 1 may read caption t + 1."""
         shape = (frames.shape[0], frames.shape[1] - 1)
         if attention_mask is None or not use_next_caption:
             return torch.zeros(shape, dtype=torch.bool, device=frames.device)
         told = attention_mask[:, 1:].any(-1)
+        if next_caption_mask is not None:
+            return told & next_caption_mask.bool()
         if self.training and self.config.next_caption_dropout:
             told = told & (torch.rand(shape, device=told.device) >= self.config.next_caption_dropout)
         return told
@@ -404,49 +443,48 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         ).logits
         return logits.unflatten(0, shape)
 
-    def _loss_parts(self, result, story, frames, input_ids, attention_mask, told, rebuilt) -> dict[str, torch.Tensor]:
-        """Every part of the loss whose weight is not 0, by name, unweighted."""
-        weights, mask = self.config.loss_weights, story["frame_mask"]
-        next_mask = mask[:, 1:] & mask[:, :-1]
-        last, target = frames[:, :-1], frames[:, 1:]
-        story_index = torch.arange(len(frames), device=frames.device)[:, None]
-        parts = {}
+    def _loss_parts(self, result, frames, input_ids, attention_mask, trained, counts) -> dict[str, torch.Tensor]:
+        """Every part of the loss whose weight is not 0, by name, unweighted; means over `counts` of what is trained."""
+        weights, parts = self.config.loss_weights, {}
+        target, story_index = frames[:, 1:], torch.arange(len(frames), device=frames.device)[:, None]
         for name, made, true, there in (
-            ("next_frame", result.predicted_frames, target, next_mask),
-            ("reconstruction", result.reconstructed_frames, frames[story_index, rebuilt], mask[story_index, rebuilt]),
+            ("next_frame", result.predicted_frames, target, trained.next_frame),
+            ("reconstruction", result.reconstructed_frames, frames[story_index, trained.rebuilt], trained.rebuilt_mask),
         ):
             if any(weights[f"{name}_{kind}"] for kind in ("l1", "mse", "edge")):
-                parts |= {f"{name}_{kind}": value for kind, value in pixel_losses(made, true, there).items()}
+                losses = pixel_losses(made, true, there, counts[name])
+                parts |= {f"{name}_{kind}": value for kind, value in losses.items()}
             if weights[f"{name}_perceptual"]:
                 distance = self.perceptual_distance(made.flatten(0, 1), true.flatten(0, 1))
-                parts[f"{name}_perceptual"] = masked_mean(distance.unflatten(0, there.shape), there)
-        told = next_mask & told
+                parts[f"{name}_perceptual"] = masked_mean(distance.unflatten(0, there.shape), there, counts[name])
+        changed = target, trained.changed_pixels, trained.changed, counts["changed"]
         if weights["next_frame_changed"]:
-            parts["next_frame_changed"] = changed_loss(result.predicted_frames, target, last, told)
+            parts["next_frame_changed"] = changed_loss(result.predicted_frames, *changed)
         if weights["next_frame_painted"]:
-            painted = result.painted_frames
-            parts["next_frame_painted"] = masked_mean((painted - target).abs(), told) + changed_loss(
-                painted, target, last, told
-            )
+            painted = masked_mean((result.painted_frames - target).abs(), trained.told, counts["told"])
+            parts["next_frame_painted"] = painted + changed_loss(result.painted_frames, *changed)
         if weights["next_frame_lit"] and result.lit_frames is not None:
-            parts["next_frame_lit"] = masked_mean((result.lit_frames - target).abs(), told)
+            lit = (result.lit_frames - target).abs()
+            parts["next_frame_lit"] = masked_mean(lit, trained.told, counts["told"])
         if weights["attention"] and self.config.use_spatial_attention:
-            parts["attention"] = attention_loss(result.spatial_attentions, frames, mask)
+            maps = result.spatial_attentions
+            parts["attention"] = attention_loss(maps, trained.moving_cells, trained.moving, counts["moving"])
         if input_ids is not None:
-            parts |= self._text_loss_parts(result, input_ids, attention_mask, mask)
+            parts |= self._text_loss_parts(result, input_ids, attention_mask, trained, counts)
         return {name: part for name, part in parts.items() if weights[name]}
 
-    def _text_loss_parts(self, result, input_ids, attention_mask, frame_mask) -> dict[str, torch.Tensor]:
+    def _text_loss_parts(self, result, input_ids, attention_mask, trained, counts) -> dict[str, torch.Tensor]:
         """Those parts of the loss that captions have."""
         weights, parts = self.config.loss_weights, {}
         if weights["describe"]:
-            parts["describe"] = caption_loss(result.describe_logits, input_ids, attention_mask)
+            described = result.describe_logits, input_ids, attention_mask
+            parts["describe"] = caption_loss(*described, counts["describe"])
         if weights["next_caption"]:
-            parts["next_caption"] = caption_loss(result.next_caption_logits, input_ids[:, 1:], attention_mask[:, 1:])
+            written = result.next_caption_logits, input_ids[:, 1:], attention_mask[:, 1:]
+            parts["next_caption"] = caption_loss(*written, counts["next_caption"])
         if weights["alignment"]:
-            captioned = attention_mask.any(-1) & frame_mask
-            scale = result.logit_scale
-            parts["alignment"] = alignment_loss(result.image_embeds, result.text_embeds, scale, captioned)
+            embeds = result.image_embeds, result.text_embeds, result.logit_scale
+            parts["alignment"] = alignment_loss(*embeds, trained.captioned, counts["captioned"], self.training)
         return parts
 
 

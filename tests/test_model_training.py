@@ -6,7 +6,15 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG, draw_story
 from storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor
-from storyattn.losses import alignment_loss, caption_loss, changed_loss, masked_mean, pixel_losses, sobel_magnitude
+from storyattn.losses import (
+    alignment_loss,
+    caption_loss,
+    changed_loss,
+    changed_pixels,
+    masked_mean,
+    pixel_losses,
+    sobel_magnitude,
+)
 from storyattn.training.presets import load_preset
 from storyattn.training.tokenizer import train_tokenizer
 
@@ -261,9 +269,11 @@ def test_changed_loss_counts_every_frame_alike():
     predicted[0, 0, :, 0, 0] = 0.2
     predicted[0, 0, :, 1:] = 0.7  # where nothing changes
     predicted[0, 1] = 0.6
-    told = torch.tensor([[True, True, True]])
-    assert changed_loss(predicted, target, last, told).item() == pytest.approx((0.8 + 0.4) / 2)
-    assert changed_loss(predicted, target, last, told & False) == 0
+    changed = changed_pixels(target, last)
+    mask = changed.flatten(2).any(-1)
+    assert mask.tolist() == [[True, True, False]]
+    assert changed_loss(predicted, target, changed, mask).item() == pytest.approx((0.8 + 0.4) / 2)
+    assert changed_loss(predicted, target, changed, mask & False) == 0
 
 
 def test_sobel_magnitude_of_a_ramp_and_an_edge():
