@@ -84,7 +84,7 @@ def measure_loading(dataset: str, cache_dir: str, steps: int) -> dict[str, list[
         config.image_size = list(size)
         processor = build_processor(config, train_tokenizer(captions, config.vocab_size))
         prepared = prepare_stories(stories, processor.image_processor, "the stories", cache_dir=cache_dir)
-        ours = TrainingWindows(prepared, processor, config.max_frames)
+        ours = TrainingWindows(prepared, processor, config)
         common = DecodingWindows(stories, processor, config.max_frames)
         case = {"height": size[0], "width": size[1]}
         memory += [{**case, "workers": number, **memory_over_epochs(ours, processor, number)} for number in (0, 1)]

@@ -63,8 +63,8 @@ def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
 def moving_cells(changed: torch.Tensor, mask: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """Where each frame differs from the ones beside it, as shares of its cells `(B,T,h,w)` that sum to 1, or to 0.
 
-    Only changes of less than `LOCAL_CHANGE` of the frame count. `changed (B,T-1,H,W)` is that of `changed_pixels`, `mask
-    (B,T)` is True for frames that are there.
+    Only changes of less than `LOCAL_CHANGE` of the frame count. `changed (B,T-1,H,W)` is that of `changed_pixels`,
+    `mask (B,T)` is True for frames that are there.
     """
     changed = changed.float()
     local = mask[:, 1:] & mask[:, :-1] & (changed.mean((-2, -1)) < LOCAL_CHANGE)

@@ -29,11 +29,11 @@ from .losses import (
     masked_mean,
     pixel_losses,
 )
-from .supervision import Supervision
 from .outputs import StoryAttnModelOutput, StoryAttnOutput
 from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
 from .storytelling import TASKS, StorytellingMixin
+from .supervision import Supervision
 from .vision_encoder import VisionEncoder
 
 

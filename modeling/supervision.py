@@ -4,6 +4,9 @@ import torch
 
 from .losses import changed_pixels, moving_cells
 
+# What `counts` has a number for, in this order.
+COUNTED = ("next_frame", "told", "changed", "reconstruction", "moving", "describe", "next_caption", "captioned")
+
 
 class Supervision:
     """
@@ -34,15 +37,7 @@ class Supervision:
 
     def counts(self) -> dict[str, torch.Tensor]:
         """How many places each mask has, as numbers with a point; 0 for those that are not there."""
-        masks = {
-            "next_frame": self.next_frame,
-            "told": self.told,
-            "changed": self.changed,
-            "reconstruction": self.rebuilt_mask,
-            "moving": self.moving,
-            "describe": self.describe,
-            "next_caption": self.next_caption,
-            "captioned": self.captioned,
-        }
+        masks = (self.next_frame, self.told, self.changed, self.rebuilt_mask)
+        masks += (self.moving, self.describe, self.next_caption, self.captioned)
         nothing = torch.zeros((), device=self.told.device)
-        return {name: nothing if mask is None else mask.sum().float() for name, mask in masks.items()}
+        return {name: nothing if mask is None else mask.sum().float() for name, mask in zip(COUNTED, masks)}

@@ -67,6 +67,13 @@ SMALL_CONFIG = {
         "tie_word_embeddings": True,
     },
 }
+
+
+def small_config(**changes) -> StoryAttnConfig:
+    """The configuration of the small model with changes."""
+    return StoryAttnConfig(**{**SMALL_CONFIG, **changes})
+
+
 ANIMALS, COLOURS = ("fox", "owl", "hare", "bear"), ("red", "blue", "green", "gold")
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from conftest import small_config
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from storyattn.training.data import StoryOrder, TrainingWindows, draw_start, training_loader
@@ -37,7 +38,7 @@ def named(stories, small_processor):
         def __getitem__(self, position):
             return {**super().__getitem__(position), "position": position}
 
-    return Named(stories, small_processor, 3)
+    return Named(stories, small_processor, small_config())
 
 
 class Names:
@@ -93,7 +94,7 @@ def test_fewer_stories_than_a_batch_has():
 
 def test_windows_are_drawn_by_seed_epoch_and_story(stories, small_processor):
     def starts(seed, epoch):
-        windows = TrainingWindows(stories, small_processor, 2, seed)
+        windows = TrainingWindows(stories, small_processor, small_config(max_frames=2), seed)
         return [windows[epoch, story]["start"] for story in range(24)]
 
     drawn = [starts(seed, epoch) for seed in range(2) for epoch in range(3)]
@@ -104,7 +105,7 @@ def test_windows_are_drawn_by_seed_epoch_and_story(stories, small_processor):
 
 
 def test_a_window_is_a_part_of_its_story(stories, small_processor):
-    item = TrainingWindows(stories, small_processor, 2, seed=3)[1, 5]
+    item = TrainingWindows(stories, small_processor, small_config(max_frames=2), seed=3)[1, 5]
     window = slice(item["start"], item["start"] + 2)
     assert np.array_equal(item["pixels"], stories.pixels(5)[window])
     expected = small_processor.encode_captions(stories["captions"][5][window])
@@ -159,7 +160,7 @@ def read(streamed, small_processor, monkeypatch):
     def run(num_workers=0, **options):
         options = {"num_batches": 12, "buffer_size": 5, "batch_size": 4, **options}
         batch_size = options.pop("batch_size")
-        stream = Told(open_stream(streamed, "train"), small_processor, 3, batch_size, **options)
+        stream = Told(open_stream(streamed, "train"), small_processor, small_config(), batch_size, **options)
         loader = {"num_workers": num_workers, "pin_memory": False, "on_bad_story": "raise", "warn": pytest.fail}
         # On their way out of a loader tuples become lists.
         return [[tuple(place) for place in batch] for batch in stream_loader(stream, "the stream", **loader)]
@@ -195,7 +196,9 @@ def test_a_stream_is_shuffled_by_seed_and_epoch(read):
 def test_a_streamed_window_is_that_of_the_story_at_hand(streamed, small_processor, stories):
     options = {"buffer_size": 1, "num_batches": 24, "batch_size": 1}
     batch_size = options.pop("batch_size")
-    stream = StoryStream(open_stream(streamed, "train"), small_processor, 9, batch_size, **options)
+    stream = StoryStream(
+        open_stream(streamed, "train"), small_processor, small_config(max_frames=9), batch_size, **options
+    )
     loaded = list(stream_loader(stream, "s", num_workers=0, pin_memory=False, on_bad_story="raise", warn=pytest.fail))
     expected = [small_processor.batch_frames([stories.pixels(story)])["pixel_values"] for story in range(24)]
     assert {tensor.numpy().tobytes() for tensor in expected} == {b["pixel_values"].numpy().tobytes() for b in loaded}
@@ -250,7 +253,14 @@ def test_bad_stories_that_come_together_stop_no_stream(tmp_path, small_processor
     for split in ("train", "validation", "test"):
         dataset.to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
     told = []
-    stream = StoryStream(open_stream(str(tmp_path), "train"), small_processor, 2, 5, buffer_size=10, num_batches=100)
+    stream = StoryStream(
+        open_stream(str(tmp_path), "train"),
+        small_processor,
+        small_config(max_frames=2),
+        5,
+        buffer_size=10,
+        num_batches=100,
+    )
     options = {"num_workers": 0, "pin_memory": False, "on_bad_story": "skip", "warn": told.append}
     batches = list(stream_loader(stream, "the stream", **options))
     assert len(batches) == 100 and sum(len(batch["frame_mask"]) for batch in batches) >= 480

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import draw_story
+from conftest import draw_story, small_config
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PILImage
 from storyattn import build_processor
@@ -92,7 +92,7 @@ def entries(tmp_path) -> list:
 
 def test_batches_equal_those_of_the_processor(prepare, small_processor, stories_folder):
     stories = prepare(str(stories_folder))
-    windows = TrainingWindows(stories, small_processor, 3)
+    windows = TrainingWindows(stories, small_processor, small_config())
     items = [windows[0, story] for story in range(6)]
     batch = TrainingCollator(small_processor)(items)
     told = [draw_story(seed) for seed in range(6)]
@@ -323,7 +323,7 @@ def test_odd_pictures_are_read_as_they_look(case, save, prepare):
 def test_captions_of_any_kind_are_tokenised(save, prepare, small_processor):
     captions = [None, "", "word " * 2000, "tab\tand \x07bell\x00", "שלום עולם", "🦊 meets 🐻", "One."]
     stories = prepare(save([{"frames": [frame()] * len(captions), "captions": captions}]))
-    windows = TrainingWindows(stories, small_processor, len(captions))
+    windows = TrainingWindows(stories, small_processor, small_config(max_frames=len(captions)))
     ids = [list(caption) for caption in windows[0, 0]["caption_ids"]]
     assert ids == small_processor.encode_captions(captions)
     assert ids[0] == ids[1] == [] and len(ids[2]) == small_processor.max_caption_length

@@ -81,6 +81,9 @@ class TrainingArguments:
     eval_batch_size: int = _flag(16, "windows in a batch of an evaluation")
     gradient_accumulation_steps: int = _flag(1, "batches whose gradients make one optimizer step")
     learning_rate: float = _flag(1e-3, "highest learning rate of AdamW")
+    vision_learning_rate: float | None = _flag(None, "that of the vision model; default: the same")
+    text_learning_rate: float | None = _flag(None, "that of the text encoder; default: the same")
+    decoder_learning_rate: float | None = _flag(None, "that of the text decoder; default: the same")
     weight_decay: float = _flag(0.01, "decay of weights with more than one dimension")
     adam_beta1: float = _flag(0.9, "AdamW's decay of the gradient's mean")
     adam_beta2: float = _flag(0.95, "AdamW's decay of the gradient's square")
@@ -92,15 +95,21 @@ class TrainingArguments:
     eval_steps: int = _flag(200, "steps between evaluations; 0: at the end alone")
     save_steps: int = _flag(200, "steps between checkpoints; 0: at the end alone")
     save_total_limit: int | None = _flag(2, "checkpoints that are kept, the latest ones; default: all")
+    metric_for_best_model: str = _flag("loss", "number of the evaluations during training, the lower the better")
+    load_best_model_at_end: bool = _flag(False, "measure and publish the best of the evaluated models, not the last")
+    max_bad_steps: int = _flag(20, "steps in a row without a finite loss and gradient that end the run")
     logging_steps: int = _flag(10, "steps between lines of the log")
     seed: int = _flag(0, "of the weights, of dropout, and of the order of the data")
     mixed_precision: Precision | None = _flag(None, "default: as accelerate is configured")
     gradient_checkpointing: bool = _flag(False, "compute activations twice to save memory")
+    compile: bool = _flag(False, "compile the model by torch.compile; needs a C++ compiler on a CPU")
     resume_from_checkpoint: str | None = _flag(None, "latest, or the folder of a checkpoint")
     report_to: str | None = _flag(None, "trackers of accelerate, such as tensorboard or wandb; default: none")
 
     def __post_init__(self):
-        for name in ("train_batch_size", "eval_batch_size", "gradient_accumulation_steps", "logging_steps"):
+        for name in ("train_batch_size", "eval_batch_size", "gradient_accumulation_steps"):
+            _expect(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("logging_steps", "max_bad_steps"):
             _expect(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("max_train_steps", "save_total_limit"):
             _expect(self, name, _at_least(getattr(self, name), 1), "at least 1")
@@ -108,6 +117,8 @@ class TrainingArguments:
             _expect(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("num_train_epochs", "learning_rate", "max_grad_norm"):
             _expect(self, name, getattr(self, name) > 0, "above 0")
+        for name in ("vision_learning_rate", "text_learning_rate", "decoder_learning_rate"):
+            _expect(self, name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
         for name in ("adam_beta1", "adam_beta2", "ema_decay"):
             _expect(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 

@@ -40,14 +40,15 @@ class StoryWindows(TorchDataset):
 
 class TrainingWindows(TorchDataset):
     """
-    A window of `num_frames` frames of a story, drawn anew each epoch: item `(epoch, story)` is a function of these and
-    of `seed`, whatever process or worker asks.
+    A window of `config.max_frames` frames of a story, drawn anew each epoch: item `(epoch, story)` is a function of
+    these and of `seed`, whatever process or worker asks.
 
-    An item is `pixels (n, height, width, 3)`, uint8, `caption_ids` (one array a frame), `story_id` and `start`.
+    An item is `pixels (n, height, width, 3)`, uint8, `caption_ids` (one array a frame), `story_id`, `start`, and what
+    `draw_tasks` gives.
     """
 
-    def __init__(self, stories: PreparedStories, processor, num_frames: int, seed: int = 0):
-        self.stories, self.num_frames, self.seed = stories, _at_least_two(num_frames), seed
+    def __init__(self, stories: PreparedStories, processor, config, seed: int = 0):
+        self.stories, self.config, self.seed = stories, config, seed
         self.lengths = [len(captions) for captions in stories["captions"]]
         self.first_captions = np.cumsum([0, *self.lengths])
         encoded = processor.encode_captions([text for captions in stories["captions"] for text in captions])
@@ -61,14 +62,15 @@ class TrainingWindows(TorchDataset):
 
     def __getitem__(self, position: tuple[int, int]) -> dict:
         epoch, story = position
-        start = draw_start(self.lengths[story], self.num_frames, self.seed, epoch, story)
-        stop = min(start + self.num_frames, self.lengths[story])
+        start = draw_start(self.lengths[story], self.config.max_frames, self.seed, epoch, story)
+        stop = min(start + self.config.max_frames, self.lengths[story])
         first = self.first_captions[story]
         return {
             "pixels": self.stories.pixels(story, start, stop),
             "caption_ids": self.caption_ids[first + start : first + stop],
             "story_id": self.stories["story_id"][story],
             "start": start,
+            **draw_tasks(stop - start, self.config, self.seed, epoch, story),
         }
 
 
@@ -119,13 +121,24 @@ class TrainingCollator:
         self.processor = processor
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
-        """`pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)`."""
+        """
+        `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)`, `next_caption_mask
+        (B,T-1)` and `reconstructed (B,R)`.
+        """
         batch = dict(self.processor.batch_frames([item["pixels"] for item in items]))
         captions = [item["caption_ids"] for item in items]
-        return {**batch, **self.processor.pad_captions(captions, batch["frame_mask"].shape[1])}
+        number = batch["frame_mask"].shape[1]
+        return {
+            **batch,
+            **self.processor.pad_captions(captions, number),
+            "next_caption_mask": _padded([item["next_caption_mask"] for item in items], 0, number - 1),
+            "reconstructed": _padded([item["reconstructed"] for item in items], -1),
+        }
 
 
-def training_loader(windows: TorchDataset, processor, *, num_workers: int, pin_memory: bool = False, **order):
+def training_loader(
+    windows: TorchDataset, processor, *, num_workers: int, pin_memory: bool = False, worker_init_fn=None, **order
+):
     """Batches of `windows`, in the order of `StoryOrder(len(windows), **order)`, loaded by `num_workers` processes."""
     return DataLoader(
         windows,
@@ -134,6 +147,7 @@ def training_loader(windows: TorchDataset, processor, *, num_workers: int, pin_m
         num_workers=num_workers,
         generator=torch.Generator().manual_seed(0),  # the loader would otherwise draw from the model's random numbers
         pin_memory=pin_memory,
+        worker_init_fn=worker_init_fn,
     )
 
 
@@ -148,9 +162,28 @@ def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int |
     return random.Random(f"{seed}/{epoch}/{story}").randint(0, last_start(length, num_frames))
 
 
+def draw_tasks(length: int, config, seed: int, epoch: int, story: int | str) -> dict[str, list]:
+    """
+    What a training step does with a window of `length` frames: `next_caption_mask`, for each transition whether its
+    painting reads the next caption, and `reconstructed`, the frames to reconstruct. Drawn with the window and not by
+    the model, so that a story is trained on alike in every process and batch.
+    """
+    rng = random.Random(f"{seed}/{epoch}/{story}/tasks")
+    return {
+        "next_caption_mask": [rng.random() >= config.next_caption_dropout for _ in range(length - 1)],
+        "reconstructed": sorted(rng.sample(range(length), min(length, config.num_reconstructed_frames))),
+    }
+
+
 def last_start(length: int, num_frames: int) -> int:
     """First frame of the last window of a story of `length` frames."""
     return max(0, length - num_frames)
+
+
+def _padded(rows: list[list], value, length: int = 0) -> torch.Tensor:
+    """Rows of numbers as a tensor of whole numbers, `value` where one is shorter than the longest or `length`."""
+    length = max(length, *map(len, rows))
+    return torch.tensor([[*map(int, row), *[value] * (length - len(row))] for row in rows])
 
 
 def _at_least_two(num_frames: int) -> int:

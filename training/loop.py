@@ -1,24 +1,44 @@
 """The training loop on Accelerate: steps, the moving average, evaluations, checkpoints, and `metrics.jsonl`."""
 
+import copy
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import psutil
 import torch
-from accelerate.utils import gather_object, send_to_device
+from accelerate.utils import broadcast_object_list, gather_object, send_to_device
+from storyattn.supervision import COUNTED
 from tqdm.auto import tqdm
 from transformers import get_scheduler
+from transformers.utils import logging
 
-from .checkpoints import load_checkpoint, save_checkpoint
-from .ema import average_weights
+from .checkpoints import FOLDER, list_checkpoints, load_checkpoint, save_checkpoint, whole
+from .ema import MovingAverage
 from .evaluation import quick_metrics
 from .figures import evaluation_picture, loss_curves
+from .interruption import Interrupted, Interruption
+
+logger = logging.get_logger(__name__)
 
 METRICS = "metrics.jsonl"
-# The parts that fit on a progress bar; the log has all of them.
-SHOWN_PARTS = ("next_frame_l1", "reconstruction_l1", "describe", "next_caption", "alignment")
+# The parts that fit on a progress bar, and what it calls them; the log has all of them.
+SHOWN_PARTS = {
+    "next_frame_l1": "frame",
+    "reconstruction_l1": "rebuilt",
+    "describe": "describe",
+    "next_caption": "caption",
+    "alignment": "align",
+}
+# The parts of the model that may have a learning rate of their own, by the flag that gives it.
+PARTS = {
+    "vision_learning_rate": "model.vision_encoder.backbone.",
+    "text_learning_rate": "model.text_encoder.",
+    "decoder_learning_rate": "text_decoder.",
+}
 
 
 class TrainingLoop:
@@ -28,7 +48,10 @@ class TrainingLoop:
 
     `make_loader(first_batch, num_batches)` gives this process's batches from the first to the last of the run.
     `eval_stories` are measured by `quick_metrics` (`max_eval_windows` of them) and drawn every `args.eval_steps`. After
-    `run`, `published_model` is the result.
+    `run`, `published_model` gives the result.
+
+    A step is over `args.gradient_accumulation_steps` batches of each process, and every loss is the mean over all of
+    them. A step whose loss or gradient is not finite leaves the weights as they are.
     """
 
     def __init__(
@@ -46,22 +69,39 @@ class TrainingLoop:
         self.accelerator, self.processor, self.args = accelerator, processor, args
         self.make_loader, self.eval_stories, self.max_eval_windows = make_loader, eval_stories, max_eval_windows
         self.output_dir = Path(args.output_dir)
+        # Evaluated and published in place of the one that is trained, which may be sharded or compiled.
+        self.plain = copy.deepcopy(model).eval() if accelerator.is_main_process else None
         optimizer = build_optimizer(model, args)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.trained = accelerator.unwrap_model(self.model, keep_torch_compile=False)
         self.num_steps = args.max_train_steps or math.ceil(
             args.num_train_epochs * num_stories / stories_per_step(args, accelerator)
         )
         # Not prepared: a prepared schedule advances once for every process.
         self.scheduler = get_scheduler(args.lr_scheduler_type, optimizer, args.warmup_steps, self.num_steps)
-        self.average = average_weights(accelerator.unwrap_model(self.model), args.ema_decay) if args.use_ema else None
+        self.average = MovingAverage(self.trained, args.ema_decay) if args.use_ema else None
         self.step = 0
+        self.bad_steps, self.bad_in_a_row = 0, 0
+        self.best = None
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.losses = LossMeter()
 
     @property
+    def batches_per_step(self) -> int:
+        """Batches of all processes together that make one optimizer step."""
+        return self.args.gradient_accumulation_steps * self.accelerator.num_processes
+
     def published_model(self):
-        """What is evaluated and published: the moving average where there is one."""
-        return self.average.module if self.average is not None else self.accelerator.unwrap_model(self.model)
+        """
+        What is evaluated and published, with the moving average of the weights where there is one; called by every
+        process, `None` on all but the main one.
+        """
+        weights = dict(self.trained.named_parameters() if self.average is None else self.average.weights)
+        weights = {name: whole(weight.detach()) for name, weight in weights.items()}
+        if self.plain is None:
+            return None
+        self.plain.load_state_dict({**dict(self.trained.named_buffers()), **weights}, strict=False)
+        return self.plain.to(self.accelerator.device)
 
     def resume(self, checkpoint: Path, state: dict) -> None:
         """
@@ -76,15 +116,17 @@ class TrainingLoop:
             )
         load_checkpoint(self.accelerator, self.model, self.optimizer, self.average, checkpoint, state)
         self.scheduler.load_state_dict(state["scheduler"])
-        self.step, self.seconds_before = state["step"], state["seconds"]
+        self.step, self.seconds_before, self.best = state["step"], state["seconds"], state["best"]
+        self.bad_steps, self.bad_in_a_row = state["bad_steps"], state["bad_in_a_row"]
 
-    def run(self, run_state: dict) -> None:
+    def run(self, run_state: dict, interruption: Interruption) -> None:
         """
         Trains to the end. `run_state` goes into every checkpoint's `state.json`.
 
-        Raises `ValueError` where the loss stops being finite.
+        Raises `Interrupted` once a step is finished and saved after a signal, `ValueError` after `args.max_bad_steps`
+        steps in a row without a finite loss and gradient, `OSError` where a checkpoint cannot be written.
         """
-        self.run_state = run_state
+        self.run_state, self.interruption = run_state, interruption
         self.started = time.perf_counter()
         self._start_log()
         bar = tqdm(
@@ -97,12 +139,13 @@ class TrainingLoop:
         accumulated = self.args.gradient_accumulation_steps
         loader = iter(self.make_loader(self.step * accumulated, self.num_steps * accumulated))
         with bar:
+            self.losses.restart_clock()
             while self.step < self.num_steps:
-                grad_norm = self._train_on(self._next_batch(loader))
-                if not self.accelerator.sync_gradients:
-                    continue
-                if self.average is not None:
-                    self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+                batches = self._next_batches(loader)
+                counts, signalled = self._agree(batches)
+                if signalled:
+                    raise self._interrupted()
+                grad_norm = self._train_on(batches, counts)
                 self.step += 1
                 bar.update()
                 self._after_step(bar, grad_norm)
@@ -112,66 +155,125 @@ class TrainingLoop:
         """Time of training so far, evaluations and earlier parts of a resumed run included."""
         return self.seconds_before + time.perf_counter() - self.started
 
-    def _next_batch(self, loader: Iterator) -> dict[str, torch.Tensor]:
-        """The next batch on the device; the time that it is waited for is measured."""
+    def _next_batches(self, loader: Iterator) -> list[dict[str, torch.Tensor]]:
+        """This process's batches of the next step on the device, or too few after a signal; the wait is measured."""
         asked = time.perf_counter()
-        batch = next(loader)
+        batches = []
+        try:
+            while not self.interruption.number and len(batches) < self.args.gradient_accumulation_steps:
+                batches.append(next(loader))
+        except RuntimeError:  # of a worker that the signal has ended as well
+            if not self.interruption.number:
+                raise
         self.losses.waited += time.perf_counter() - asked
-        return send_to_device(batch, self.accelerator.device, non_blocking=True)
+        return [send_to_device(batch, self.accelerator.device, non_blocking=True) for batch in batches]
 
-    def _train_on(self, batch) -> torch.Tensor | None:
-        """One batch forwards and backwards; the last of an accumulation steps and gives the norm of the gradient."""
+    def _agree(self, batches: list[dict]) -> tuple[dict[str, torch.Tensor] | None, bool]:
+        """
+        What all processes must know of a step before it begins: what its losses are to be divided by, so that the mean
+        over batches is one over all their places (`None` where there is one batch), and whether one was signalled.
+        """
+        if self.batches_per_step == 1:
+            return None, bool(self.interruption.number)
+        known = torch.zeros(len(COUNTED) + 1, device=self.accelerator.device)
+        known[-1] = bool(self.interruption.number)
+        for batch in batches:
+            known[:-1] += torch.stack(list(self.trained.loss_counts(**batch).values()))
+        *totals, signalled = self.accelerator.reduce(known, "sum").unbind()
+        return {name: total / self.batches_per_step for name, total in zip(COUNTED, totals)}, bool(signalled)
+
+    def _train_on(self, batches: list[dict], counts: dict | None) -> float:
+        """One step; gives the norm of the gradient. Where it or a loss is not finite, the weights stay as they are."""
         self.model.train()
-        grad_norm = None
-        with self.accelerator.accumulate(self.model):
-            output = self.model(**batch, return_loss=True)
-            self.losses.add(output.loss, output.loss_parts, len(batch["frame_mask"]))
-            self.accelerator.backward(output.loss)
-            if self.accelerator.sync_gradients:
-                grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        outputs = []
+        for batch in batches:
+            with self.accelerator.accumulate(self.model):
+                output = self.model(**batch, return_loss=True, loss_counts=counts)
+                outputs.append((output.loss.detach(), output.loss_parts, len(batch["frame_mask"])))
+                self.accelerator.backward(output.loss)
+        grad_norm = whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm))
+        finite = torch.stack([grad_norm, *(loss for loss, _, _ in outputs)]).isfinite().all()
+        good = bool(self.accelerator.reduce(finite.float(), "sum") == self.accelerator.num_processes)
+        if good or self.accelerator.scaler is not None:  # a scaler takes no step itself, but must learn of it
             self.optimizer.step()
-            if self.accelerator.sync_gradients and not self.accelerator.optimizer_step_was_skipped:
-                self.scheduler.step()
-            self.optimizer.zero_grad()
-        return grad_norm
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        self.bad_in_a_row = 0 if good else self.bad_in_a_row + 1
+        if good:
+            for output in outputs:
+                self.losses.add(*output)
+            if self.average is not None:
+                self.average.update(self.trained)
+        else:
+            self.bad_steps += 1
+            loss = float(sum(loss for loss, _, _ in outputs) / len(outputs))
+            self._tell_of_bad_step(loss, float(grad_norm))
+        return float(grad_norm)
 
-    def _after_step(self, bar, grad_norm) -> None:
+    def _tell_of_bad_step(self, loss: float, grad_norm: float) -> None:
+        """Warns of a step that was left out; raises `ValueError` where there were too many in a row."""
+        found = f"step {self.step + 1}: found a loss of {loss:g} and a gradient of norm {grad_norm:g}"
+        logger.warning(f"{found}, expected finite numbers; the step is left out ({self.bad_in_a_row} in a row)")
+        if self.bad_in_a_row >= self.args.max_bad_steps:
+            kept = list_checkpoints(self.output_dir)
+            raise ValueError(
+                f"training: {found}, and {self.bad_in_a_row} such steps in a row, expected fewer than --max_bad_steps "
+                f"{self.args.max_bad_steps}; the last good checkpoint is {kept[-1] if kept else 'none'}; a lower "
+                "--learning_rate or --mixed_precision no may help"
+            )
+
+    def _interrupted(self) -> Interrupted:
+        """Saves where the run stands, and gives what ends it."""
+        number = max(gather_object([self.interruption.number]))
+        kept = list_checkpoints(self.output_dir)
+        if self.step and (not kept or kept[-1].name != f"step-{self.step}"):
+            self._save()
+        stood = f"stopped by {signal.Signals(number).name} after step {self.step} of {self.num_steps}"
+        where = f"saved as {self.output_dir / FOLDER / f'step-{self.step}'}" if self.step else "with nothing to save"
+        return Interrupted(number, f"{stood}, {where}")
+
+    def _after_step(self, bar, grad_norm: float) -> None:
         """What is due after the current step: a line of the log, an evaluation, a checkpoint."""
         args, last = self.args, self.step == self.num_steps
         if self.step % args.logging_steps == 0 or last:
             self._log_losses(bar, grad_norm)
-        if (args.eval_steps and self.step % args.eval_steps == 0) or last:
-            self._evaluate()
-        if (args.save_steps and self.step % args.save_steps == 0) or last:
-            state = {
-                **self.run_state,
-                "step": self.step,
-                "seconds": self.seconds,
-                "scheduler": self.scheduler.state_dict(),
-            }
-            model, optimizer, limit = self.model, self.optimizer, args.save_total_limit
-            save_checkpoint(self.accelerator, model, optimizer, self.average, self.output_dir, state, limit)
+        best = ((args.eval_steps and self.step % args.eval_steps == 0) or last) and self._evaluate()
+        if best or (args.save_steps and self.step % args.save_steps == 0) or last:
+            self._save(best)
 
-    def _log_losses(self, bar, grad_norm) -> None:
+    def _save(self, best: bool = False) -> None:
+        state = {
+            **self.run_state,
+            "step": self.step,
+            "seconds": self.seconds,
+            "scheduler": self.scheduler.state_dict(),
+            "best": self.best,
+            "bad_steps": self.bad_steps,
+            "bad_in_a_row": self.bad_in_a_row,
+        }
+        model, optimizer, limit = self.model, self.optimizer, self.args.save_total_limit
+        save_checkpoint(self.accelerator, model, optimizer, self.average, self.output_dir, state, limit, best=best)
+        self.losses.restart_clock()
+
+    def _log_losses(self, bar, grad_norm: float) -> None:
         line = self.losses.compute()
-        if not math.isfinite(line["loss"]):
-            raise ValueError(
-                f"training: found a loss of {line['loss']} at step {self.step}, expected a finite number; "
-                "a lower --learning_rate or --mixed_precision no may help"
-            )
-        norm = float(grad_norm)
-        line["lr"], line["grad_norm"] = self.scheduler.get_last_lr()[0], norm if math.isfinite(norm) else None
-        shown = {name: line["loss_parts"][name] for name in SHOWN_PARTS if name in line["loss_parts"]}
-        bar.set_postfix({name: f"{value:.3f}" for name, value in {"loss": line["loss"], **shown}.items()})
+        line["lr"], line["grad_norm"] = self.scheduler.get_last_lr()[0], grad_norm if math.isfinite(grad_norm) else None
+        line["memory_gib"], line["bad_steps"] = memory_in_use(self.accelerator.device), self.bad_steps
+        parts = line.get("loss_parts", {})
+        shown = {"loss": line.get("loss"), **{short: parts.get(name) for name, short in SHOWN_PARTS.items()}}
+        shown = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
+        shown |= {"lr": f"{line['lr']:.1e}", "norm": f"{grad_norm:.2f}", "GiB": f"{line['memory_gib']:.1f}"}
+        shown |= {"stories/s": f"{line['stories_per_second']:.1f}", "wait": f"{line['waiting_share']:.0%}"}
+        bar.set_postfix({**shown, **({"bad": self.bad_steps} if self.bad_steps else {})})
         self._write({"step": self.step, **line})
-        tracked = {f"train/{name}": value for name, value in line.items() if name != "loss_parts"}
-        tracked.update({f"train/{name}": value for name, value in line["loss_parts"].items()})
+        numbers = {name: value for name, value in {**line, **parts}.items() if isinstance(value, (int, float))}
+        tracked = {f"train/{name}": value for name, value in numbers.items()}
         self.accelerator.log(tracked, step=self.step)
 
-    def _evaluate(self) -> None:
-        """Measures and draws on the main process; the others wait."""
+    def _evaluate(self) -> bool:
+        """Measures and draws on the main process, the others wait; whether this is the best model so far."""
+        model = self.published_model()
         if self.accelerator.is_main_process:
-            model = self.published_model
             measured = quick_metrics(
                 model,
                 self.processor,
@@ -184,8 +286,20 @@ class TrainingLoop:
             figures = self.output_dir / "figures"
             evaluation_picture(model, self.processor, self.eval_stories, figures / f"step-{self.step:06d}.png")
             loss_curves(self.output_dir / METRICS, figures / "loss_curves.png")
-        self.accelerator.wait_for_everyone()
+            self._judge(measured)
+        (self.best,) = broadcast_object_list([self.best])
         self.losses.restart_clock()
+        return self.best is not None and self.best["step"] == self.step
+
+    def _judge(self, measured: dict[str, float | None]) -> None:
+        """Remembers this evaluation where it is better than every one before."""
+        name = self.args.metric_for_best_model
+        if name not in measured:
+            raise ValueError(f"metric_for_best_model: found {name!r}, expected one of {', '.join(measured)}")
+        value = measured[name]
+        better = self.best is None or value < self.best["value"]
+        if value is not None and math.isfinite(value) and better:
+            self.best = {"step": self.step, "metric": name, "value": value}
 
     def _start_log(self) -> None:
         """A resumed run drops the lines after its checkpoint; a new run starts an empty log."""
@@ -222,8 +336,8 @@ class LossMeter:
 
     def compute(self) -> dict:
         """
-        `loss`, `loss_parts`, `stories_per_second` and `waiting_share`, the part of this process's time in which it
-        waited for data; starts again from nothing. Called by every process.
+        `loss`, `loss_parts` (both only where there was a good step), `stories_per_second` and `waiting_share`, the part
+        of this process's time in which it waited for data; starts again from nothing. Called by every process.
         """
         own = {name: (float(value), self.counts[name]) for name, value in self.sums.items()}
         seconds = max(time.perf_counter() - self.started, 1e-9)
@@ -235,12 +349,8 @@ class LossMeter:
             means[name] = sum(total for total, _ in found) / sum(count for _, count in found)
         speed = sum(stories for _, stories in gathered) / seconds
         self.__init__()
-        return {
-            "loss": means.pop("loss"),
-            "loss_parts": means,
-            "stories_per_second": speed,
-            "waiting_share": waiting_share,
-        }
+        losses = {"loss": means.pop("loss"), "loss_parts": means} if means else {}
+        return {**losses, "stories_per_second": speed, "waiting_share": waiting_share}
 
 
 def stories_per_step(args, accelerator) -> int:
@@ -248,11 +358,27 @@ def stories_per_step(args, accelerator) -> int:
     return args.train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
 
 
+def memory_in_use(device: torch.device) -> float:
+    """GiB: the most that torch had on a GPU so far, or what this process has resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return psutil.Process().memory_info().rss / 2**30
+
+
 def build_optimizer(model: torch.nn.Module, args) -> torch.optim.AdamW:
-    """AdamW over what is trained; biases, norms and scalars (all of one dimension or none) do not decay."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": args.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=args.learning_rate, betas=(args.adam_beta1, args.adam_beta2))
+    """
+    AdamW over what is trained: a group for each part of the model that has a learning rate of its own, parted into
+    weights and what does not decay, biases, norms and scalars (all of one dimension or none).
+    """
+    groups: dict[tuple, list] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rates = [getattr(args, flag) for flag, prefix in PARTS.items() if name.startswith(prefix)]
+            rate = next((rate for rate in rates if rate is not None), args.learning_rate)
+            decay = args.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
+        lr=args.learning_rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+    )

@@ -11,7 +11,7 @@ from datasets import IterableDataset
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
-from .data import TrainingCollator, draw_start
+from .data import TrainingCollator, draw_start, draw_tasks
 from .frame_cache import prepare_story, story_problem
 from .prepared_stories import judge_bad_stories
 
@@ -21,7 +21,8 @@ FEW = 1000  # stories, among which more than a small share may happen to be bad
 
 class StoryStream(TorchIterableDataset):
     """
-    Endless batches of windows of `stories`, a stream of rows in the schema whose pictures are not decoded.
+    Endless batches of windows, of `config.max_frames` frames, of `stories`, a stream of rows in the schema whose
+    pictures are not decoded.
 
     Every worker of every process is a reader. Where the number of the stream's shards (files) is a multiple of that of
     the readers, each reads shards of its own, again and again: nothing is read twice, and stories of smaller shares
@@ -37,7 +38,7 @@ class StoryStream(TorchIterableDataset):
         self,
         stories: IterableDataset,
         processor,
-        num_frames: int,
+        config,
         batch_size: int,
         *,
         seed: int = 0,
@@ -47,7 +48,7 @@ class StoryStream(TorchIterableDataset):
         first_batch: int = 0,
         num_batches: int,
     ):
-        self.stories, self.processor, self.num_frames, self.batch_size = stories, processor, num_frames, batch_size
+        self.stories, self.processor, self.config, self.batch_size = stories, processor, config, batch_size
         self.seed, self.buffer_size = seed, buffer_size
         self.process, self.num_processes = process, num_processes
         self.first_batch, self.num_batches = first_batch, num_batches
@@ -94,14 +95,16 @@ class StoryStream(TorchIterableDataset):
         problem = story_problem(row)
         if problem is not None:
             return {"problem": problem}
-        start = draw_start(len(row["frames"]), self.num_frames, self.seed, epoch, row["story_id"])
-        window = slice(start, start + self.num_frames)
+        drawn_by = self.seed, epoch, row["story_id"]
+        start = draw_start(len(row["frames"]), self.config.max_frames, *drawn_by)
+        window = slice(start, start + self.config.max_frames)
         captions = row["captions"][window]
         shown = {"frames": row["frames"][window], "captions": captions}
         prepared = prepare_story(shown, self.processor.image_processor)
         size = self.processor.image_processor.size
         pixels = np.frombuffer(prepared["pixels"], np.uint8).reshape(-1, size["height"], size["width"], 3)
-        return {**prepared, "pixels": pixels, "caption_ids": self.processor.encode_captions(captions)}
+        tasks = draw_tasks(len(captions), self.config, *drawn_by)
+        return {**prepared, "pixels": pixels, "caption_ids": self.processor.encode_captions(captions), **tasks}
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:
         """`(epoch, row)` of a reader's share, epoch after epoch, block by block in another order."""
@@ -132,7 +135,16 @@ def _rows_of(stories: IterableDataset) -> Iterator[dict]:
         yield {name: values[0] for name, values in batch.items()}
 
 
-def stream_loader(stream: StoryStream, name: str, *, num_workers: int, pin_memory: bool, on_bad_story: str, warn):
+def stream_loader(
+    stream: StoryStream,
+    name: str,
+    *,
+    num_workers: int,
+    pin_memory: bool,
+    on_bad_story: str,
+    warn,
+    worker_init_fn=None,
+):
     """The batches of a stream, loaded by `num_workers` processes; bad stories are judged by `judge_bad_stories`."""
     loader = DataLoader(
         stream,
@@ -140,6 +152,7 @@ def stream_loader(stream: StoryStream, name: str, *, num_workers: int, pin_memor
         num_workers=num_workers,
         generator=torch.Generator().manual_seed(0),
         pin_memory=pin_memory,
+        worker_init_fn=worker_init_fn,
     )
     known, seen = {}, 0
     for batch, bad, number in loader:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     GradientAccumulationPlugin,
@@ -35,7 +35,8 @@ from .data import TrainingWindows, training_loader
 from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
 from .figures import evaluation_picture
-from .loop import TrainingLoop, stories_per_step
+from .interruption import Interrupted, Interruption, command_to_go_on, leave_signals_to_parent
+from .loop import PARTS, TrainingLoop, stories_per_step
 from .mistakes import one_line
 from .prepared_stories import PreparedStories, prepare_stories
 from .presets import load_preset
@@ -55,10 +56,18 @@ DOCUMENT_KEYS = ("dataset", "split", "model", "seed", "command")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Trains as the flags say; a mistake in what was given ends it with one line and exit status 2."""
+    """
+    Trains as the flags say. A mistake in what was given ends it with one line and exit status 2; a signal, once the
+    step is finished and saved, with the command to go on and 128 + the signal's number.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
-    with one_line("error"):
-        train(*parse_arguments(argv), command=shlex.join(["train.py", *argv]))
+    try:
+        with one_line("error"):
+            train(*parse_arguments(argv), command=shlex.join(["train.py", *argv]))
+    except Interrupted as interrupted:
+        if PartialState().is_main_process:
+            print(f"{interrupted}; to go on:\n{command_to_go_on()}", file=sys.stderr)
+        raise SystemExit(128 + interrupted.number) from None
 
 
 def train(model_args, data_args, training_args, command: str) -> dict:
@@ -93,7 +102,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     model = StoryAttnForConditionalGeneration(config)
     check_perceptual_model(model)
     if training_args.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        checkpoint_activations(model)
     set_seed(training_args.seed, device_specific=True)  # other dropout in each process, the same weights
     loop = TrainingLoop(
         accelerator,
@@ -111,14 +120,25 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         put_earlier_checkpoints_aside(training_args.output_dir)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("storyattn", {**asdict(model_args), **asdict(data_args), **asdict(training_args)})
-    loop.run(run_state)
     results = {}
-    if accelerator.is_main_process:
-        facts = training_facts(loop, splits, data_args, training_args, command)
-        results = finish(loop.published_model, processor, splits, data_args, training_args, facts)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    try:
+        with Interruption() as interruption:
+            loop.run({**run_state, "command": command}, interruption)
+            interruption.finished(f"stopped after training, whose {loop.step} steps are saved, while it was measured")
+            model = loop.published_model()
+            if accelerator.is_main_process:
+                facts = training_facts(loop, splits, data_args, training_args, command)
+                results = finish(model, processor, splits, data_args, training_args, facts)
+        accelerator.wait_for_everyone()
+    finally:
+        accelerator.end_training()
     return results
+
+
+def checkpoint_activations(model) -> None:
+    """Lets a model compute activations twice to save memory, by the name that its version of transformers has."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
 
 
 def check_perceptual_model(model) -> None:
@@ -225,13 +245,15 @@ def make_loader(stories, processor, config, data_args, args, accelerator, first_
         "first_batch": first_batch,
         "num_batches": num_batches,
     }
-    workers = {"num_workers": data_args.dataloader_num_workers, "pin_memory": accelerator.device.type == "cuda"}
+    workers = {
+        "num_workers": data_args.dataloader_num_workers,
+        "pin_memory": accelerator.device.type == "cuda",
+        "worker_init_fn": leave_signals_to_parent,
+    }
     if not data_args.streaming:
-        return training_loader(
-            TrainingWindows(stories, processor, config.max_frames, args.seed), processor, **workers, **order
-        )
+        return training_loader(TrainingWindows(stories, processor, config, args.seed), processor, **workers, **order)
     rows = open_stream(data_args.dataset, data_args.train_split, **source_options(data_args, config))
-    stream = StoryStream(rows, processor, config.max_frames, buffer_size=data_args.shuffle_buffer, **order)
+    stream = StoryStream(rows, processor, config, buffer_size=data_args.shuffle_buffer, **order)
     name = f"split {data_args.train_split!r} of {data_args.dataset}"
     return stream_loader(stream, name, on_bad_story=data_args.on_bad_story, warn=logger.warning, **workers)
 
@@ -266,6 +288,7 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
             "weight_decay": args.weight_decay,
             "adam_beta1": args.adam_beta1,
             "adam_beta2": args.adam_beta2,
+            **{flag: getattr(args, flag) for flag in PARTS},
         },
     }
 
