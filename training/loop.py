@@ -1,5 +1,6 @@
 """The training loop on Accelerate: steps, the moving average, evaluations, checkpoints, and `metrics.jsonl`."""
 
+import copy
 import json
 import math
 import time
@@ -12,7 +13,7 @@ from tqdm.auto import tqdm
 from transformers import get_scheduler
 
 from .checkpoints import load_checkpoint, save_checkpoint
-from .ema import average_weights
+from .ema import MovingAverage
 from .evaluation import quick_metrics
 from .figures import evaluation_picture, loss_curves
 
@@ -53,15 +54,24 @@ class TrainingLoop:
         )
         # Not prepared: a prepared schedule advances once for every process.
         self.scheduler = get_scheduler(args.lr_scheduler_type, optimizer, args.warmup_steps, self.num_steps)
-        self.average = average_weights(accelerator.unwrap_model(self.model), args.ema_decay) if args.use_ema else None
+        self.average = MovingAverage(self.unwrapped_model, args.ema_decay) if args.use_ema else None
         self.step = 0
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.losses = LossMeter()
 
     @property
+    def unwrapped_model(self):
+        """The model as it was built."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    @property
     def published_model(self):
-        """What is evaluated and published: the moving average where there is one."""
-        return self.average.module if self.average is not None else self.accelerator.unwrap_model(self.model)
+        """What is evaluated and published: a copy with the moving average where there is one."""
+        if self.average is None:
+            return self.unwrapped_model
+        model = copy.deepcopy(self.unwrapped_model).eval()
+        model.load_state_dict(self.average.weights, strict=False)
+        return model
 
     def resume(self, checkpoint: Path, state: dict) -> None:
         """
@@ -102,7 +112,7 @@ class TrainingLoop:
                 if not self.accelerator.sync_gradients:
                     continue
                 if self.average is not None:
-                    self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+                    self.average.update(self.unwrapped_model)
                 self.step += 1
                 bar.update()
                 self._after_step(bar, grad_norm)
