@@ -2,48 +2,77 @@
 Checkpoints from which a run goes on as if it had not been interrupted: `output_dir/checkpoints/step-N`.
 
 Each holds `model.safetensors`, `average.safetensors` (with EMA), `optimizer.safetensors`, `state.json` (configuration,
-position, schedule) and `random-states-R.json` of every process R. Nothing is pickled.
+position, schedule), `random-states-R.json` of every process R, and `manifest.json` with the size and sum of each file.
+Tensors are whole, however many processes had their parts. Nothing is pickled. `checkpoints/best` is one more name for
+the best of them. They are complete or absent at any moment (`whole_folders`).
 """
 
+import errno
 import json
 import os
 import random
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, load_model, save_file, save_model
+from accelerate.utils import broadcast_object_list, gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers.utils import logging
 
-FOLDER = "checkpoints"
+from . import whole_folders
+
+logger = logging.get_logger(__name__)
+
+FOLDER, BEST = "checkpoints", "best"
+MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
+SLACK = 2**20  # bytes beside the tensors: headers, the manifest, blocks that are not full
 # Written by the library or by where a configuration came from; says nothing about the model.
 IRRELEVANT_KEYS = ("transformers_version", "_name_or_path", "auto_map", "architectures", "dtype", "torch_dtype")
 
 
 def find_checkpoint(resume: str, output_dir: str | Path) -> Path:
     """
-    The folder of a checkpoint: `latest` of `output_dir`, or a path.
+    The folder of a whole checkpoint: for `latest` the newest one of `output_dir`, else that of the path.
 
-    Raises `FileNotFoundError` where there is none.
+    Damaged ones are passed over with a warning. Raises `FileNotFoundError` where there is none, `ValueError` for a path
+    of a damaged one.
     """
     if resume == "latest":
-        found = list_checkpoints(output_dir)
-        if not found:
-            folder = Path(output_dir, FOLDER)
-            raise FileNotFoundError(f"resume_from_checkpoint: found no checkpoint in {folder}, expected step-N folders")
-        return found[-1]
+        return _find_latest(output_dir)
     path = Path(resume).expanduser()
-    if not (path / "state.json").is_file():
+    if not any((path / name).is_file() for name in (STATE, whole_folders.MANIFEST)):
         raise FileNotFoundError(
             f"resume_from_checkpoint: found no state.json in {str(path)!r}, expected 'latest' or a step-N folder"
         )
+    if problem := verify_checkpoint(path):
+        raise ValueError(f"resume_from_checkpoint: found {str(path)!r} damaged, expected a whole one: {problem}")
     return path
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    found = [path for path in Path(output_dir, FOLDER).glob("step-*") if path.name[5:].isdecimal()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    """The complete checkpoints of a run, oldest first; their files have the right sizes."""
+    return [path for path in step_folders(output_dir) if whole_folders.find_problem(path, hashes=False) is None]
+
+
+def step_folders(output_dir: str | Path) -> list[Path]:
+    """The folders `step-N` of a run, damaged ones included, oldest first."""
+    return sorted((path for path in Path(output_dir, FOLDER).glob("step-*") if path.name[5:].isdecimal()), key=_step)
+
+
+def verify_checkpoint(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in words; `None` where every byte is as it was written."""
+    if problem := whole_folders.find_problem(checkpoint):
+        return problem
+    for name in (MODEL, OPTIMIZER, STATE):
+        if not (checkpoint / name).is_file():
+            return f"found no {name}"
+    return None
 
 
 def read_state(checkpoint: Path) -> dict:
@@ -71,59 +100,99 @@ def check_same(kind: str, checkpoint: Path, found: dict, expected: dict) -> None
 
 
 def save_checkpoint(
-    accelerator, model, optimizer, average, output_dir: str | Path, state: dict, limit: int | None
+    accelerator,
+    model,
+    optimizer,
+    average,
+    output_dir: str | Path,
+    state: dict,
+    limit: int | None,
+    *,
+    best: bool = False,
 ) -> None:
     """
-    Writes `output_dir/checkpoints/step-{state["step"]}` aside and renames it, then removes all but the newest `limit`.
+    Writes `output_dir/checkpoints/step-{state["step"]}`, then removes all but the newest `limit` up to it. With `best`
+    it is kept as `checkpoints/best` as well, whatever `limit` is.
 
-    Called by every process. `state` is JSON; what the optimizer keeps beside tensors is added to it. `average` is the
-    `AveragedModel` or `None`.
+    Called by every process. `state` is JSON; what the optimizer, the scaler and `average`, a `MovingAverage` or `None`,
+    keep beside tensors is added to it. Raises `OSError` in every process where the checkpoint cannot be written; the
+    earlier ones are as they were.
     """
-    folder = Path(output_dir, FOLDER)
-    final, partial = folder / f"step-{state['step']}", folder / f".step-{state['step']}.partial"
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    states = partial / f"random-states-{accelerator.process_index}.json"
-    states.write_text(json.dumps(random_states()), encoding="utf-8")
-    if accelerator.is_main_process:
-        save_model(accelerator.unwrap_model(model), str(partial / "model.safetensors"))
-        if average is not None:
-            save_model(average, str(partial / "average.safetensors"))
-        tensors, groups = _optimizer_state(optimizer)
-        save_file(tensors, partial / "optimizer.safetensors")
-        scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-        state = {**state, "optimizer": groups, "scaler": scaler}
-        (partial / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-        if limit:
-            for old in list_checkpoints(output_dir)[:-limit]:
-                shutil.rmtree(old)
-    accelerator.wait_for_everyone()
+    final = Path(output_dir, FOLDER, f"step-{state['step']}")
+    moments, rest = _optimizer_state(optimizer)
+    files = {MODEL: model_tensors(accelerator.unwrap_model(model, keep_torch_compile=False)), OPTIMIZER: moments}
+    scaler = None if accelerator.scaler is None else accelerator.scaler.state_dict()
+    state = {**state, "optimizer": rest, "scaler": scaler}
+    if average is not None:
+        files[AVERAGE] = average.weights
+        state["average"] = {"num_updates": average.num_updates}
+    generators = gather_object([random_states()])
+    texts = {f"random-states-{process}.json": json.dumps(states) for process, states in enumerate(generators)}
+    texts[STATE] = json.dumps(state, indent=1)
+    tensor_bytes = sum(t.numel() * t.element_size() for tensors in files.values() for t in tensors.values())
+    needed = tensor_bytes + sum(map(len, texts.values())) + SLACK
+
+    write = partial(_on_main_process, accelerator, final, needed)
+    write(_start, final, needed)
+    for name, tensors in files.items():
+        write(save_file, _gather(accelerator, tensors), whole_folders.aside(final, whole_folders.PARTIAL) / name)
+    write(_finish, final, texts, limit, best)
 
 
 def load_checkpoint(accelerator, model, optimizer, average, checkpoint: Path, state: dict) -> None:
     """
     Restores weights, their average, the optimizer and this process's random states in place.
 
-    Raises `FileNotFoundError` where a file of the checkpoint is missing.
+    Raises `FileNotFoundError` where a file of the checkpoint is missing, `ValueError` where tensors are other ones.
     """
-    names = ["model.safetensors", "optimizer.safetensors", f"random-states-{accelerator.process_index}.json"]
-    for name in names + (["average.safetensors"] if average is not None else []):
+    states = [f"random-states-{process}.json" for process in range(accelerator.num_processes)]
+    for name in [MODEL, OPTIMIZER, *states, *([AVERAGE] if average is not None else [])]:
         if not (checkpoint / name).is_file():
             raise FileNotFoundError(f"checkpoint {checkpoint}: found no {name}, expected it beside state.json")
-    load_model(accelerator.unwrap_model(model), str(checkpoint / "model.safetensors"))
+    _restore(model_tensors(accelerator.unwrap_model(model, keep_torch_compile=False)), checkpoint / MODEL)
     if average is not None:
-        load_model(average, str(checkpoint / "average.safetensors"))
-    tensors = load_file(checkpoint / "optimizer.safetensors")
-    optimizer.load_state_dict(_optimizer_state_dict(tensors, state["optimizer"]))
+        _restore(average.weights, checkpoint / AVERAGE)
+        average.num_updates = state["average"]["num_updates"]
+    moments = load_file(checkpoint / OPTIMIZER)
+    optimizer.load_state_dict(_optimizer_state_dict(optimizer, moments, state["optimizer"]))
     if accelerator.scaler is not None and state["scaler"] is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
-    set_random_states(json.loads((checkpoint / names[-1]).read_text(encoding="utf-8")))
+    own = checkpoint / states[accelerator.process_index]
+    set_random_states(json.loads(own.read_text(encoding="utf-8")))
+
+
+def decided_by_main_process(accelerator, work: Callable, *arguments):
+    """What `work(*arguments)` of the main process returns or raises, in every process; the others do not call it."""
+    outcome = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = work(*arguments)
+        except Exception as error:
+            outcome[1] = error
+    result, error = broadcast_object_list(outcome)
+    if error is not None:
+        raise error
+    return result
+
+
+def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and persistent buffers of `model`, those that are tied once, by the first of their names."""
+    kept = model.state_dict()  # before the names: it puts weights back into shards where a forward gathered them
+    buffers = [name for name, _ in model.named_buffers() if name in kept]
+    return {name: kept[name] for name in [*(name for name, _ in model.named_parameters()), *buffers]}
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of which each process may have a part, complete; called by every process."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def placed_like(tensor: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """This process's part of a whole `tensor` where `reference` is shared out; the tensor itself where it is not."""
+    if not isinstance(reference, DTensor):
+        return tensor
+    # Every process has read the same file: nothing needs to be sent.
+    return distribute_tensor(tensor, reference.device_mesh, reference.placements, src_data_rank=None)
 
 
 def random_states() -> dict:
@@ -149,21 +218,101 @@ def set_random_states(states: dict) -> None:
         torch.cuda.set_rng_state(_from_hex(states["cuda"]))
 
 
+def _find_latest(output_dir: str | Path) -> Path:
+    folder, damaged = Path(output_dir, FOLDER), []
+    for path in reversed(step_folders(output_dir)):
+        problem = verify_checkpoint(path)
+        if problem is None:
+            for told in damaged:
+                logger.warning(f"checkpoint {told}; {path} is used instead")
+            return path
+        damaged.append(f"{path} is damaged: {problem}")
+    found = "; ".join(["no checkpoint that is whole", *damaged]) if damaged else "no checkpoint"
+    raise FileNotFoundError(f"resume_from_checkpoint: found {found} in {folder}, expected step-N folders")
+
+
+def _step(path: Path) -> int:
+    return int(path.name[5:])
+
+
+def _on_main_process(accelerator, final: Path, needed: int, work: Callable, *arguments) -> None:
+    """A part of saving, on the main process; where it fails, every process gets an `OSError` that tells what stands."""
+
+    def explained() -> None:
+        try:
+            work(*arguments)
+        except (OSError, SafetensorError) as error:
+            raise OSError(_explain(error, final, needed)) from error
+
+    decided_by_main_process(accelerator, explained)
+
+
+def _explain(error: Exception, final: Path, needed: int) -> str:
+    """Clears up after a checkpoint that could not be written and says what there was and is."""
+    with suppress(OSError):
+        whole_folders.tidy(final.parent)
+    existing = next(path for path in final.absolute().parents if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    intact = next((path for path in reversed(step_folders(final.parent.parent)) if not verify_checkpoint(path)), None)
+    last = f"the last whole checkpoint is {intact}" if intact else "there is no whole checkpoint"
+    reason = getattr(error, "strerror", None) or error
+    return f"checkpoint {final}: cannot be written ({reason}), found {free} bytes free, expected {needed}; {last}"
+
+
+def _start(final: Path, needed: int) -> None:
+    whole_folders.start(final)
+    if shutil.disk_usage(final.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _finish(final: Path, texts: dict[str, str], limit: int | None, best: bool) -> None:
+    for name, text in texts.items():
+        (whole_folders.aside(final, whole_folders.PARTIAL) / name).write_text(text, encoding="utf-8")
+    whole_folders.finish(final)
+    if best:
+        whole_folders.duplicate(final, final.with_name(BEST))
+    if limit:
+        older = [path for path in list_checkpoints(final.parent.parent) if _step(path) <= _step(final)]
+        for path in older[:-limit]:
+            whole_folders.remove(path)
+
+
+def _gather(accelerator, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whole and on the CPU in the main process, nothing in the others; called by every process."""
+    gathered = {}
+    for name, tensor in tensors.items():
+        complete = whole(tensor.detach())
+        if accelerator.is_main_process:
+            gathered[name] = complete.cpu().contiguous()
+    return gathered
+
+
+@torch.no_grad()
+def _restore(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    found = load_file(path)
+    expected = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    check_same("model", path, {name: list(tensor.shape) for name, tensor in found.items()}, expected)
+    for name, tensor in tensors.items():
+        tensor.copy_(placed_like(found[name], tensor))
+
+
 def _optimizer_state(optimizer) -> tuple[dict[str, torch.Tensor], dict]:
     """The tensors of an optimizer's state by `{parameter}.{name}`; its groups and the values that are no tensors."""
     state_dict = optimizer.state_dict()
     tensors, values = {}, {}
     for parameter, entries in state_dict["state"].items():
         for name, value in entries.items():
-            kept = tensors if torch.is_tensor(value) else values
-            kept[f"{parameter}.{name}"] = value.contiguous() if torch.is_tensor(value) else value
+            (tensors if torch.is_tensor(value) else values)[f"{parameter}.{name}"] = value
     return tensors, {"groups": state_dict["param_groups"], "values": values}
 
 
-def _optimizer_state_dict(tensors: dict[str, torch.Tensor], rest: dict) -> dict:
+def _optimizer_state_dict(optimizer, tensors: dict[str, torch.Tensor], rest: dict) -> dict:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict] = {}
     for key, value in {**tensors, **rest["values"]}.items():
         parameter, name = key.split(".", 1)
+        if torch.is_tensor(value) and value.shape == weights[int(parameter)].shape:
+            value = placed_like(value, weights[int(parameter)])
         state.setdefault(int(parameter), {})[name] = value
     return {"state": state, "param_groups": rest["groups"]}
 

@@ -1,26 +1,33 @@
 """The exponential moving average of the weights, which is what is evaluated and published."""
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 
-def average_weights(model: torch.nn.Module, decay: float) -> AveragedModel:
+class MovingAverage:
     """
-    A copy of `model` (`.module`) whose weights follow at each `update_parameters(model)` as
-    `average = d average + (1 - d) weights`, with `d = min(decay, (1 + n) / (10 + n))` at the n-th update: a short run
-    is not held back by where it started. The warm-up is that of `tf.train.ExponentialMovingAverage`.
+    `weights`, by the names of `model.named_parameters()`, follow at each `update(model)` as
+    `average = d average + (1 - d) weights`, with `d = min(decay, (1 + n) / (10 + n))` after `num_updates` n: a short
+    run is not held back by where it started. The first update copies. The warm-up is that of
+    `tf.train.ExponentialMovingAverage`. Sharded weights stay sharded.
 
     Raises `ValueError` for a `decay` outside [0, 1).
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"ema_decay: found {decay}, expected a number in [0, 1)")
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema_decay: found {decay}, expected a number in [0, 1)")
+        self.decay, self.num_updates = decay, 0
+        self.weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
     @torch.no_grad()
-    def follow(averages, weights, num_updates):
-        n = int(num_updates)
-        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
-
-    averaged = AveragedModel(model, multi_avg_fn=follow)
-    averaged.requires_grad_(False)
-    averaged.eval()
-    return averaged
+    def update(self, model: torch.nn.Module) -> None:
+        """Takes the present weights of `model` in."""
+        weights = [weight.detach() for _, weight in model.named_parameters()]
+        n = self.num_updates
+        if n == 0:
+            for average, weight in zip(self.weights.values(), weights):
+                average.copy_(weight)
+        else:
+            decay = min(self.decay, (1 + n) / (10 + n))
+            torch._foreach_lerp_(list(self.weights.values()), weights, 1 - decay)
+        self.num_updates += 1

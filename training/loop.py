@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from transformers import get_scheduler
 from transformers.utils import logging
 
-from .checkpoints import FOLDER, list_checkpoints, load_checkpoint, save_checkpoint, whole
+from .checkpoints import FOLDER, list_checkpoints, load_checkpoint, model_tensors, save_checkpoint, whole
 from .ema import MovingAverage
 from .evaluation import quick_metrics
 from .figures import evaluation_picture, loss_curves
@@ -96,11 +96,11 @@ class TrainingLoop:
         What is evaluated and published, with the moving average of the weights where there is one; called by every
         process, `None` on all but the main one.
         """
-        weights = dict(self.trained.named_parameters() if self.average is None else self.average.weights)
-        weights = {name: whole(weight.detach()) for name, weight in weights.items()}
+        averages = {} if self.average is None else self.average.weights
+        weights = {name: whole(weight) for name, weight in {**model_tensors(self.trained), **averages}.items()}
         if self.plain is None:
             return None
-        self.plain.load_state_dict({**dict(self.trained.named_buffers()), **weights}, strict=False)
+        self.plain.load_state_dict(weights, strict=False)  # of tied weights one
         return self.plain.to(self.accelerator.device)
 
     def resume(self, checkpoint: Path, state: dict) -> None:

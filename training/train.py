@@ -30,7 +30,7 @@ from storyattn import StoryAttnForConditionalGeneration, build_image_processor, 
 from transformers.utils import logging
 
 from .arguments import apply_overrides, parse_arguments
-from .checkpoints import FOLDER, check_same, find_checkpoint, list_checkpoints, read_state
+from .checkpoints import FOLDER, check_same, decided_by_main_process, find_checkpoint, read_state, step_folders
 from .data import TrainingWindows, training_loader
 from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
@@ -77,14 +77,15 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     Returns what `results.json` holds. Raises `ValueError` or `FileNotFoundError` for a mistake in the arguments, the
     data or the checkpoint, before training starts.
     """
-    checkpoint = None
-    if training_args.resume_from_checkpoint:
-        checkpoint = find_checkpoint(training_args.resume_from_checkpoint, training_args.output_dir)
     check_streaming(data_args, training_args)
     config = load_preset(model_args.config or model_args.preset)
     if model_args.config_overrides:
         apply_overrides(config, model_args.config_overrides)
     accelerator = build_accelerator(training_args)
+    checkpoint = None
+    if training_args.resume_from_checkpoint:
+        resume = training_args.resume_from_checkpoint
+        checkpoint = decided_by_main_process(accelerator, find_checkpoint, resume, training_args.output_dir)
     set_seed(training_args.seed)
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
@@ -295,7 +296,7 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
 
 def put_earlier_checkpoints_aside(output_dir: str | Path) -> None:
     """A new run in the folder of an earlier one keeps that one's checkpoints in `checkpoints-earlier`."""
-    if not list_checkpoints(output_dir):
+    if not step_folders(output_dir):
         return
     aside = Path(output_dir, f"{FOLDER}-earlier")
     shutil.rmtree(aside, ignore_errors=True)
