@@ -20,7 +20,8 @@ class MultiHeadAttention(nn.Module):
         self.num_heads = num_heads
         self.dropout = dropout
         self.query = nn.Linear(hidden_size, hidden_size)
-        self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
+        # A bias of the keys would do nothing, one of the values what that of the output does.
+        self.key_value = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

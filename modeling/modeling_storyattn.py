@@ -97,7 +97,7 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         self.text_pooling = TextPooling(config)
         self.image_projection = nn.Linear(size * config.num_visual_tokens, config.projection_dim)
         self.text_projection = nn.Linear(2 * size, config.projection_dim)
-        self.logit_scale = nn.Parameter(torch.empty(()))
+        self.logit_scale = nn.Parameter(torch.empty(1))
         self.story_transformer = StoryTransformer(config)
         self.post_init()
 
@@ -166,7 +166,7 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
             spatial_attentions=maps.unflatten(0, shape),
             describe_states=describe,
             continue_states=further,
-            logit_scale=self.logit_scale.exp().clamp(max=100.0),
+            logit_scale=self.logit_scale.exp().clamp(max=100.0).squeeze(0),
         )
         return {
             "output": output,

@@ -29,12 +29,13 @@ class SpatialAttention(nn.Module):
         self.log_temperature = self.log_gamma = None
         if self.enabled:
             self.score = nn.Sequential(
-                nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, self.num_heads)
+                nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, self.num_heads, bias=False)
             )
+            # Of one element and not scalars, which cannot be sharded.
             if config.learn_spatial_temperature:
-                self.log_temperature = nn.Parameter(torch.zeros(()))
+                self.log_temperature = nn.Parameter(torch.zeros(1))
             if config.learn_spatial_gamma:
-                self.log_gamma = nn.Parameter(torch.zeros(()))
+                self.log_gamma = nn.Parameter(torch.zeros(1))
         self.values = nn.Parameter(torch.empty(config.num_visual_tokens, hidden_size, hidden_size))
         self.norm = nn.LayerNorm(hidden_size)
 

@@ -221,7 +221,7 @@ def test_no_story_comes_more_often_where_numbers_are_uneven(tmp_path, stories_fo
     seen = Counter()
     for process in range(2):
         options = {"process": process, "num_processes": 2, "num_batches": 22, "buffer_size": 4}
-        stream = Named(open_stream(str(tmp_path), "train"), small_processor, 3, 1, **options)
+        stream = Named(open_stream(str(tmp_path), "train"), small_processor, small_config(), 1, **options)
         loader = {"num_workers": num_workers, "pin_memory": False, "on_bad_story": "raise", "warn": pytest.fail}
         seen.update(batch["names"][0] for batch in stream_loader(stream, "s", **loader))
     assert len(seen) == 11 and set(seen.values()) == {4}  # 2 x 22 rows are four epochs of 11

@@ -17,7 +17,7 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor
 QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
 # 24 stories in batches of 4, two to a step: three steps an epoch, so that steps 4 and 8 lie within epochs.
 RUN = {"max_train_steps": 8, "gradient_accumulation_steps": 2, "eval_steps": 4, "save_steps": 4, "logging_steps": 1}
-TIMES = ("stories_per_second", "waiting_share")
+TIMES = ("stories_per_second", "waiting_share", "memory_gib")  # what differs between runs that are the same
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -125,8 +125,14 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
     steps = [line for line in log if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 9))
     for line in steps:
-        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", *TIMES}
-        assert line["grad_norm"] > 0 and line["stories_per_second"] > 0 and 0 <= line["waiting_share"] < 1
+        assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", "bad_steps", *TIMES}
+        assert (
+            0.05 < line["memory_gib"] < 20
+            and line["bad_steps"] == 0
+            and line["grad_norm"] > 0
+            and line["stories_per_second"] > 0
+            and 0 <= line["waiting_share"] < 1
+        )
     rates = [line["lr"] for line in steps]
     assert rates[1] == max(rates) == 1e-3 and rates[0] < rates[1] and rates[-1] < 1e-6
     evaluations = [line for line in log if "eval" in line]
@@ -192,20 +198,30 @@ def test_workers_change_nothing(train_only):
     assert same(alone, helped)
 
 
-def test_accumulated_batches_equal_one_large_batch(train_only):
-    """With the losses that average over stories and nothing drawn at random, in 32 bits."""
-    parts = json.dumps({"next_frame_edge": 0, "next_frame_changed": 0, "next_frame_painted": 0, "describe": 0})
-    others = json.dumps({"next_frame_lit": 0, "next_caption": 0, "alignment": 0, "reconstruction_edge": 0})
-    changes = "text_config.dropout=0,text_config.attention_dropout=0,next_caption_dropout=0,num_reconstructed_frames=9"
-    changes = f"{changes},loss_weights={parts},loss_weights={others}"
-    logs = []
-    for batch, accumulated in ((8, 1), (4, 2)):
+def test_accumulated_batches_equal_one_large_batch(train_only, tmp_path):
+    """Stories of unequal length, captions missing; the alignment alone has the pairs of one batch for negatives."""
+    stories = [draw_story(seed, num_frames=1 + seed % 4) for seed in range(24)]
+    stories[3]["captions"] = [None] * 4
+    features = Features({"frames": List(Image()), "captions": List(Value("string"))})
+    for split in ("train", "validation", "test"):
+        Dataset.from_list(stories, features=features).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    changes = (
+        "loss_weights.alignment=0,text_config.dropout=0,text_config.attention_dropout=0,num_reconstructed_frames=2"
+    )
+    logs, weights = [], []
+    for batch, accumulated in ((8, 1), (2, 4)):
         flags = {"train_batch_size": batch, "gradient_accumulation_steps": accumulated, "config_overrides": changes}
-        logs.append(read_log(train_only(f"batch-{batch}", warmup_steps=0, **flags)))
-    assert len(logs[0]) == len(logs[1]) == 2
+        folder = train_only(f"batch-{batch}", dataset=tmp_path, max_train_steps=4, warmup_steps=0, **flags)
+        logs.append(read_log(folder))
+        weights.append(last_weights(folder))
+    assert len(logs[0]) == len(logs[1]) == 4
     for whole, accumulated in zip(*logs):
         assert accumulated["loss"] == pytest.approx(whole["loss"], rel=1e-5)
         assert accumulated["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-5)
+        assert accumulated["loss_parts"].keys() == whole["loss_parts"].keys() and len(whole["loss_parts"]) == 14
+        for name, part in whole["loss_parts"].items():
+            assert accumulated["loss_parts"][name] == pytest.approx(part, rel=1e-5), name
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-4) for name in weights[0])
 
 
 def test_gradient_checkpointing_changes_no_weight(train_only):

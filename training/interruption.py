@@ -1,5 +1,6 @@
 """Signals that ask a run to end: it finishes its step, saves, and says how to go on."""
 
+import os
 import shlex
 import signal
 import sys
@@ -9,7 +10,7 @@ import time
 import psutil
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-LAUNCHERS = ("accelerate", "torchrun")
+LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
 ECHO = 3.0  # seconds in which a launcher may pass on a signal that its processes have had themselves
 
 
@@ -23,13 +24,24 @@ class Interrupted(Exception):
 
 class Interruption:
     """
-    While it is entered, the first SIGTERM or SIGINT is noted in `number` and nothing else happens; a later one does
-    what it does elsewhere. After `finished` a signal raises `Interrupted` with the message given there.
+    While it is entered, the first SIGTERM or SIGINT is noted and nothing else happens; a later one does what it does
+    elsewhere. After `finished` a signal raises `Interrupted` with the message given there.
+
+    `number` is that of the signal, 0 before one came; a launcher that is gone counts as SIGTERM, for one that is killed
+    leaves what it launched to itself. `command` is the command line that goes on with the run.
     """
 
     def __init__(self):
-        self.number, self.noted_at = 0, 0.0
-        self.message = None
+        self.noted, self.noted_at, self.message = 0, 0.0, None
+        launcher = _launcher_command()
+        self.parent = os.getppid() if launcher else None
+        self.command = command_to_go_on(launcher or sys.orig_argv)
+
+    @property
+    def number(self) -> int:
+        if not self.noted and self.parent not in (None, os.getppid()):
+            self.noted = signal.SIGTERM
+        return self.noted
 
     def __enter__(self):
         own = threading.current_thread() is threading.main_thread()  # no other may have handlers
@@ -47,12 +59,12 @@ class Interruption:
             raise Interrupted(self.number, message)
 
     def _note(self, number: int, frame) -> None:
-        if self.number and time.monotonic() - self.noted_at < ECHO:
+        if self.noted and time.monotonic() - self.noted_at < ECHO:
             return
-        if self.number:
+        if self.noted:
             signal.signal(number, self.before[number])
             signal.raise_signal(number)
-        self.number, self.noted_at = number, time.monotonic()
+        self.noted, self.noted_at = number, time.monotonic()
         if self.message is not None:
             raise Interrupted(number, self.message)
 
@@ -63,26 +75,25 @@ def leave_signals_to_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def command_to_go_on() -> str:
-    """The command line of this run, the launcher's where there is one, with `--resume_from_checkpoint latest`."""
-    command = _launcher_command() or sys.orig_argv
-    words, skip = [], False
-    for word in command:
+def command_to_go_on(words: list[str]) -> str:
+    """A command line with `--resume_from_checkpoint latest` in place of what it may have there."""
+    kept, skip = [], False
+    for word in words:
         if skip or word == "--resume_from_checkpoint":
             skip = not skip
         elif not word.startswith("--resume_from_checkpoint="):
-            words.append(word)
-    return shlex.join([*words, "--resume_from_checkpoint", "latest"])
+            kept.append(word)
+    return shlex.join([*kept, "--resume_from_checkpoint", "latest"])
 
 
 def _launcher_command() -> list[str] | None:
-    """`accelerate launch ...` or `torchrun ...`, if one of them started this process."""
+    """The command line of the launcher that started this process, if one did."""
     try:
-        started = psutil.Process().parent().cmdline()
-    except (psutil.Error, AttributeError):
+        python, *words = psutil.Process().parent().cmdline()
+    except (psutil.Error, AttributeError, ValueError):
         return None
-    for place, word in enumerate(started[:2]):
-        name = word.rpartition("/")[2]
-        if name in LAUNCHERS:
-            return [name, *started[place + 1 :]]
+    if words[:1] == ["-m"] and words[1:2] and words[1] in LAUNCHERS:
+        return [os.path.basename(python), *words]
+    if words and os.path.basename(words[0]) in LAUNCHERS:
+        return [os.path.basename(words[0]), *words[1:]]
     return None

@@ -213,7 +213,8 @@ class TrainingLoop:
     def _tell_of_bad_step(self, loss: float, grad_norm: float) -> None:
         """Warns of a step that was left out; raises `ValueError` where there were too many in a row."""
         found = f"step {self.step + 1}: found a loss of {loss:g} and a gradient of norm {grad_norm:g}"
-        logger.warning(f"{found}, expected finite numbers; the step is left out ({self.bad_in_a_row} in a row)")
+        if self.accelerator.is_main_process:
+            logger.warning(f"{found}, expected finite numbers; the step is left out ({self.bad_in_a_row} in a row)")
         if self.bad_in_a_row >= self.args.max_bad_steps:
             kept = list_checkpoints(self.output_dir)
             raise ValueError(
@@ -230,7 +231,7 @@ class TrainingLoop:
             self._save()
         stood = f"stopped by {signal.Signals(number).name} after step {self.step} of {self.num_steps}"
         where = f"saved as {self.output_dir / FOLDER / f'step-{self.step}'}" if self.step else "with nothing to save"
-        return Interrupted(number, f"{stood}, {where}")
+        return Interrupted(number, f"{stood}, {where}; to go on:\n{self.interruption.command}")
 
     def _after_step(self, bar, grad_norm: float) -> None:
         """What is due after the current step: a line of the log, an evaluation, a checkpoint."""

@@ -35,7 +35,7 @@ from .data import TrainingWindows, training_loader
 from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
 from .figures import evaluation_picture
-from .interruption import Interrupted, Interruption, command_to_go_on, leave_signals_to_parent
+from .interruption import Interrupted, Interruption, leave_signals_to_parent
 from .loop import PARTS, TrainingLoop, stories_per_step
 from .mistakes import one_line
 from .prepared_stories import PreparedStories, prepare_stories
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
             train(*parse_arguments(argv), command=shlex.join(["train.py", *argv]))
     except Interrupted as interrupted:
         if PartialState().is_main_process:
-            print(f"{interrupted}; to go on:\n{command_to_go_on()}", file=sys.stderr)
+            print(interrupted, file=sys.stderr)
         raise SystemExit(128 + interrupted.number) from None
 
 
@@ -125,7 +125,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     try:
         with Interruption() as interruption:
             loop.run({**run_state, "command": command}, interruption)
-            interruption.finished(f"stopped after training, whose {loop.step} steps are saved, while it was measured")
+            stood = f"stopped after training, whose {loop.step} steps are saved, before all was measured"
+            interruption.finished(f"{stood}; to go on:\n{interruption.command}")
             model = loop.published_model()
             if accelerator.is_main_process:
                 facts = training_facts(loop, splits, data_args, training_args, command)

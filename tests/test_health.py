@@ -1,0 +1,202 @@
+"""What training does when numbers stop being finite, and when it is asked to end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from storyattn.training import interruption
+from storyattn.training import train as train_module
+from storyattn.training.interruption import Interrupted, Interruption, command_to_go_on
+from storyattn.training.loop import TrainingLoop
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
+FLAGS |= {"max_train_steps": 6, "eval_steps": 0, "save_steps": 1, "save_total_limit": 9, "logging_steps": 1}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def launch(stories_folder, small_config_file, tmp_path):
+    """Trains with flags over those above; gives the folder of the run."""
+
+    def run(name: str = "run", **flags) -> Path:
+        data = {"config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / name}
+        train_module.main([f"--{flag}={value}" for flag, value in {**data, **FLAGS, **flags}.items()])
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Puts a NaN into the first frame of the batches of the numbers that are given."""
+
+    def run(*numbers: int) -> None:
+        loader = train_module.training_loader
+
+        def planted(*arguments, **options):
+            for number, batch in enumerate(loader(*arguments, **options), start=options["first_batch"]):
+                if number in numbers:
+                    batch["pixel_values"][0, 0, 0, 0, 0] = torch.nan
+                yield batch
+
+        monkeypatch.setattr(train_module, "training_loader", planted)
+
+    return run
+
+
+def read_log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path, step: int, name: str = "model") -> dict[str, torch.Tensor]:
+    return load_file(folder / "checkpoints" / f"step-{step}" / f"{name}.safetensors")
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# Numbers that are not finite
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_step_that_is_not_finite_is_left_out_and_told(launch, plant, caplog, accumulated):
+    plant(2 * accumulated)
+    folder = launch(gradient_accumulation_steps=accumulated)
+    for name in ("model", "average", "optimizer"):
+        before, at, after = (weights(folder, step, name) for step in (2, 3, 4))
+        assert same(before, at) and not same(at, after), name
+        assert all(value.isfinite().all() for value in after.values())
+    lines = [line for line in read_log(folder) if "lr" in line]
+    assert [line["bad_steps"] for line in lines] == [0, 0, 1, 1, 1, 1]
+    assert ["loss" in line for line in lines] == [True, True, False, True, True, True]
+    assert lines[2]["grad_norm"] is None and lines[-1]["lr"] < 1e-6
+    assert "step 3: found a loss of nan" in caplog.text and "1 in a row" in caplog.text
+
+
+def test_too_many_such_steps_in_a_row_end_the_run(launch, plant, capsys, tmp_path):
+    plant(2, 3, 4)
+    with pytest.raises(SystemExit) as ended:
+        launch(max_bad_steps=3, save_steps=2)
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: training: step 5: found a loss of nan") and "3 such steps in a row" in line
+    assert f"the last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'step-4'}" in line
+    assert launch("other", max_bad_steps=4).is_dir()
+
+
+def test_bad_steps_are_counted_on_after_resuming(launch, plant):
+    plant(1, 4)
+    folder = launch()
+    for step in (4, 5, 6):
+        (folder / "checkpoints" / f"step-{step}").rename(folder / f"gone-{step}")
+    launch(resume_from_checkpoint="latest")
+    assert [line["bad_steps"] for line in read_log(folder) if "lr" in line] == [0, 1, 1, 1, 2, 2]
+    assert same(weights(folder, 6), load_file(folder / "gone-6" / "model.safetensors"))
+
+
+# Signals
+
+
+@pytest.fixture
+def signalled(launch, monkeypatch, capsys):
+    """Runs what gets a signal within its third step; gives the folder, the exit status and the last lines."""
+
+    def run(name: str, number: int, **flags):
+        train = TrainingLoop._train_on
+
+        def hit(loop, *arguments):
+            if loop.step == 2:
+                signal.raise_signal(number)
+            return train(loop, *arguments)
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(TrainingLoop, "_train_on", hit)
+            launch(name, save_steps=0, **flags)
+        return ended.value.code, capsys.readouterr().err.splitlines()[-2:]
+
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_that_can_go_on(signalled, launch, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "--seed", "0"])
+    monkeypatch.setattr(interruption, "_launcher_command", lambda: None)
+    before = signal.getsignal(number)
+    status, (stood, command) = signalled("run", number)
+    assert status == 128 + number and signal.getsignal(number) == before
+    saved = tmp_path / "run" / "checkpoints" / "step-3"
+    assert stood == f"stopped by {number.name} after step 3 of 6, saved as {saved}; to go on:"
+    assert command == "python train.py --seed 0 --resume_from_checkpoint latest"
+    assert not (tmp_path / "run" / "results.json").exists()
+    resumed, whole = launch("run", save_steps=0, resume_from_checkpoint="latest"), launch("whole")
+    assert same(weights(resumed, 6), weights(whole, 6)) and same(weights(resumed, 3), weights(whole, 3))
+    assert (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_second_signal_ends_it_at_once(monkeypatch):
+    with Interruption() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # the launcher's echo of the first
+        assert interrupted.number == signal.SIGINT
+        monkeypatch.setattr(interruption, "ECHO", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_after_training_ends_it_at_once():
+    with pytest.raises(Interrupted, match="all is saved"), Interruption() as interrupted:
+        interrupted.finished("all is saved")
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="all is saved"), Interruption() as interrupted:
+        signal.raise_signal(signal.SIGTERM)
+        interrupted.finished("all is saved")
+
+
+def test_the_command_to_go_on():
+    for given in ([], ["--resume_from_checkpoint=a b"], ["--resume_from_checkpoint", "a"]):
+        words = ["python", "train.py", *given, "--config_overrides", "dropout=0.1,x=a b"]
+        expected = "python train.py --config_overrides 'dropout=0.1,x=a b' --resume_from_checkpoint latest"
+        assert command_to_go_on(words) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+@pytest.mark.parametrize("to", ["all", "launcher"])
+def test_signals_end_what_accelerate_has_launched(to, stories_folder, small_config_file, tmp_path):
+    """Control-C in a terminal, which the launcher, the loop and its workers have; and one that ends the launcher."""
+    flags = {**FLAGS, "config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / "run"}
+    flags |= {"max_train_steps": 100000, "save_steps": 0, "dataloader_num_workers": 2}
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=1", ROOT / "train.py"]
+    command += [f"--{name}={value}" for name, value in flags.items()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log, metrics = tmp_path / "log", tmp_path / "run" / "metrics.jsonl"
+    with log.open("w") as file:
+        options = {"stdout": file, "stderr": file, "env": environment, "cwd": ROOT, "start_new_session": True}
+        process = subprocess.Popen(list(map(str, command)), **options)
+    until = time.monotonic() + 120
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 3):
+        assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+        time.sleep(0.2)
+    if to == "all":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    process.wait(60)
+    while "--resume_from_checkpoint latest" not in log.read_text():  # the launcher does not wait for the other
+        assert time.monotonic() < until, log.read_text()[-3000:]
+        time.sleep(0.2)
+    text = log.read_text()
+    (step,) = re.findall(r"stopped by SIG(?:INT|TERM) after step (\d+) of 100000", text)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-{step}"]
+    assert "-m accelerate.commands.launch --cpu --num_processes=1" in text and "exited unexpectedly" not in text

@@ -1,0 +1,130 @@
+"""Several processes against one: the same losses and weights with a whole model in each, and with its shards."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL_CONFIG, draw_story
+from datasets import Dataset, Features, Image, List, Value
+from safetensors.torch import load_file
+from storyattn.training import train as train_module
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {"DDP": ROOT / "train.py", "FSDP2": ROOT / "tests" / "sharded_training.py"}
+FLAGS = {"max_train_steps": 30, "warmup_steps": 2, "logging_steps": 1, "eval_steps": 15, "save_steps": 15}
+FLAGS |= {"eval_batch_size": 4, "max_eval_windows": 4, "max_test_windows": 4, "max_grad_norm": 0.5}
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch has no gloo here")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> dict:
+    """Flags of a configuration without dropout, and of stories of unequal length some of whose captions are missing."""
+    folder = tmp_path_factory.mktemp("processes")
+    config = json.loads(json.dumps(SMALL_CONFIG))
+    config["text_config"] |= {"dropout": 0.0, "attention_dropout": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    features = Features({"frames": List(Image()), "captions": List(Value("string"))})
+    for split, seeds in (("train", range(22)), ("validation", range(100, 104)), ("test", range(200, 204))):
+        stories = Dataset.from_list([draw_story(seed, 1 + seed % 4) for seed in seeds], features=features)
+        stories.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return {"config": folder / "config.json", "dataset": folder}
+
+
+def start(kind: str, output_dir: Path, flags: dict) -> subprocess.Popen:
+    """Starts two processes on the CPU."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", SCRIPTS[kind]]
+    command += [f"--{name}={value}" for name, value in {**flags, "output_dir": output_dir}.items()]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    with (output_dir.parent / f"{output_dir.name}.log").open("w") as log:
+        return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=environment, cwd=ROOT)
+
+
+def run(kind: str, output_dir: Path, flags: dict) -> None:
+    status = start(kind, output_dir, flags).wait()
+    assert status == 0, (output_dir.parent / f"{output_dir.name}.log").read_text()[-3000:]
+
+
+def weights(output_dir: Path, step: int = 30) -> dict[str, torch.Tensor]:
+    folder = output_dir / "checkpoints" / f"step-{step}"
+    return {
+        f"{name}/{key}": value
+        for name in ("model", "average", "optimizer")
+        for key, value in load_file(folder / f"{name}.safetensors").items()
+    }
+
+
+def read_losses(output_dir: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory, one_thread) -> Path:
+    """A run of one process with batches of six stories."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    flags = {**FLAGS, **data, "train_batch_size": 6, "output_dir": folder}
+    train_module.main([f"--{name}={value}" for name, value in flags.items()])
+    return folder
+
+
+@pytest.fixture(scope="module", params=SCRIPTS)
+def together(request, data, tmp_path_factory) -> tuple[str, Path, dict]:
+    """The same in two processes with batches of three."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    flags = {**FLAGS, **data, "train_batch_size": 3}
+    run(request.param, folder, flags)
+    return request.param, folder, flags
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(alone, together):
+    _, folder, _ = together
+    losses, expected = read_losses(folder), read_losses(alone)
+    assert len(losses) == len(expected) == 30
+    for line, other in zip(losses, expected):
+        assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert line["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+        assert line["loss_parts"]["alignment"] == pytest.approx(other["loss_parts"]["alignment"], rel=1e-4)
+    made, wanted = weights(folder), weights(alone)
+    assert made.keys() == wanted.keys()
+    for name in wanted:
+        if not name.startswith("optimizer/"):
+            assert torch.allclose(made[name], wanted[name], rtol=0, atol=1e-4), name
+    published = load_file(folder / "model.safetensors")
+    assert all(torch.allclose(value, made[f"average/{name}"]) for name, value in published.items() if "lm_" not in name)
+
+
+@pytest.mark.slow
+def test_two_processes_resume_where_they_were(together, tmp_path):
+    kind, folder, flags = together
+    shutil.copytree(folder / "checkpoints" / "step-15", tmp_path / "run" / "checkpoints" / "step-15")
+    run(kind, tmp_path / "run", {**flags, "resume_from_checkpoint": "latest"})
+    made, wanted = weights(tmp_path / "run"), weights(folder)
+    assert made.keys() == wanted.keys() and all(torch.equal(made[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.slow
+def test_two_processes_end_together_at_a_signal(data, tmp_path):
+    """A signal that the launcher has and passes on."""
+    flags = {**FLAGS, **data, "train_batch_size": 3, "max_train_steps": 100000, "eval_steps": 0, "save_steps": 0}
+    process = start("DDP", tmp_path / "run", flags)
+    metrics, log = tmp_path / "run" / "metrics.jsonl", tmp_path / "run.log"
+    until = time.monotonic() + 120
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 3):
+        assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) != 0
+    text = log.read_text()
+    assert text.count("stopped by SIGTERM after step") == 1 and "--resume_from_checkpoint latest" in text
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    states = sorted(path.name for path in checkpoint.glob("random-states-*"))
+    assert states == ["random-states-0.json", "random-states-1.json"]
