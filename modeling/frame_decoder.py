@@ -7,8 +7,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, sinusoid
 
-PREDICT, RECONSTRUCT = 0, 1
-
 
 class FrameDecoder(nn.Module):
     """Plans a frame on a coarse grid, paints it at full resolution, and decides pixel by pixel what to copy instead.
@@ -35,7 +33,7 @@ class FrameDecoder(nn.Module):
         """Fills the embeddings with the initialiser `normal_` of the caller."""
         normal_(self.task, std=0.5)
 
-    def forward(self, frames, features, details, context, context_mask, source, visible, task):
+    def forward(self, frames, features, details, context, context_mask, source, visible, num_predicted: int):
         """Paints N frames of each of B stories.
 
         Args:
@@ -45,7 +43,8 @@ class FrameDecoder(nn.Module):
             context (`(B, N, S, D)`), context_mask (`(B, N, S)`, bool): story state and caption of each frame to paint.
             source (`(B, N)`): index of the frame that each painting starts from.
             visible (`(B, N, T)`, bool): which frames each painting may read and copy.
-            task (`(N,)`): `PREDICT` or `RECONSTRUCT`, all predictions first.
+            num_predicted (`int`): so many of the N frames, the first ones, are predicted; the others are
+                reconstructed, and copy nothing.
 
         Returns:
             the frames `(B, N, 3, H, W)` in [0, 1]; the same without anything copied; and, of the predictions, the last
@@ -54,7 +53,8 @@ class FrameDecoder(nn.Module):
         batch, number = source.shape
         frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
-        start = _take(cells, source) + self.task[task][:, None].to(cells.dtype)  # (B, N, P, D)
+        task = self.task[(torch.arange(number, device=source.device) >= num_predicted).long()]  # (N, D)
+        start = _take(cells, source) + task[:, None].to(cells.dtype)  # (B, N, P, D)
         hidden = start.flatten(0, 1)
         memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
         seen = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
@@ -69,11 +69,10 @@ class FrameDecoder(nn.Module):
         painted = painted.unflatten(0, (batch, number))
         if self.copier is None:
             return painted, painted, None
-        copies = task == PREDICT  # reconstructions stand behind the predictions and copy nothing
-        count = int(copies.sum())
-        plan, choice = (x.unflatten(0, (batch, number))[:, :count].flatten(0, 1) for x in (plan, choice))
-        mixed, lit = self.copier(plan, choice, painted[:, :count], frames, source[:, :count], visible[:, :count])
-        return torch.cat([mixed, painted[:, count:]], dim=1), painted, lit
+        plan, choice = (x.unflatten(0, (batch, number))[:, :num_predicted].flatten(0, 1) for x in (plan, choice))
+        predicted, source, visible = (x[:, :num_predicted] for x in (painted, source, visible))
+        mixed, lit = self.copier(plan, choice, predicted, frames, source, visible)
+        return torch.cat([mixed, painted[:, num_predicted:]], dim=1), painted, lit
 
     def _coarsened(self, cells: torch.Tensor) -> torch.Tensor:
         """Cells `(B,T,P,D)` averaged over squares of 2 x 2: what is read of the frames so far, `(B, T, M, D)`.

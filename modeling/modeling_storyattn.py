@@ -18,7 +18,7 @@ from transformers.generation import GenerationMixin
 from transformers.utils import can_return_tuple
 
 from .configuration_storyattn import StoryAttnConfig
-from .frame_decoder import PREDICT, RECONSTRUCT, FrameDecoder, ZeroConv
+from .frame_decoder import FrameDecoder, ZeroConv
 from .fusion import CrossModalFusion, TextPooling
 from .losses import (
     PerceptualLoss,
@@ -380,7 +380,7 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             torch.cat([context_mask, seen_mask.expand(*rebuilt.shape, -1)], dim=1),
             source,
             visible,
-            torch.tensor([PREDICT] * (number - 1) + [RECONSTRUCT] * rebuilt.shape[1], device=frames.device),
+            num_predicted=number - 1,
         )
         return everything[:, : number - 1], painted[:, : number - 1], lit, everything[:, number - 1 :]
 

@@ -4,7 +4,6 @@ import copy
 
 import torch
 
-from .frame_decoder import PREDICT
 from .outputs import StoryContinuation
 
 TASKS = ("describe", "continue")
@@ -105,7 +104,7 @@ class StorytellingMixin:
             context_mask,
             last,
             mask[:, None],
-            torch.tensor([PREDICT], device=mask.device),
+            num_predicted=1,
         )
         return frames[:, 0]
 
