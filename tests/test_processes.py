@@ -38,11 +38,11 @@ def data(tmp_path_factory) -> dict:
     return {"config": folder / "config.json", "dataset": folder}
 
 
-def start(kind: str, output_dir: Path, flags: dict) -> subprocess.Popen:
+def start(kind: str, output_dir: Path, flags: dict, changes: dict | None = None) -> subprocess.Popen:
     """Starts two processes on the CPU."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", SCRIPTS[kind]]
     command += [f"--{name}={value}" for name, value in {**flags, "output_dir": output_dir}.items()]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **(changes or {})}
     with (output_dir.parent / f"{output_dir.name}.log").open("w") as log:
         return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=environment, cwd=ROOT)
 
@@ -109,6 +109,24 @@ def test_two_processes_resume_where_they_were(together, tmp_path):
     run(kind, tmp_path / "run", {**flags, "resume_from_checkpoint": "latest"})
     made, wanted = weights(tmp_path / "run"), weights(folder)
     assert made.keys() == wanted.keys() and all(torch.equal(made[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.slow
+def test_a_run_of_one_process_goes_on_in_two(alone, data, tmp_path):
+    shutil.copytree(alone / "checkpoints" / "step-15", tmp_path / "run" / "checkpoints" / "step-15")
+    run("FSDP2", tmp_path / "run", {**FLAGS, **data, "train_batch_size": 3, "resume_from_checkpoint": "latest"})
+    made, wanted = weights(tmp_path / "run"), weights(alone)
+    assert all(
+        torch.allclose(made[name], wanted[name], rtol=0, atol=1e-4) for name in wanted if "optimizer" not in name
+    )
+    assert "is of 1 processes and this run of 2" in (tmp_path / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_know_of_one_another_are_refused(data, tmp_path):
+    process = start("DDP", tmp_path / "run", {**FLAGS, **data}, {"ACCELERATE_USE_CPU": "false"})
+    assert process.wait(60) != 0
+    assert "error: processes: found 2 that do not know of one another" in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.slow

@@ -126,13 +126,8 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
     assert [line["step"] for line in steps] == list(range(1, 9))
     for line in steps:
         assert set(line) == {"step", "loss", "loss_parts", "lr", "grad_norm", "bad_steps", *TIMES}
-        assert (
-            0.05 < line["memory_gib"] < 20
-            and line["bad_steps"] == 0
-            and line["grad_norm"] > 0
-            and line["stories_per_second"] > 0
-            and 0 <= line["waiting_share"] < 1
-        )
+        assert 0.05 < line["memory_gib"] < 20 and line["bad_steps"] == 0
+        assert line["grad_norm"] > 0 and line["stories_per_second"] > 0 and 0 <= line["waiting_share"] < 1
     rates = [line["lr"] for line in steps]
     assert rates[1] == max(rates) == 1e-3 and rates[0] < rates[1] and rates[-1] < 1e-6
     evaluations = [line for line in log if "eval" in line]
@@ -205,9 +200,8 @@ def test_accumulated_batches_equal_one_large_batch(train_only, tmp_path):
     features = Features({"frames": List(Image()), "captions": List(Value("string"))})
     for split in ("train", "validation", "test"):
         Dataset.from_list(stories, features=features).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
-    changes = (
-        "loss_weights.alignment=0,text_config.dropout=0,text_config.attention_dropout=0,num_reconstructed_frames=2"
-    )
+    changes = "loss_weights.alignment=0,num_reconstructed_frames=2"
+    changes = f"{changes},text_config.dropout=0,text_config.attention_dropout=0"
     logs, weights = [], []
     for batch, accumulated in ((8, 1), (2, 4)):
         flags = {"train_batch_size": batch, "gradient_accumulation_steps": accumulated, "config_overrides": changes}

@@ -141,12 +141,12 @@ def save_checkpoint(
 
 def load_checkpoint(accelerator, model, optimizer, average, checkpoint: Path, state: dict) -> None:
     """
-    Restores weights, their average, the optimizer and this process's random states in place.
+    Restores weights, their average, the optimizer and this process's random states in place; of a checkpoint of another
+    number of processes all but the latter, which is told.
 
     Raises `FileNotFoundError` where a file of the checkpoint is missing, `ValueError` where tensors are other ones.
     """
-    states = [f"random-states-{process}.json" for process in range(accelerator.num_processes)]
-    for name in [MODEL, OPTIMIZER, *states, *([AVERAGE] if average is not None else [])]:
+    for name in [MODEL, OPTIMIZER, *([AVERAGE] if average is not None else [])]:
         if not (checkpoint / name).is_file():
             raise FileNotFoundError(f"checkpoint {checkpoint}: found no {name}, expected it beside state.json")
     _restore(model_tensors(accelerator.unwrap_model(model, keep_torch_compile=False)), checkpoint / MODEL)
@@ -157,8 +157,15 @@ def load_checkpoint(accelerator, model, optimizer, average, checkpoint: Path, st
     optimizer.load_state_dict(_optimizer_state_dict(optimizer, moments, state["optimizer"]))
     if accelerator.scaler is not None and state["scaler"] is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
-    own = checkpoint / states[accelerator.process_index]
-    set_random_states(json.loads(own.read_text(encoding="utf-8")))
+    states = [path.name for path in checkpoint.glob("random-states-*.json")]
+    if len(states) == accelerator.num_processes:
+        own = checkpoint / f"random-states-{accelerator.process_index}.json"
+        set_random_states(json.loads(own.read_text(encoding="utf-8")))
+    elif accelerator.is_main_process:
+        logger.warning(
+            f"checkpoint {checkpoint} is of {len(states)} processes and this run of {accelerator.num_processes}: what "
+            "is drawn at random within the model, such as dropout, is drawn anew"
+        )
 
 
 def decided_by_main_process(accelerator, work: Callable, *arguments):

@@ -7,6 +7,7 @@ Trains a StoryAttn model, evaluates it and leaves a Hub-ready folder:
 """
 
 import hashlib
+import os
 import platform
 import shlex
 import shutil
@@ -178,8 +179,9 @@ def build_accelerator(args) -> Accelerator:
     except OSError as error:
         found = f"{args.output_dir!r}, which cannot be written: {error.strerror}"
         raise ValueError(f"output_dir: found {found}, expected a folder that can be") from error
+    launched = int(os.environ.get("WORLD_SIZE", 1))
     trackers = None if args.report_to in (None, "", "none") else args.report_to
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=args.gradient_accumulation_steps, sync_with_dataloader=False
@@ -192,6 +194,12 @@ def build_accelerator(args) -> Accelerator:
             InitProcessGroupKwargs(timeout=PATIENCE),
         ],
     )
+    if accelerator.num_processes != launched:
+        raise ValueError(
+            f"processes: found {launched} that do not know of one another, expected a GPU for each, or "
+            "`accelerate launch --cpu`"
+        )
+    return accelerator
 
 
 def load_splits(args, config) -> dict[str, Dataset]:
@@ -270,6 +278,7 @@ def build_tokenizer(model_args, train_stories, config):
 
 def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stories: int | None) -> dict:
     """What a checkpoint must share with the run that continues it: `config`, and `run` with the order of the data."""
+    layout = args.train_batch_size, args.gradient_accumulation_steps, accelerator.num_processes
     vocabulary = tokenizer.backend_tokenizer.to_str().encode("utf-8")
     return {
         "config": config.to_dict(),
@@ -278,12 +287,12 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
             "train_split": data_args.train_split,
             "num_train_stories": num_train_stories,
             # What decides the order of a stream; that of stories at hand depends on none of them.
-            "stream": [data_args.shuffle_buffer, data_args.dataloader_num_workers] if data_args.streaming else None,
+            "stream": [data_args.shuffle_buffer, data_args.dataloader_num_workers, *layout]
+            if data_args.streaming
+            else None,
             "tokenizer_sha256": hashlib.sha256(vocabulary).hexdigest(),
             "seed": args.seed,
-            "train_batch_size": args.train_batch_size,
-            "gradient_accumulation_steps": args.gradient_accumulation_steps,
-            "num_processes": accelerator.num_processes,
+            "stories_per_step": stories_per_step(args, accelerator),
             "use_ema": args.use_ema,
             # The optimizer's state has these, and restoring it would quietly undo a change.
             "learning_rate": args.learning_rate,
