@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -97,15 +97,22 @@ class Launcher:
     def __init__(self, flags: dict, log: Path, threads: int):
         self.flags, self.log, self.threads = flags, log, threads
 
-    def __call__(self, output_dir: Path) -> subprocess.Popen:
-        """Goes on from the latest checkpoint of `output_dir` where it has one."""
+    @contextmanager
+    def __call__(self, output_dir: Path) -> Iterator[subprocess.Popen]:
+        """Goes on from the latest checkpoint of `output_dir` where it has one; killed where the context ends."""
         flags = {**self.flags, "output_dir": output_dir}
         if latest(output_dir):
             flags["resume_from_checkpoint"] = "latest"
         command = [sys.executable, "-m", "storyattn.training.train", *(f"--{k}={v}" for k, v in flags.items())]
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         with self.log.open("a", encoding="utf-8") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def check(self, process: subprocess.Popen) -> None:
         """Raises `RuntimeError` with the end of the log for a training that has failed."""
@@ -140,16 +147,16 @@ class Watch:
 def run_alone(launch: Launcher, output_dir: Path) -> Pace:
     """Trains without interruption and measures its pace."""
     watch, begun = Watch(output_dir), time.perf_counter()
-    process = launch(output_dir)
-    _wait(launch, process, watch.started)
-    started = time.perf_counter()
-    intervals, savings, last = [], [], started
-    while _wait(launch, process, watch.saving):
-        saving = time.perf_counter()
-        _wait(launch, process, lambda: not watch.saving())
-        intervals.append(saving - last)
-        last = time.perf_counter()
-        savings.append(last - saving)
+    intervals, savings = [], []
+    with launch(output_dir) as process:
+        _wait(launch, process, watch.started)
+        started = last = time.perf_counter()
+        while _wait(launch, process, watch.saving):
+            saving = time.perf_counter()
+            _wait(launch, process, lambda: not watch.saving())
+            intervals.append(saving - last)
+            last = time.perf_counter()
+            savings.append(last - saving)
     return Pace(started - begun, statistics.median(intervals), statistics.median(savings))
 
 
@@ -165,15 +172,11 @@ def kill_repeatedly(
     )
     for kill, aim in enumerate(draw_aims(kills, rng), 1):
         watch = Watch(output_dir)
-        process = launch(output_dir)
-        try:
+        with launch(output_dir) as process:
             _wait_for(aim, launch, process, watch, pace, rng)
             launch.check(process)
-            ended = process.returncode is not None
-        finally:
-            kill_group(process)
-        if ended:
-            return
+            if process.returncode is not None:
+                return
         row = {
             "kill": kill,
             "aim": aim,
@@ -198,16 +201,9 @@ def draw_aims(kills: int, rng: random.Random) -> list[str]:
 
 def finish(launch: Launcher, output_dir: Path) -> None:
     """Goes on to the end."""
-    process = launch(output_dir)
-    process.wait()
-    launch.check(process)
-
-
-def kill_group(process: subprocess.Popen) -> None:
-    """Kills a training and the workers that load its data."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with launch(output_dir) as process:
+        process.wait()
+        launch.check(process)
 
 
 def latest(output_dir: Path) -> str | None:
@@ -266,8 +262,10 @@ def _wait_for(
         if rng.random() < 0.5:  # else the first save
             _wait(launch, process, watch.saving)
             _wait(launch, process, lambda: not watch.saving())
-        _wait(launch, process, watch.saving)
-        time.sleep(rng.uniform(0, 0.8 * pace.saving))
+        while _wait(launch, process, watch.saving):
+            time.sleep(rng.uniform(0, 0.8 * pace.saving))
+            if watch.saving():
+                break
 
 
 def _wait(launch: Launcher, process: subprocess.Popen, condition: Callable[[], bool]) -> bool:
