@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from storyattn.training import cli, data_cli, evaluate_cli, picture_books, tell
+from storyattn.training import checkpoints_cli, cli, data_cli, evaluate_cli, picture_books, tell
 from storyattn.training import train as train_module
 
 TOP = Path(__file__).resolve().parent.parent
@@ -18,7 +18,7 @@ def test_help_names_every_command(capsys):
     text = capsys.readouterr().out
     cli.main([])
     assert text == capsys.readouterr().out
-    assert all(f"storyattn {command} " in text for command in ("train", "evaluate", "tell", "data"))
+    assert all(f"storyattn {command} " in text for command in ("train", "evaluate", "tell", "checkpoints", "data"))
 
 
 def test_version_is_the_packages(capsys):
@@ -28,7 +28,13 @@ def test_version_is_the_packages(capsys):
 
 @pytest.mark.parametrize(
     ("command", "module"),
-    [("train", train_module), ("evaluate", evaluate_cli), ("tell", tell), ("data", data_cli)],
+    [
+        ("train", train_module),
+        ("evaluate", evaluate_cli),
+        ("tell", tell),
+        ("checkpoints", checkpoints_cli),
+        ("data", data_cli),
+    ],
     ids=lambda x: str(x),
 )
 def test_commands_get_the_rest_of_the_arguments(command, module, monkeypatch):
@@ -43,7 +49,7 @@ def test_an_unknown_command_is_one_line_and_status_2(capsys):
         cli.main(["trian"])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "'trian'" in line and "train, evaluate, tell, data" in line
+    assert "'trian'" in line and "train, evaluate, tell, checkpoints, data" in line
 
 
 def test_data_help_names_every_command(capsys):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from storyattn.training import train as train_module
-from storyattn.training.checkpoints import list_checkpoints
+from storyattn.training.checkpoints import list_checkpoints, verify_checkpoint
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
@@ -181,6 +182,16 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(finished, launch, tmp
         for run in (folder, finished)
     ]
     assert timeless[0] == timeless[1]
+
+
+def test_a_damaged_checkpoint_is_passed_over(finished, launch, tmp_path, caplog):
+    folder = tmp_path / "resumed"
+    shutil.copytree(finished / "checkpoints", folder / "checkpoints")
+    os.truncate(folder / "checkpoints" / "step-8" / "average.safetensors", 100)
+    launch(folder, **RUN, resume_from_checkpoint="latest")
+    assert "step-8 is damaged: average.safetensors: found 100 bytes" in caplog.text
+    assert same(load_file(folder / "model.safetensors"), load_file(finished / "model.safetensors"))
+    assert verify_checkpoint(folder / "checkpoints" / "step-8") is None
 
 
 def test_the_seed_alone_decides_the_weights(train_only):

@@ -31,6 +31,7 @@ logger = logging.get_logger(__name__)
 
 FOLDER, BEST = "checkpoints", "best"
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
+EXPECTED = (MODEL, OPTIMIZER, STATE)
 SLACK = 2**20  # bytes beside the tensors: headers, the manifest, blocks that are not full
 # Written by the library or by where a configuration came from; says nothing about the model.
 IRRELEVANT_KEYS = ("transformers_version", "_name_or_path", "auto_map", "architectures", "dtype", "torch_dtype")
@@ -57,7 +58,9 @@ def find_checkpoint(resume: str, output_dir: str | Path) -> Path:
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first; their files have the right sizes."""
-    return [path for path in step_folders(output_dir) if whole_folders.find_problem(path, hashes=False) is None]
+    return [
+        path for path in step_folders(output_dir) if whole_folders.find_problem(path, EXPECTED, hashes=False) is None
+    ]
 
 
 def step_folders(output_dir: str | Path) -> list[Path]:
@@ -67,12 +70,7 @@ def step_folders(output_dir: str | Path) -> list[Path]:
 
 def verify_checkpoint(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, in words; `None` where every byte is as it was written."""
-    if problem := whole_folders.find_problem(checkpoint):
-        return problem
-    for name in (MODEL, OPTIMIZER, STATE):
-        if not (checkpoint / name).is_file():
-            return f"found no {name}"
-    return None
+    return whole_folders.find_problem(checkpoint, EXPECTED)
 
 
 def read_state(checkpoint: Path) -> dict:

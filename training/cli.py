@@ -4,6 +4,7 @@ The `storyattn` command:
     storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
+    storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set of picture books, or look one over
 """
 
@@ -11,7 +12,13 @@ import importlib
 import sys
 from importlib.metadata import version
 
-COMMANDS = {"train": ".train", "evaluate": ".evaluate_cli", "tell": ".tell", "data": ".data_cli"}
+COMMANDS = {
+    "train": ".train",
+    "evaluate": ".evaluate_cli",
+    "tell": ".tell",
+    "checkpoints": ".checkpoints_cli",
+    "data": ".data_cli",
+}
 
 
 def main(argv: list[str] | None = None) -> None:

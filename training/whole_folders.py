@@ -86,8 +86,11 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
-def find_problem(folder: Path, *, hashes: bool = True) -> str | None:
-    """What keeps a folder from being whole, in words; without `hashes` files are judged by their sizes alone."""
+def find_problem(folder: Path, expected: tuple[str, ...], *, hashes: bool = True) -> str | None:
+    """
+    What keeps a folder with at least the `expected` files from being whole, in words. Without `hashes` files are judged
+    by their sizes alone.
+    """
     if not folder.is_dir():
         return "found no folder"
     try:
@@ -96,6 +99,9 @@ def find_problem(folder: Path, *, hashes: bool = True) -> str | None:
         return f"found no {MANIFEST}, it is unfinished or of an earlier version and cannot be verified"
     except (OSError, ValueError) as error:
         return f"{MANIFEST} cannot be read ({error})"
+    for name in expected:
+        if name not in files:
+            return f"{MANIFEST} names no {name}"
     for name, entry in files.items():
         path = folder / name
         if not path.is_file():
