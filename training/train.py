@@ -68,7 +68,21 @@ def main(argv: list[str] | None = None) -> None:
     except Interrupted as interrupted:
         if PartialState().is_main_process:
             print(interrupted, file=sys.stderr)
-        raise SystemExit(128 + interrupted.number) from None
+        leave(128 + interrupted.number)
+    leave(0)
+
+
+def leave(status: int) -> None:
+    """
+    Ends a process of several at once: at the end of an interpreter torch may wait for threads of gloo for ever. One
+    that is alone ends by itself, with `SystemExit` for a status other than 0.
+    """
+    if PartialState().num_processes > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    if status:
+        raise SystemExit(status)
 
 
 def train(model_args, data_args, training_args, command: str) -> dict:
