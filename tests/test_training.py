@@ -11,8 +11,10 @@ from conftest import draw_story
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
+from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
 from storyattn.training.checkpoints import list_checkpoints, verify_checkpoint
+from storyattn.training.loop import PARTS
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
@@ -252,6 +254,45 @@ def test_a_new_run_keeps_the_checkpoints_of_an_earlier_one_aside(train_only, tmp
 def test_only_the_latest_checkpoints_are_kept(train_only):
     folder = train_only("run", max_train_steps=4, save_steps=1, save_total_limit=2)
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-3", "step-4"]
+
+
+def test_the_best_model_is_kept_and_published(launch, tmp_path, monkeypatch):
+    """By a metric that is best in the middle: the second evaluation of three."""
+    values, measure = iter([3.0, 1.0, 2.0]), loop_module.quick_metrics
+    monkeypatch.setattr(
+        loop_module, "quick_metrics", lambda *a, **k: {**measure(*a, **k), "next_frame/l1": next(values)}
+    )
+    flags = {**RUN, "max_train_steps": 6, "eval_steps": 2, "save_steps": 0, "save_total_limit": 1}
+    launch(tmp_path, **flags, metric_for_best_model="next_frame/l1", load_best_model_at_end="true")
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best", "step-6"}
+    best = json.loads((tmp_path / "checkpoints" / "best" / "state.json").read_text())
+    assert best["step"] == 4 and best["best"] == {"step": 4, "metric": "next_frame/l1", "value": 1.0}
+    assert best["eval"]["next_frame/l1"] == 1.0
+    published = load_file(tmp_path / "model.safetensors")
+    average = load_file(tmp_path / "checkpoints" / "best" / "average.safetensors")
+    last = load_file(tmp_path / "checkpoints" / "step-6" / "average.safetensors")
+    assert all(torch.equal(published[name], average[name]) for name in published if name in average)
+    assert not same(average, last)
+    assert "the best by next_frame/l1, of step 4" in (tmp_path / "README.md").read_text()
+
+
+def test_an_unknown_metric_is_refused(launch, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        launch(tmp_path, max_train_steps=1, metric_for_best_model="accuracy")
+    assert "metric_for_best_model: found 'accuracy', expected one of loss" in capsys.readouterr().err
+
+
+def test_parts_have_learning_rates_of_their_own(train_only):
+    """A rate next to nothing leaves a part as it was; the others learn as they did."""
+    flags = {"max_train_steps": 1, "warmup_steps": 0, "lr_scheduler_type": "constant", "weight_decay": 0}
+    plain = last_weights(train_only("plain", **flags))
+    start = last_weights(train_only("start", **flags, learning_rate=1e-12))
+    for flag, prefix in PARTS.items():
+        made = last_weights(train_only(flag, **flags, **{flag: 1e-12}))
+        part = {name for name in made if name.startswith(prefix)}
+        assert part and all(torch.allclose(made[name], start[name], atol=1e-9) for name in part), flag
+        assert not any(torch.equal(made[name], start[name]) for name in set(made) - part if made[name].ndim > 1), flag
+        assert all(torch.equal(made[name], plain[name]) for name in set(made) - part), flag
 
 
 def test_a_run_resumes_between_epochs(train_only, tmp_path):

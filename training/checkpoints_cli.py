@@ -5,7 +5,6 @@ Lists the checkpoints of a run, verifies every byte of them, and tells how to go
 """
 
 import argparse
-import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,6 @@ from .mistakes import one_line
 from .whole_folders import read_manifest
 
 COLUMNS = ("checkpoint", "written", "MB", "minutes", "eval loss", "best", "whole")
-RESUME = "--resume_from_checkpoint"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     whole = [path for path, problem in problems.items() if problem is None and path.name != BEST]
     command = read_state(whole[-1]).get("command") if whole else None
     if command:
-        print(f"\ngo on from {whole[-1].name}: {resuming_command(command)}")
+        print(f"\nto go on from {whole[-1].name}:\n{command}")
     if any(problems.values()):
         raise SystemExit(1)
 
@@ -58,17 +56,6 @@ def format_checkpoints(problems: dict[Path, str | None]) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def resuming_command(command: str) -> str:
-    """The command of a run as one that goes on from its latest checkpoint."""
-    words, kept = iter(shlex.split(command)), []
-    for word in words:
-        if word == RESUME:
-            next(words, None)
-        elif not word.startswith(f"{RESUME}="):
-            kept.append(word)
-    return shlex.join([*kept, RESUME, "latest"])
 
 
 def _find_all(folder: Path) -> list[Path]:

@@ -11,12 +11,23 @@ from pathlib import Path
 import psutil
 import torch
 from accelerate.utils import broadcast_object_list, gather_object, send_to_device
+from safetensors.torch import load_file
 from storyattn.supervision import COUNTED
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 from transformers.utils import logging
 
-from .checkpoints import FOLDER, list_checkpoints, load_checkpoint, model_tensors, save_checkpoint, whole
+from .checkpoints import (
+    AVERAGE,
+    BEST,
+    FOLDER,
+    MODEL,
+    list_checkpoints,
+    load_checkpoint,
+    model_tensors,
+    save_checkpoint,
+    whole,
+)
 from .ema import MovingAverage
 from .evaluation import quick_metrics
 from .figures import evaluation_picture, loss_curves
@@ -82,7 +93,7 @@ class TrainingLoop:
         self.average = MovingAverage(self.trained, args.ema_decay) if args.use_ema else None
         self.step = 0
         self.bad_steps, self.bad_in_a_row = 0, 0
-        self.best = None
+        self.best, self.measured = None, None
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.losses = LossMeter()
 
@@ -102,6 +113,14 @@ class TrainingLoop:
             return None
         self.plain.load_state_dict(weights, strict=False)  # of tied weights one
         return self.plain.to(self.accelerator.device)
+
+    def best_model(self):
+        """As `published_model`, with the weights whose evaluation was the best so far."""
+        model = self.published_model()
+        if model is not None:
+            name = MODEL if self.average is None else AVERAGE
+            model.load_state_dict(load_file(self.output_dir / FOLDER / BEST / name), strict=False)
+        return model
 
     def resume(self, checkpoint: Path, state: dict) -> None:
         """
@@ -249,6 +268,7 @@ class TrainingLoop:
             "seconds": self.seconds,
             "scheduler": self.scheduler.state_dict(),
             "best": self.best,
+            "eval": self.measured if self.measured and self.measured["step"] == self.step else None,
             "bad_steps": self.bad_steps,
             "bad_in_a_row": self.bad_in_a_row,
         }
@@ -287,8 +307,9 @@ class TrainingLoop:
             figures = self.output_dir / "figures"
             evaluation_picture(model, self.processor, self.eval_stories, figures / f"step-{self.step:06d}.png")
             loss_curves(self.output_dir / METRICS, figures / "loss_curves.png")
+            self.measured = {"step": self.step, **measured}
             self._judge(measured)
-        (self.best,) = broadcast_object_list([self.best])
+        self.best, self.measured = broadcast_object_list([self.best, self.measured])
         self.losses.restart_clock()
         return self.best is not None and self.best["step"] == self.step
 

@@ -139,10 +139,10 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     results = {}
     try:
         with Interruption() as interruption:
-            loop.run({**run_state, "command": command}, interruption)
+            loop.run({**run_state, "command": interruption.command}, interruption)
             stood = f"stopped after training, whose {loop.step} steps are saved, before all was measured"
             interruption.finished(f"{stood}; to go on:\n{interruption.command}")
-            model = loop.published_model()
+            model = loop.best_model() if training_args.load_best_model_at_end else loop.published_model()
             if accelerator.is_main_process:
                 facts = training_facts(loop, splits, data_args, training_args, command)
                 results = finish(model, processor, splits, data_args, training_args, facts)
@@ -330,7 +330,7 @@ def put_earlier_checkpoints_aside(output_dir: str | Path) -> None:
 
 def training_facts(loop, splits, data_args, args, command: str) -> dict:
     """What the model card tells about the training."""
-    accelerator = loop.accelerator
+    accelerator, best = loop.accelerator, args.load_best_model_at_end
     on_gpu = accelerator.device.type == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     return {
@@ -345,6 +345,7 @@ def training_facts(loop, splits, data_args, args, command: str) -> dict:
             "hardware": f"{accelerator.num_processes} x {device} ({platform.machine()})",
             "precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
             "optimizer": f"AdamW, learning rate {args.learning_rate:g}, {args.lr_scheduler_type} schedule",
+            "weights": f"the best by {loop.best['metric']}, of step {loop.best['step']}" if best else "the last",
             "moving average of weights": f"decay {args.ema_decay:g}" if args.use_ema else "none",
             "seed": args.seed,
         },
