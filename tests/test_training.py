@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
 from storyattn.training.checkpoints import list_checkpoints, verify_checkpoint
-from storyattn.training.loop import PARTS
+from storyattn.training.optimizer import PARTS
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import psutil
 import torch
 from accelerate.utils import broadcast_object_list, gather_object, send_to_device
 from safetensors.torch import load_file
@@ -32,6 +31,8 @@ from .ema import MovingAverage
 from .evaluation import quick_metrics
 from .figures import evaluation_picture, loss_curves
 from .interruption import Interrupted, Interruption
+from .meters import LossMeter, memory_in_use
+from .optimizer import build_optimizer
 
 logger = logging.get_logger(__name__)
 
@@ -43,12 +44,6 @@ SHOWN_PARTS = {
     "describe": "describe",
     "next_caption": "caption",
     "alignment": "align",
-}
-# The parts of the model that may have a learning rate of their own, by the flag that gives it.
-PARTS = {
-    "vision_learning_rate": "model.vision_encoder.backbone.",
-    "text_learning_rate": "model.text_encoder.",
-    "decoder_learning_rate": "text_decoder.",
 }
 
 
@@ -338,69 +333,6 @@ class TrainingLoop:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
-class LossMeter:
-    """Means of the loss and its parts over the batches since the last line of the log, over all processes."""
-
-    def __init__(self):
-        self.sums, self.counts, self.stories = {}, {}, 0
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Starts to measure the speed again, after something that was no training."""
-        self.started, self.stories, self.waited = time.perf_counter(), 0, 0.0
-
-    def add(self, loss: torch.Tensor, parts: dict[str, torch.Tensor], stories: int) -> None:
-        """Adds a batch; nothing is copied from the device until `compute`."""
-        for name, value in {"loss": loss, **parts}.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
-            self.counts[name] = self.counts.get(name, 0) + 1
-        self.stories += stories
-
-    def compute(self) -> dict:
-        """
-        `loss`, `loss_parts` (both only where there was a good step), `stories_per_second` and `waiting_share`, the part
-        of this process's time in which it waited for data; starts again from nothing. Called by every process.
-        """
-        own = {name: (float(value), self.counts[name]) for name, value in self.sums.items()}
-        seconds = max(time.perf_counter() - self.started, 1e-9)
-        waiting_share = self.waited / seconds
-        gathered = gather_object([(own, self.stories)])
-        means = {}
-        for name in dict.fromkeys(name for sums, _ in gathered for name in sums):
-            found = [sums[name] for sums, _ in gathered if name in sums]
-            means[name] = sum(total for total, _ in found) / sum(count for _, count in found)
-        speed = sum(stories for _, stories in gathered) / seconds
-        self.__init__()
-        losses = {"loss": means.pop("loss"), "loss_parts": means} if means else {}
-        return {**losses, "stories_per_second": speed, "waiting_share": waiting_share}
-
-
 def stories_per_step(args, accelerator) -> int:
     """Stories in an optimizer step of all processes together."""
     return args.train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
-
-
-def memory_in_use(device: torch.device) -> float:
-    """GiB: the most that torch had on a GPU so far, or what this process has resident on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return psutil.Process().memory_info().rss / 2**30
-
-
-def build_optimizer(model: torch.nn.Module, args) -> torch.optim.AdamW:
-    """
-    AdamW over what is trained: a group for each part of the model that has a learning rate of its own, parted into
-    weights and what does not decay, biases, norms and scalars (all of one dimension or none).
-    """
-    groups: dict[tuple, list] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            rates = [getattr(args, flag) for flag, prefix in PARTS.items() if name.startswith(prefix)]
-            rate = next((rate for rate in rates if rate is not None), args.learning_rate)
-            decay = args.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
-        lr=args.learning_rate,
-        betas=(args.adam_beta1, args.adam_beta2),
-    )

@@ -37,8 +37,9 @@ from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
 from .figures import evaluation_picture
 from .interruption import Interrupted, Interruption, leave_signals_to_parent
-from .loop import PARTS, TrainingLoop, stories_per_step
+from .loop import TrainingLoop, stories_per_step
 from .mistakes import one_line
+from .optimizer import PARTS
 from .prepared_stories import PreparedStories, prepare_stories
 from .presets import load_preset
 from .publishing import write_hub_folder
