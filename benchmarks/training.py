@@ -1,0 +1,215 @@
+"""
+Speed and memory of a training step: forwards with all losses, backwards, AdamW, on stories of noise.
+
+    python benchmarks/training.py --precisions fp32 bf16 --compile
+    python benchmarks/training.py --presets base --num_frames 1 2 3 4 5 6 7 8 --batch_sizes 1
+
+Each row is measured in a process of its own. Steps, eager and compiled, and matrix products of several sizes take
+turns, and the fastest of each counts. The share of the peak is the FLOP/s of a step over those of the fastest product.
+On a CPU, peak memory is the growth of the resident set, on a GPU that of its tensors; both hold weights, gradients,
+the moments of AdamW and activations, without compilation.
+"""
+
+import argparse
+import itertools
+import statistics
+
+import torch
+from measuring import (
+    SMALLEST,
+    PeakMemory,
+    add_common_flags,
+    checked_preset,
+    hardware,
+    in_own_process,
+    markdown_table,
+    positive,
+    random_stories,
+    synchronize,
+    take_turns,
+    timed,
+    write_json,
+)
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
+from storyattn.training.mistakes import one_line
+from storyattn.training.presets import load_preset
+from torch._inductor.utils import fresh_cache
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MATMUL_SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
+TOLERANCE = 1e-4  # relative difference of compiled loss and gradients in fp32
+NEGLIGIBLE = 1e-6  # gradients below this share of all are rounding alone, such as those of the biases of keys
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measures every combination, prints a table and writes what it holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", default=["tiny"], help="presets or files of configurations")
+    parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=DTYPES, help="fp16 on a GPU alone")
+    parser.add_argument("--num_frames", nargs="+", type=positive, default=[5], help="frames of a story")
+    parser.add_argument("--batch_sizes", nargs="+", type=positive, default=[16], help="stories of a step")
+    parser.add_argument("--compile", action="store_true", help="measures torch.compile beside eager steps")
+    parser.add_argument("--gradient_checkpointing", action="store_true", help="less memory for more time")
+    add_common_flags(parser, "training.json")
+    arguments = parser.parse_args(argv)
+    with one_line("benchmarks/training.py"):
+        if "fp16" in arguments.precisions and arguments.device == "cpu":
+            raise ValueError("precisions: found fp16 on a CPU, expected fp32 or bf16")
+        for preset in arguments.presets:
+            checked_preset(preset, arguments.caption_length)
+        settings = (arguments.presets, arguments.precisions, arguments.num_frames, arguments.batch_sizes)
+        cases = tqdm(list(itertools.product(*settings)), desc="measuring", unit="row")
+        rows = [in_own_process(measure, arguments, *case) for case in cases]
+        document = {
+            "hardware": hardware(arguments.device, arguments.threads),
+            **{name: getattr(arguments, name) for name in ("caption_length", "gradient_checkpointing", "repeats")},
+            "rows": rows,
+        }
+        print_table(document, arguments.compile)
+        write_json(document, arguments.output)
+
+
+def measure(arguments, preset: str, precision: str, num_frames: int, batch_size: int) -> dict:
+    """One row."""
+    torch.set_num_threads(arguments.threads)
+    device, matmuls = arguments.device, matrix_products(arguments.device, DTYPES[precision])
+    smallest, config = StoryAttnConfig(**SMALLEST), load_preset(preset)
+    TrainingStep(arguments, smallest, precision, (1, 1, 3))()  # loads what libraries need, which is no growth
+    take_turns(matmuls, 1, device)
+    memory = PeakMemory(device)
+    step = TrainingStep(arguments, config, precision, (batch_size, num_frames, arguments.caption_length))
+    for _ in range(2):  # the moments of AdamW are there from the second on
+        step()
+    synchronize(device)
+    row = {"preset": preset, "precision": precision, "num_frames": num_frames, "batch_size": batch_size}
+    row |= {"peak_memory_mb": memory.megabytes(), "flops_per_step": step.flops()}
+    works = {"eager": step, **matmuls}
+    if arguments.compile:
+        compiled, found = compiled_model(step, device)
+        row |= found
+        works["compiled"] = lambda: step(compiled)
+    seconds = take_turns(works, arguments.repeats, device)
+    row |= {
+        "seconds_per_step": min(seconds["eager"]),
+        "median_seconds_per_step": statistics.median(seconds["eager"]),
+        "stories_per_second": batch_size / min(seconds["eager"]),
+        "matmul_flops_per_second": max(2 * int(name) ** 3 / min(seconds[name]) for name in matmuls),
+    }
+    row["share_of_matmul_peak"] = row["flops_per_step"] / row["seconds_per_step"] / row["matmul_flops_per_second"]
+    if arguments.compile:
+        row["compiled_seconds_per_step"] = min(seconds["compiled"])
+        row["eager_over_compiled"] = row["seconds_per_step"] / row["compiled_seconds_per_step"]
+    return row
+
+
+class TrainingStep:
+    """Steps of a model, as it is or compiled, in mixed precision as in training, on one batch.
+
+    `shape` has its number of stories, frames of a story and tokens of a caption.
+    """
+
+    def __init__(self, arguments, config: StoryAttnConfig, precision: str, shape: tuple[int, int, int]):
+        torch.manual_seed(0)
+        device = arguments.device
+        self.model = StoryAttnForConditionalGeneration(config).to(device).train()
+        if arguments.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+        self.batch = random_stories(config, *shape, device)
+        self.autocast = torch.autocast(device, DTYPES[precision], enabled=precision != "fp32")
+        self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5)
+
+    def __call__(self, model=None) -> None:
+        self.backward(model or self.model)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def backward(self, model) -> torch.Tensor:
+        """The loss, after its gradients have taken the place of the last ones."""
+        self.optimizer.zero_grad()
+        with self.autocast:
+            loss = model(**self.batch, return_loss=True).loss
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def flops(self) -> int:
+        """FLOPs forwards and backwards, those of attention spelled out, for fused kernels of CPUs are not counted."""
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            self.backward(self.model)
+        return counter.get_total_flops()
+
+    def gradients(self) -> list[torch.Tensor]:
+        """Copies of the gradients of all parameters that have one."""
+        return [parameter.grad.clone() for parameter in self.model.parameters() if parameter.grad is not None]
+
+
+def compiled_model(step: TrainingStep, device: str):
+    """The model compiled, the seconds of its first step, how far loss and gradients are from those of the eager one."""
+    torch._inductor.config.fallback_random = True  # both draw the same frames and dropout
+    compiled = torch.compile(step.model)
+    torch.manual_seed(1)
+    loss, gradients = step.backward(step.model), step.gradients()
+    torch.manual_seed(1)
+    compiled_loss = []
+    with fresh_cache():  # compiled anew, whatever ran before
+        seconds = timed(lambda: compiled_loss.append(step.backward(compiled)), device)
+    return compiled, {
+        "first_compiled_step_seconds": seconds,
+        "loss_difference": float((compiled_loss[0] - loss).abs() / loss.abs()),
+        "gradient_difference": gradient_difference(gradients, step.gradients()),
+    }
+
+
+def gradient_difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float:
+    """The largest relative difference of a parameter's gradient, in the Euclidean norm."""
+    norms = torch.stack([gradient.norm() for gradient in expected])
+    differences = torch.stack([(a - b).norm() for a, b in zip(expected, found, strict=True)])
+    counted = norms > NEGLIGIBLE * norms.norm()
+    return float((differences / norms)[counted].max())
+
+
+def matrix_products(device: str, dtype: torch.dtype) -> dict:
+    """Products of square matrices, by size."""
+    products = {}
+    for size in MATMUL_SIZES[device]:
+        matrix = torch.randn(size, size, device=device).to(dtype)
+        products[str(size)] = lambda matrix=matrix: matrix @ matrix
+    return products
+
+
+def print_table(document: dict, compiled: bool) -> None:
+    """The numbers as Markdown."""
+    columns = {
+        "Preset": lambda row: row["preset"],
+        "Precision": lambda row: row["precision"],
+        "Frames": lambda row: str(row["num_frames"]),
+        "Batch": lambda row: str(row["batch_size"]),
+        "s/step": lambda row: f"{row['seconds_per_step']:.3f}",
+        "Stories/s": lambda row: f"{row['stories_per_second']:.2f}",
+        "GFLOP/step": lambda row: f"{row['flops_per_step'] / 1e9:.1f}",
+        "Share of matmul peak": lambda row: f"{row['share_of_matmul_peak']:.1%}",
+        "Peak memory": lambda row: f"{row['peak_memory_mb']:.0f} MB",
+    }
+    if compiled:
+        columns |= {
+            "Compiled, s/step": lambda row: f"{row['compiled_seconds_per_step']:.3f}",
+            "Eager / compiled": lambda row: f"{row['eager_over_compiled']:.2f}",
+            "First compiled step": lambda row: f"{row['first_compiled_step_seconds']:.0f} s",
+            "Loss differs by": lambda row: f"{row['loss_difference']:.1e}",
+            "Gradients by": lambda row: f"{row['gradient_difference']:.1e}",
+        }
+    told = document["hardware"]
+    print(f"\n{told['gpu'] or told['cpu']}, {told['threads']} threads, torch {told['torch']}\n")
+    print(markdown_table(columns, document["rows"]))
+    exact = [row for row in document["rows"] if compiled and row["precision"] == "fp32"]
+    if exact:
+        furthest = max(max(row["loss_difference"], row["gradient_difference"]) for row in exact)
+        verdict = "agree" if furthest <= TOLERANCE else "DISAGREE"
+        print(f"\nfp32: eager and compiled {verdict}, by {furthest:.1e}; expected at most {TOLERANCE:.0e}")
+
+
+if __name__ == "__main__":
+    main()
