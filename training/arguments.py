@@ -104,7 +104,7 @@ class TrainingArguments:
     gradient_checkpointing: bool = _flag(False, "compute activations twice to save memory")
     compile: bool = _flag(False, "compile the model by torch.compile; needs a C++ compiler on a CPU")
     resume_from_checkpoint: str | None = _flag(None, "latest, or the folder of a checkpoint")
-    report_to: str | None = _flag(None, "trackers of accelerate, such as tensorboard or wandb; default: none")
+    report_to: str | None = _flag(None, "trackers of accelerate, such as tensorboard,wandb; default: none")
 
     def __post_init__(self):
         for name in ("train_batch_size", "eval_batch_size", "gradient_accumulation_steps"):

@@ -12,7 +12,6 @@ import platform
 import shlex
 import shutil
 import sys
-from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -47,6 +46,7 @@ from .sources import STORYWORLD, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
 from .tokenizer import load_tokenizer, train_tokenizer
+from .trackers import tracker_config, tracker_names
 
 logger = logging.get_logger(__name__)
 
@@ -136,7 +136,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     elif accelerator.is_main_process:
         put_earlier_checkpoints_aside(training_args.output_dir)
     accelerator.wait_for_everyone()
-    accelerator.init_trackers("storyattn", {**asdict(model_args), **asdict(data_args), **asdict(training_args)})
+    accelerator.init_trackers("storyattn", tracker_config(model_args, data_args, training_args))
     results = {}
     try:
         with Interruption() as interruption:
@@ -186,6 +186,7 @@ def check_streaming(data_args, args) -> None:
 
 def build_accelerator(args) -> Accelerator:
     """Processes, precision, accumulation and trackers; makes the output folder."""
+    trackers = tracker_names(args.report_to)
     output_dir = Path(args.output_dir)
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"output_dir: found a file at {args.output_dir!r}, expected a folder or nothing")
@@ -195,7 +196,6 @@ def build_accelerator(args) -> Accelerator:
         found = f"{args.output_dir!r}, which cannot be written: {error.strerror}"
         raise ValueError(f"output_dir: found {found}, expected a folder that can be") from error
     launched = int(os.environ.get("WORLD_SIZE", 1))
-    trackers = None if args.report_to in (None, "", "none") else args.report_to
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(

@@ -1,0 +1,92 @@
+"""Trackers: what a run tells them, and which are refused before training starts."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from conftest import refused_line
+from storyattn.training import train as train_module
+from storyattn.training.trackers import tracker_config, tracker_names
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+
+@pytest.fixture
+def tracked_run(small_config_file, stories_folder, tmp_path, monkeypatch):
+    """The folder of a run of four steps that tells tensorboard."""
+    monkeypatch.setattr(train_module, "finish", lambda *arguments: {})
+    flags = {
+        "config": small_config_file,
+        "dataset": stories_folder,
+        "output_dir": tmp_path / "run",
+        "train_batch_size": 4,
+        "max_train_steps": 4,
+        "logging_steps": 2,
+        "eval_steps": 4,
+        "max_eval_windows": 4,
+        "learning_rate": 0.002,
+        "report_to": "tensorboard",
+    }
+    train_module.main([f"--{name}={value}" for name, value in flags.items()])
+    return tmp_path / "run"
+
+
+def test_tensorboard_is_told_what_the_log_says(tracked_run):
+    told = EventAccumulator(str(tracked_run / "logs" / "storyattn")).Reload()
+    scalars = {name: {event.step: event.value for event in told.Scalars(name)} for name in told.Tags()["scalars"]}
+    log = [json.loads(line) for line in (tracked_run / "metrics.jsonl").read_text().splitlines()]
+    expected = {}
+    for line in log:
+        measured = line.get("eval") or {**line, **line["loss_parts"]}
+        prefix = "eval" if "eval" in line else "train"
+        for name, value in measured.items():
+            if name not in ("step", "loss_parts") and value is not None:
+                expected.setdefault(f"{prefix}/{name}", {})[line["step"]] = pytest.approx(value, rel=1e-6)
+    assert scalars == expected
+    assert list(scalars["train/loss"]) == [2, 4] and list(scalars["eval/next_frame/l1"]) == [4]
+
+    (flags,) = (tracked_run / "logs" / "storyattn").rglob("hparams.yml")
+    flags = yaml.safe_load(flags.read_text())
+    assert flags["learning_rate"] == 0.002 and flags["preset"] == "tiny" and flags["use_ema"] is True
+    assert "tokenizer_name" not in flags, "which was not given"
+
+
+def test_several_trackers_are_named_with_commas():
+    assert tracker_names("tensorboard") == tracker_names(" tensorboard, tensorboard") == ["tensorboard"]
+    for nothing in (None, "", "none"):
+        assert tracker_names(nothing) is None
+
+
+def test_a_tracker_that_is_not_installed_is_refused(stories_folder, tmp_path):
+    missing = sorted(set(LOGGER_TYPE_TO_CLASS) - {str(tracker) for tracker in get_available_trackers()})
+    if not missing:
+        pytest.skip("every tracker that accelerate knows is installed")
+    argv = [f"--dataset={stories_folder}", f"--output_dir={tmp_path / 'run'}", f"--report_to=tensorboard,{missing[0]}"]
+    line = refused_line(train_module.main, argv)
+    assert line.startswith("error: report_to:") and line.endswith(f"pip install {missing[0]}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["paper", "tensorboard,", "none,tensorboard"])
+def test_a_tracker_that_nobody_knows_is_refused(name):
+    with pytest.raises(ValueError, match="report_to: found '(paper|none|)', expected .*tensorboard"):
+        tracker_names(name)
+
+
+def test_trackers_are_told_numbers_texts_and_booleans_alone():
+    @dataclass
+    class Flags:
+        steps: int = 3
+        rate: float = 0.1
+        on: bool = False
+        name: str = "fox"
+        limit: int | None = None
+        size: tuple = (1, 2)
+
+    @dataclass
+    class Others:
+        seed: int = 0
+
+    expected = {"steps": 3, "rate": 0.1, "on": False, "name": "fox", "seed": 0}
+    assert tracker_config(Flags(), Others()) == expected
