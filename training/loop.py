@@ -1,5 +1,6 @@
 """The training loop on Accelerate: steps, the moving average, evaluations, checkpoints, and `metrics.jsonl`."""
 
+import contextlib
 import copy
 import json
 import math
@@ -319,13 +320,17 @@ class TrainingLoop:
             self.best = {"step": self.step, "metric": name, "value": value}
 
     def _start_log(self) -> None:
-        """A resumed run drops the lines after its checkpoint; a new run starts an empty log."""
+        """A resumed run drops the lines after its checkpoint, and one that was cut off; a new run starts an empty log."""
         if not self.accelerator.is_main_process:
             return
-        path = self.output_dir / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if self.step and path.is_file() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        path, kept = self.output_dir / METRICS, []
+        for line in path.read_text(encoding="utf-8").splitlines() if self.step and path.is_file() else []:
+            with contextlib.suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] <= self.step:
+                    kept.append(line)
+        aside = path.with_suffix(".partial")
+        aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        aside.replace(path)
 
     def _write(self, line: dict) -> None:
         if self.accelerator.is_main_process:
