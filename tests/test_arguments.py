@@ -4,14 +4,12 @@ from dataclasses import fields
 from importlib.resources import files
 
 import pytest
-from accelerate.commands.config.config_args import load_config_from_file
 from storyattn import StoryAttnConfig
 from storyattn.training.arguments import GROUPS, apply_overrides, parse_arguments
 from storyattn.training.presets import load_preset
 
 CONFIGURATION = files("storyattn.configuration")
 RECIPES = sorted(path.name for path in (CONFIGURATION / "recipes").iterdir())
-LAUNCH_FILES = sorted(path.name for path in (CONFIGURATION / "accelerate").iterdir())
 
 
 def parse(*argv: str) -> dict:
@@ -105,12 +103,6 @@ def test_recipes_of_the_package_can_be_read(name):
     if found["config_overrides"]:
         apply_overrides(config, found["config_overrides"])
     assert found["output_dir"].startswith("runs/")
-
-
-@pytest.mark.parametrize("name", LAUNCH_FILES)
-def test_launch_files_are_understood_by_accelerate(name):
-    config = load_config_from_file(str(CONFIGURATION / "accelerate" / name))
-    assert config.num_processes >= 1 and config.mixed_precision in ("no", "bf16")
 
 
 def test_overrides_reach_nested_values():
