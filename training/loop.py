@@ -320,7 +320,7 @@ class TrainingLoop:
             self.best = {"step": self.step, "metric": name, "value": value}
 
     def _start_log(self) -> None:
-        """A resumed run drops the lines after its checkpoint, and one that was cut off; a new run starts an empty log."""
+        """A resumed run drops the lines after its checkpoint and one that was cut off; a new run starts an empty log."""
         if not self.accelerator.is_main_process:
             return
         path, kept = self.output_dir / METRICS, []

@@ -27,6 +27,8 @@ from accelerate.utils import (
 )
 from datasets import Dataset
 from storyattn import StoryAttnForConditionalGeneration, build_image_processor, build_processor
+from storyattn.frame_decoder import Painter
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from .arguments import apply_overrides, parse_arguments
@@ -120,6 +122,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     check_perceptual_model(model)
     if training_args.gradient_checkpointing:
         checkpoint_activations(model)
+    if training_args.compile:
+        compile_blocks(model)
     set_seed(training_args.seed, device_specific=True)  # other dropout in each process, the same weights
     loop = TrainingLoop(
         accelerator,
@@ -157,6 +161,16 @@ def checkpoint_activations(model) -> None:
     """Lets a model compute activations twice to save memory, by the name that its version of transformers has."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable()
+
+
+def compile_blocks(model) -> None:
+    """
+    Lets torch compile every attention block and the painter in place, each kind once. As a whole the model would be
+    compiled anew for every number of frames and length of captions, minutes each time.
+    """
+    for module in model.modules():
+        if isinstance(module, (GradientCheckpointingLayer, Painter)):
+            module.compile(dynamic=True)
 
 
 def check_perceptual_model(model) -> None:
@@ -212,7 +226,7 @@ def build_accelerator(args) -> Accelerator:
     if accelerator.num_processes != launched:
         raise ValueError(
             f"processes: found {launched} that do not know of one another, expected a GPU for each, or "
-            "`accelerate launch --cpu`"
+            "ACCELERATE_USE_CPU=true in their environment"
         )
     return accelerator
 
