@@ -101,14 +101,19 @@ def alignment_loss(image_embeds, text_embeds, logit_scale, mask, count=None, acr
     those of all processes. Each process scores its own pairs against all, so that memory is its share of the square.
     `image_embeds` and `text_embeds (B,T,P)` are unit vectors, `logit_scale` multiplies their products.
     """
-    pairs, there = torch.cat([image_embeds, text_embeds], dim=-1).float().flatten(0, 1), mask.flatten()  # (B * T, 2P)
+    with torch.autocast(image_embeds.device.type, enabled=False):  # logits of up to 100 need more than 8 bits
+        return _contrast(image_embeds.float(), text_embeds.float(), logit_scale.float(), mask, count, across_processes)
+
+
+def _contrast(image_embeds, text_embeds, logit_scale, mask, count, across_processes: bool) -> torch.Tensor:
+    pairs, there = torch.cat([image_embeds, text_embeds], dim=-1).flatten(0, 1), mask.flatten()  # (B * T, 2P)
     everything, known, first = gather_pairs(pairs, there) if across_processes else (pairs, there, 0)
     images, texts = pairs.chunk(2, dim=-1)
     all_images, all_texts = everything.chunk(2, dim=-1)
     target = first + torch.arange(len(pairs), device=pairs.device)
     losses = 0
     for one, other in ((images, all_texts), (texts, all_images)):
-        logits = (logit_scale.float() * one @ other.T).masked_fill(~known, NO_PAIR)
+        logits = (logit_scale * one @ other.T).masked_fill(~known, NO_PAIR)
         losses = losses + F.cross_entropy(logits, target, reduction="none") / 2
     return masked_mean(losses, there, count)
 
@@ -165,6 +170,7 @@ class PerceptualLoss:
 
     def distances(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """`(N,)`: distance of `predicted` and `target (N,3,H,W)` in [0, 1], in [0, 2], averaged over the maps."""
+        self.network.to(predicted.device)  # one of its own is no part of the model that was moved there
         with torch.no_grad():
             wanted = self.features(target)
         levels = [

@@ -19,6 +19,7 @@ def build_sharding_accelerator(args):
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False
     )
+    train.keep_full_precision(plugin)
     AcceleratorState._shared_state["fsdp_plugin"] = plugin
     for state in (PartialState, AcceleratorState):
         state._shared_state["distributed_type"] = DistributedType.FSDP

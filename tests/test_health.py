@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from storyattn.training import interruption
+from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
 from storyattn.training.interruption import Interrupted, Interruption, command_to_go_on
 from storyattn.training.loop import TrainingLoop
@@ -58,8 +59,9 @@ def read_log(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def weights(folder: Path, step: int, name: str = "model") -> dict[str, torch.Tensor]:
-    return load_file(folder / "checkpoints" / f"step-{step}" / f"{name}.safetensors")
+def weights(folder: Path, step: int | str, name: str = "model") -> dict[str, torch.Tensor]:
+    checkpoint = step if isinstance(step, str) else f"step-{step}"
+    return load_file(folder / "checkpoints" / checkpoint / f"{name}.safetensors")
 
 
 def same(one: dict, other: dict) -> bool:
@@ -142,6 +144,25 @@ def test_a_signal_ends_a_run_that_can_go_on(signalled, launch, tmp_path, monkeyp
     resumed, whole = launch("run", save_steps=0, resume_from_checkpoint="latest"), launch("whole")
     assert same(weights(resumed, 6), weights(whole, 6)) and same(weights(resumed, 3), weights(whole, 3))
     assert (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_signal_during_an_evaluation_leaves_it_to_the_run_that_goes_on(launch, monkeypatch, capsys):
+    measure = loop_module.quick_metrics
+
+    def hit(*arguments, **options):
+        signal.raise_signal(signal.SIGTERM)
+        return measure(*arguments, **options)
+
+    flags = {"eval_steps": 3, "save_steps": 0}
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(loop_module, "quick_metrics", hit)
+        launch("run", **flags)
+    assert "stopped by SIGTERM after step 3 of 6" in capsys.readouterr().err
+    resumed, whole = launch("run", **flags, resume_from_checkpoint="latest"), launch("whole", **flags)
+    evaluations = [[line for line in read_log(run) if "eval" in line] for run in (resumed, whole)]
+    assert evaluations[0] == evaluations[1] and [line["step"] for line in evaluations[0]] == [3, 6]
+    assert same(weights(resumed, 6), weights(whole, 6))
+    assert same(weights(resumed, "best"), weights(whole, "best"))
 
 
 def test_a_second_signal_ends_it_at_once(monkeypatch):

@@ -245,11 +245,20 @@ def test_epochs_decide_the_steps_where_no_number_is_given(train_only):
     assert [line["step"] for line in read_log(folder)] == [1, 2, 3]
 
 
-def test_a_new_run_keeps_the_checkpoints_of_an_earlier_one_aside(train_only, tmp_path):
-    train_only("run")
-    train_only("run", seed=1, max_train_steps=1)
-    kept = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("state.json"))
-    assert kept == ["run/checkpoints-earlier/step-2", "run/checkpoints/step-1"]
+def test_a_new_run_keeps_all_that_an_earlier_one_has_left(train_only, tmp_path):
+    for seed in range(3):
+        train_only("run", seed=seed, max_train_steps=3 - seed)
+    kept = sorted(str(path.parent.relative_to(tmp_path / "run")) for path in tmp_path.rglob("state.json"))
+    assert kept == ["checkpoints/step-1", "earlier-1/checkpoints/step-3", "earlier-2/checkpoints/step-2"]
+    assert [len(read_log(tmp_path / "run" / name)) for name in ("earlier-1", "earlier-2", ".")] == [3, 2, 1]
+
+
+def test_a_run_that_goes_on_from_an_earlier_step_leaves_the_later_ones(train_only, tmp_path):
+    folder = train_only("run", max_train_steps=4, save_steps=1, save_total_limit=9)
+    checkpoint = folder / "checkpoints" / "step-2"
+    train_only("run", max_train_steps=3, save_steps=0, save_total_limit=9, resume_from_checkpoint=checkpoint)
+    assert [path.name for path in list_checkpoints(folder)] == ["step-1", "step-2", "step-3"]
+    assert [path.name for path in list_checkpoints(folder / "earlier-1")] == ["step-3", "step-4"]
 
 
 def test_only_the_latest_checkpoints_are_kept(train_only):
@@ -277,10 +286,37 @@ def test_the_best_model_is_kept_and_published(launch, tmp_path, monkeypatch):
     assert "the best by next_frame/l1, of step 4" in (tmp_path / "README.md").read_text()
 
 
-def test_an_unknown_metric_is_refused(launch, tmp_path, capsys):
+def test_the_best_model_is_sought_anew_where_it_is_gone(launch, tmp_path, caplog):
+    flags = {**RUN, "max_train_steps": 4, "eval_steps": 2, "save_steps": 2, "logging_steps": 2}
+    launch(tmp_path / "run", **flags)
+    best = json.loads((tmp_path / "run" / "checkpoints" / "best" / "state.json").read_text())["step"]
+    shutil.copytree(tmp_path / "run" / "checkpoints" / "step-4", tmp_path / "other" / "checkpoints" / "step-4")
+    launch(tmp_path / "other", **flags, resume_from_checkpoint="latest", load_best_model_at_end="true")
+    assert (tmp_path / "other" / "results.json").exists()
+    assert best == 4 or "the best is sought anew" in caplog.text
+    assert (tmp_path / "other" / "checkpoints" / "best").is_dir() == (best == 4)
+
+
+def test_an_evaluation_that_fails_or_is_not_finite_costs_no_step(launch, tmp_path, monkeypatch, capsys):
+    measure = loop_module.quick_metrics
+    monkeypatch.setattr(loop_module, "quick_metrics", lambda *a, **k: {**measure(*a, **k), "loss": math.nan})
+    launch(tmp_path / "nan", **RUN, load_best_model_at_end="true")
+    (line,) = [line for line in read_log(tmp_path / "nan") if line["step"] == 4 and "eval" in line]
+    assert line["eval"]["loss"] is None and not (tmp_path / "nan" / "checkpoints" / "best").exists()
+
+    def fail(*arguments, **options):
+        raise OSError("no room for figures")
+
+    monkeypatch.setattr(loop_module, "quick_metrics", fail)
     with pytest.raises(SystemExit):
-        launch(tmp_path, max_train_steps=1, metric_for_best_model="accuracy")
-    assert "metric_for_best_model: found 'accuracy', expected one of loss" in capsys.readouterr().err
+        launch(tmp_path / "failed", **{**RUN, "save_steps": 0})
+    assert capsys.readouterr().err.endswith("error: no room for figures\n")
+    assert [path.name for path in list_checkpoints(tmp_path / "failed")] == ["step-4"]
+
+
+def test_an_unknown_metric_is_refused(refused):
+    line = refused(metric_for_best_model="accuracy")
+    assert "metric_for_best_model: found 'accuracy', expected one of loss, next_frame/l1" in line
 
 
 def test_parts_have_learning_rates_of_their_own(train_only):

@@ -133,7 +133,7 @@ def save_checkpoint(
     write = partial(_on_main_process, accelerator, final, needed)
     write(_start, final, needed)
     for name, tensors in files.items():
-        write(save_file, _gather(accelerator, tensors), whole_folders.aside(final, whole_folders.PARTIAL) / name)
+        write(save_file, gather_whole(accelerator, tensors), whole_folders.aside(final, whole_folders.PARTIAL) / name)
     write(_finish, final, texts, limit, best)
 
 
@@ -166,8 +166,27 @@ def load_checkpoint(accelerator, model, optimizer, average, checkpoint: Path, st
         )
 
 
+def keep_best(checkpoint: Path, output_dir: str | Path, best: dict | None) -> dict | None:
+    """
+    Makes sure that `checkpoints/best` holds what a run that goes on from `checkpoint` takes for its `best` so far;
+    returns that, or `None` with a warning where it is not to be had.
+    """
+    kept = Path(output_dir, FOLDER, BEST)
+    if best is None or best["step"] == read_state(checkpoint)["step"]:
+        if best is not None:
+            whole_folders.duplicate(checkpoint, kept)
+        return best
+    if not verify_checkpoint(kept) and read_state(kept)["step"] == best["step"]:
+        return best
+    logger.warning(f"{kept} does not hold the best model so far, of step {best['step']}; the best is sought anew")
+    return None
+
+
 def decided_by_main_process(accelerator, work: Callable, *arguments):
-    """What `work(*arguments)` of the main process returns or raises, in every process; the others do not call it."""
+    """
+    What `work(*arguments)` of the main process returns or raises, in every process; the others do not call it, and are
+    not to tell of an error once more.
+    """
     outcome = [None, None]
     if accelerator.is_main_process:
         try:
@@ -176,6 +195,7 @@ def decided_by_main_process(accelerator, work: Callable, *arguments):
             outcome[1] = error
     result, error = broadcast_object_list(outcome)
     if error is not None:
+        error.is_told = not accelerator.is_main_process
         raise error
     return result
 
@@ -190,6 +210,16 @@ def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor of which each process may have a part, complete; called by every process."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gather_whole(accelerator, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whole and on the CPU in the main process, nothing in the others; called by every process."""
+    gathered = {}
+    for name, tensor in tensors.items():
+        complete = whole(tensor.detach())
+        if accelerator.is_main_process:
+            gathered[name] = complete.cpu().contiguous()
+    return gathered
 
 
 def placed_like(tensor: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -280,16 +310,6 @@ def _finish(final: Path, texts: dict[str, str], limit: int | None, best: bool) -
         older = [path for path in list_checkpoints(final.parent.parent) if _step(path) <= _step(final)]
         for path in older[:-limit]:
             whole_folders.remove(path)
-
-
-def _gather(accelerator, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors whole and on the CPU in the main process, nothing in the others; called by every process."""
-    gathered = {}
-    for name, tensor in tensors.items():
-        complete = whole(tensor.detach())
-        if accelerator.is_main_process:
-            gathered[name] = complete.cpu().contiguous()
-    return gathered
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Callable
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -68,18 +69,28 @@ def evaluate_model(
         return run.compute()
 
 
-def quick_metrics(model, processor, stories, *, max_windows: int = 64, batch_size: int = 16) -> dict[str, float | None]:
+def quick_metrics(
+    model,
+    processor,
+    stories,
+    *,
+    max_windows: int = 64,
+    batch_size: int = 16,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float | None] | None:
     """
     A few numbers for the evaluations during training, over up to `max_windows` windows spread over `stories`.
 
     Keys: `loss`, `loss_parts/{name}`, `next_frame/l1`, `next_frame/l1_changed`, `copy_last/l1`,
-    `copy_last/l1_changed`; the next caption is given. Losses are means over windows. Raises `ValueError` where no
-    story has two frames.
+    `copy_last/l1_changed`; the next caption is given. Losses are means over windows. `None` once `stop()` is true.
+    Raises `ValueError` where no story has two frames.
     """
     windows = MeasuredWindows(stories, model.config.max_frames, max_windows)
     sums, errors, copy_errors = {}, FrameErrors(), FrameErrors()
     with _evaluating(model):
         for positions in _chunks(len(windows), batch_size):
+            if stop():
+                return None
             batch = WindowBatch(model, processor, [windows[position] for position in positions])
             output = model(**batch.inputs, return_loss=True, use_next_caption=True)
             parts = {f"loss_parts/{name}": part for name, part in output.loss_parts.items()}

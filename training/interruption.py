@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
 ECHO = 3.0  # seconds in which a launcher may pass on a signal that its processes have had themselves
 
@@ -24,8 +24,8 @@ class Interrupted(Exception):
 
 class Interruption:
     """
-    While it is entered, the first SIGTERM or SIGINT is noted and nothing else happens; a later one does what it does
-    elsewhere. After `finished` a signal raises `Interrupted` with the message given there.
+    While it is entered, the first SIGTERM, SIGINT or SIGHUP is noted and nothing else happens; a later one does what it
+    does elsewhere. After `finished` a signal raises `Interrupted` with the message given there.
 
     `number` is that of the signal, 0 before one came; a launcher that is gone counts as SIGTERM, for one that is killed
     leaves what it launched to itself. `command` is the command line that goes on with the run.
@@ -40,12 +40,13 @@ class Interruption:
     @property
     def number(self) -> int:
         if not self.noted and self.parent not in (None, os.getppid()):
-            self.noted = signal.SIGTERM
+            self.noted, self.noted_at = signal.SIGTERM, time.monotonic()
         return self.noted
 
     def __enter__(self):
         own = threading.current_thread() is threading.main_thread()  # no other may have handlers
-        self.before = {number: signal.signal(number, self._note) for number in SIGNALS if own}
+        heard = [number for number in SIGNALS if own and signal.getsignal(number) != signal.SIG_IGN]  # not with nohup
+        self.before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *error):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object, send_to_device
+from accelerate.utils import gather_object, send_to_device
 from safetensors.torch import load_file
 from storyattn.supervision import COUNTED
 from tqdm.auto import tqdm
@@ -22,6 +22,9 @@ from .checkpoints import (
     BEST,
     FOLDER,
     MODEL,
+    decided_by_main_process,
+    gather_whole,
+    keep_best,
     list_checkpoints,
     load_checkpoint,
     model_tensors,
@@ -76,20 +79,22 @@ class TrainingLoop:
         self.accelerator, self.processor, self.args = accelerator, processor, args
         self.make_loader, self.eval_stories, self.max_eval_windows = make_loader, eval_stories, max_eval_windows
         self.output_dir = Path(args.output_dir)
+        check_metric(args.metric_for_best_model, model.config.loss_weights)
         # Evaluated and published in place of the one that is trained, which may be sharded or compiled.
         self.plain = copy.deepcopy(model).eval() if accelerator.is_main_process else None
         optimizer = build_optimizer(model, args)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.trained = accelerator.unwrap_model(self.model, keep_torch_compile=False)
         self.num_steps = args.max_train_steps or math.ceil(
             args.num_train_epochs * num_stories / stories_per_step(args, accelerator)
         )
         # Not prepared: a prepared schedule advances once for every process.
         self.scheduler = get_scheduler(args.lr_scheduler_type, optimizer, args.warmup_steps, self.num_steps)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.trained = accelerator.unwrap_model(self.model, keep_torch_compile=False)
         self.average = MovingAverage(self.trained, args.ema_decay) if args.use_ema else None
         self.step = 0
         self.bad_steps, self.bad_in_a_row = 0, 0
         self.best, self.measured = None, None
+        self.saved_step = None
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.losses = LossMeter()
 
@@ -104,18 +109,18 @@ class TrainingLoop:
         process, `None` on all but the main one.
         """
         averages = {} if self.average is None else self.average.weights
-        weights = {name: whole(weight) for name, weight in {**model_tensors(self.trained), **averages}.items()}
+        weights = gather_whole(self.accelerator, {**model_tensors(self.trained), **averages})
         if self.plain is None:
             return None
         self.plain.load_state_dict(weights, strict=False)  # of tied weights one
         return self.plain.to(self.accelerator.device)
 
     def best_model(self):
-        """As `published_model`, with the weights whose evaluation was the best so far."""
-        model = self.published_model()
-        if model is not None:
-            name = MODEL if self.average is None else AVERAGE
-            model.load_state_dict(load_file(self.output_dir / FOLDER / BEST / name), strict=False)
+        """As `published_model`, with the weights whose evaluation was the best so far; the last where none was."""
+        model, folder = self.published_model(), self.output_dir / FOLDER / BEST
+        if model is not None and self.best is not None:
+            for name in [MODEL] if self.average is None else [MODEL, AVERAGE]:
+                model.load_state_dict(load_file(folder / name), strict=False)
         return model
 
     def resume(self, checkpoint: Path, state: dict) -> None:
@@ -131,8 +136,10 @@ class TrainingLoop:
             )
         load_checkpoint(self.accelerator, self.model, self.optimizer, self.average, checkpoint, state)
         self.scheduler.load_state_dict(state["scheduler"])
-        self.step, self.seconds_before, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds_before = state["step"], state["seconds"]
         self.bad_steps, self.bad_in_a_row = state["bad_steps"], state["bad_in_a_row"]
+        self.saved_step, self.measured = self.step, state["eval"]
+        self.best = decided_by_main_process(self.accelerator, keep_best, checkpoint, self.output_dir, state["best"])
 
     def run(self, run_state: dict, interruption: Interruption) -> None:
         """
@@ -154,6 +161,9 @@ class TrainingLoop:
         accumulated = self.args.gradient_accumulation_steps
         loader = iter(self.make_loader(self.step * accumulated, self.num_steps * accumulated))
         with bar:
+            # The signal that ended the run came before it.
+            if self._evaluation_is_due() and self.measured is None and self._evaluate():
+                self._save(best=True)
             self.losses.restart_clock()
             while self.step < self.num_steps:
                 batches = self._next_batches(loader)
@@ -203,33 +213,42 @@ class TrainingLoop:
         outputs = []
         for batch in batches:
             with self.accelerator.accumulate(self.model):
-                output = self.model(**batch, return_loss=True, loss_counts=counts)
+                with self.accelerator.autocast():
+                    output = self.model(**batch, return_loss=True, loss_counts=counts)
                 outputs.append((output.loss.detach(), output.loss_parts, len(batch["frame_mask"])))
                 self.accelerator.backward(output.loss)
         grad_norm = whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm))
-        finite = torch.stack([grad_norm, *(loss for loss, _, _ in outputs)]).isfinite().all()
-        good = bool(self.accelerator.reduce(finite.float(), "sum") == self.accelerator.num_processes)
-        if good or self.accelerator.scaler is not None:  # a scaler takes no step itself, but must learn of it
-            self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.scheduler.step()
-        self.bad_in_a_row = 0 if good else self.bad_in_a_row + 1
+        finite = torch.stack([loss for loss, _, _ in outputs]).isfinite().all(), grad_norm.isfinite()
+        finite = self.accelerator.reduce(torch.stack(finite).float(), "sum") == self.accelerator.num_processes
+        good, scaler = bool(finite.all()), self.accelerator.scaler
         if good:
+            self.optimizer.step()
             for output in outputs:
                 self.losses.add(*output)
             if self.average is not None:
                 self.average.update(self.trained)
-        else:
+        elif scaler is not None:
+            scaler.update()
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        # A scaler overflows now and then and lowers its scale; that is no fault until there is nothing to lower.
+        overflow = not good and scaler is not None and bool(finite[0]) and scaler.get_scale() > 1
+        if not overflow:
+            self.bad_in_a_row = 0 if good else self.bad_in_a_row + 1
+        if not good and not overflow:
             self.bad_steps += 1
-            loss = float(sum(loss for loss, _, _ in outputs) / len(outputs))
-            self._tell_of_bad_step(loss, float(grad_norm))
+            self._tell_of_bad_step(float(sum(loss for loss, _, _ in outputs)) / len(outputs), float(grad_norm))
         return float(grad_norm)
 
     def _tell_of_bad_step(self, loss: float, grad_norm: float) -> None:
         """Warns of a step that was left out; raises `ValueError` where there were too many in a row."""
+        loss = sum(gather_object([loss])) / self.accelerator.num_processes
         found = f"step {self.step + 1}: found a loss of {loss:g} and a gradient of norm {grad_norm:g}"
         if self.accelerator.is_main_process:
             logger.warning(f"{found}, expected finite numbers; the step is left out ({self.bad_in_a_row} in a row)")
+        decided_by_main_process(self.accelerator, self._check_bad_steps, found)
+
+    def _check_bad_steps(self, found: str) -> None:
         if self.bad_in_a_row >= self.args.max_bad_steps:
             kept = list_checkpoints(self.output_dir)
             raise ValueError(
@@ -241,8 +260,7 @@ class TrainingLoop:
     def _interrupted(self) -> Interrupted:
         """Saves where the run stands, and gives what ends it."""
         number = max(gather_object([self.interruption.number]))
-        kept = list_checkpoints(self.output_dir)
-        if self.step and (not kept or kept[-1].name != f"step-{self.step}"):
+        if self.step and self.saved_step != self.step:
             self._save()
         stood = f"stopped by {signal.Signals(number).name} after step {self.step} of {self.num_steps}"
         where = f"saved as {self.output_dir / FOLDER / f'step-{self.step}'}" if self.step else "with nothing to save"
@@ -250,12 +268,22 @@ class TrainingLoop:
 
     def _after_step(self, bar, grad_norm: float) -> None:
         """What is due after the current step: a line of the log, an evaluation, a checkpoint."""
-        args, last = self.args, self.step == self.num_steps
+        args, last, best = self.args, self.step == self.num_steps, False
+        self.measured = None
         if self.step % args.logging_steps == 0 or last:
             self._log_losses(bar, grad_norm)
-        best = ((args.eval_steps and self.step % args.eval_steps == 0) or last) and self._evaluate()
+        if self._evaluation_is_due():
+            try:
+                best = self._evaluate()
+            except Exception:
+                self._save()
+                raise
         if best or (args.save_steps and self.step % args.save_steps == 0) or last:
             self._save(best)
+
+    def _evaluation_is_due(self) -> bool:
+        every = self.args.eval_steps
+        return self.step > 0 and bool((every and self.step % every == 0) or self.step == self.num_steps)
 
     def _save(self, best: bool = False) -> None:
         state = {
@@ -264,12 +292,13 @@ class TrainingLoop:
             "seconds": self.seconds,
             "scheduler": self.scheduler.state_dict(),
             "best": self.best,
-            "eval": self.measured if self.measured and self.measured["step"] == self.step else None,
+            "eval": self.measured,
             "bad_steps": self.bad_steps,
             "bad_in_a_row": self.bad_in_a_row,
         }
         model, optimizer, limit = self.model, self.optimizer, self.args.save_total_limit
         save_checkpoint(self.accelerator, model, optimizer, self.average, self.output_dir, state, limit, best=best)
+        self.saved_step = self.step
         self.losses.restart_clock()
 
     def _log_losses(self, bar, grad_norm: float) -> None:
@@ -288,45 +317,49 @@ class TrainingLoop:
         self.accelerator.log(tracked, step=self.step)
 
     def _evaluate(self) -> bool:
-        """Measures and draws on the main process, the others wait; whether this is the best model so far."""
+        """
+        Measures and draws on the main process, the others wait; whether this is the best model so far. After a signal
+        it is left for the run that goes on.
+        """
         model = self.published_model()
-        if self.accelerator.is_main_process:
-            measured = quick_metrics(
-                model,
-                self.processor,
-                self.eval_stories,
-                max_windows=self.max_eval_windows,
-                batch_size=self.args.eval_batch_size,
-            )
-            self._write({"step": self.step, "eval": measured})
-            self.accelerator.log({f"eval/{k}": v for k, v in measured.items() if v is not None}, step=self.step)
-            figures = self.output_dir / "figures"
-            evaluation_picture(model, self.processor, self.eval_stories, figures / f"step-{self.step:06d}.png")
-            loss_curves(self.output_dir / METRICS, figures / "loss_curves.png")
-            self.measured = {"step": self.step, **measured}
-            self._judge(measured)
-        self.best, self.measured = broadcast_object_list([self.best, self.measured])
+        self.measured, self.best = decided_by_main_process(self.accelerator, self._measure, model)
         self.losses.restart_clock()
         return self.best is not None and self.best["step"] == self.step
 
-    def _judge(self, measured: dict[str, float | None]) -> None:
-        """Remembers this evaluation where it is better than every one before."""
+    def _measure(self, model) -> tuple[dict | None, dict | None]:
+        """The numbers of this evaluation, `None` where a signal came before its end, and what is the best now."""
+        measured = quick_metrics(
+            model,
+            self.processor,
+            self.eval_stories,
+            max_windows=self.max_eval_windows,
+            batch_size=self.args.eval_batch_size,
+            stop=lambda: bool(self.interruption.number),
+        )
+        if measured is None:
+            return None, self.best
+        known = {name: value for name, value in measured.items() if value is not None and math.isfinite(value)}
+        measured = {name: known.get(name) for name in measured}
+        self._write({"step": self.step, "eval": measured})
+        self.accelerator.log({f"eval/{name}": value for name, value in known.items()}, step=self.step)
+        figures = self.output_dir / "figures"
+        evaluation_picture(model, self.processor, self.eval_stories, figures / f"step-{self.step:06d}.png")
+        loss_curves(self.output_dir / METRICS, figures / "loss_curves.png")
+        self.plain.cpu()  # the memory of a GPU is for training
         name = self.args.metric_for_best_model
-        if name not in measured:
-            raise ValueError(f"metric_for_best_model: found {name!r}, expected one of {', '.join(measured)}")
-        value = measured[name]
-        better = self.best is None or value < self.best["value"]
-        if value is not None and math.isfinite(value) and better:
-            self.best = {"step": self.step, "metric": name, "value": value}
+        if name in known and (self.best is None or known[name] < self.best["value"]):
+            return measured, {"step": self.step, "metric": name, "value": known[name]}
+        return measured, self.best
 
     def _start_log(self) -> None:
-        """A resumed run drops the lines after its checkpoint and one that was cut off; a new run starts an empty log."""
+        """A resumed run drops lines after its checkpoint and one that was cut off; a new run starts an empty log."""
         if not self.accelerator.is_main_process:
             return
         path, kept = self.output_dir / METRICS, []
         for line in path.read_text(encoding="utf-8").splitlines() if self.step and path.is_file() else []:
             with contextlib.suppress(json.JSONDecodeError):
-                if json.loads(line)["step"] <= self.step:
+                told = json.loads(line)
+                if told["step"] < self.step or (told["step"] == self.step and ("eval" not in told or self.measured)):
                     kept.append(line)
         aside = path.with_suffix(".partial")
         aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
@@ -336,6 +369,14 @@ class TrainingLoop:
         if self.accelerator.is_main_process:
             with (self.output_dir / METRICS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def check_metric(name: str, loss_weights: dict[str, float]) -> None:
+    """Refuses a number that evaluations during training do not have; raises `ValueError`."""
+    parts = [f"loss_parts/{part}" for part, weight in loss_weights.items() if weight]
+    names = ["loss", "next_frame/l1", "next_frame/l1_changed", *parts]
+    if name not in names:
+        raise ValueError(f"metric_for_best_model: found {name!r}, expected one of {', '.join(names)}")
 
 
 def stories_per_step(args, accelerator) -> int:

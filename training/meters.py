@@ -28,20 +28,20 @@ class LossMeter:
     def compute(self) -> dict:
         """
         `loss`, `loss_parts` (both only where there was a good step), `stories_per_second` and `waiting_share`, the part
-        of this process's time in which it waited for data; starts again from nothing. Called by every process.
+        of its time in which the process that waited longest waited for data; starts again from nothing. Called by every
+        process.
         """
         own = {name: (float(value), self.counts[name]) for name, value in self.sums.items()}
         seconds = max(time.perf_counter() - self.started, 1e-9)
-        waiting_share = self.waited / seconds
-        gathered = gather_object([(own, self.stories)])
+        gathered = gather_object([(own, self.stories, self.waited / seconds)])
         means = {}
-        for name in dict.fromkeys(name for sums, _ in gathered for name in sums):
-            found = [sums[name] for sums, _ in gathered if name in sums]
+        for name in dict.fromkeys(name for sums, _, _ in gathered for name in sums):
+            found = [sums[name] for sums, _, _ in gathered if name in sums]
             means[name] = sum(total for total, _ in found) / sum(count for _, count in found)
-        speed = sum(stories for _, stories in gathered) / seconds
+        speed = sum(stories for _, stories, _ in gathered) / seconds
         self.__init__()
         losses = {"loss": means.pop("loss"), "loss_parts": means} if means else {}
-        return {**losses, "stories_per_second": speed, "waiting_share": waiting_share}
+        return {**losses, "stories_per_second": speed, "waiting_share": max(share for _, _, share in gathered)}
 
 
 def memory_in_use(device: torch.device) -> float:

@@ -10,10 +10,10 @@ import hashlib
 import os
 import platform
 import shlex
-import shutil
 import sys
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from accelerate.utils import (
 from datasets import Dataset
 from storyattn import StoryAttnForConditionalGeneration, build_image_processor, build_processor
 from storyattn.frame_decoder import Painter
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
@@ -38,7 +39,7 @@ from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
 from .figures import evaluation_picture
 from .interruption import Interrupted, Interruption, leave_signals_to_parent
-from .loop import TrainingLoop, stories_per_step
+from .loop import METRICS, TrainingLoop, stories_per_step
 from .mistakes import one_line
 from .optimizer import PARTS
 from .prepared_stories import PreparedStories, prepare_stories
@@ -118,6 +119,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         check_same("configuration", checkpoint, state["config"], run_state["config"])
         check_same("run", checkpoint, state["run"], run_state["run"])
 
+    set_seed(training_args.seed)  # anew: to prepare data costs some processes more random numbers than others
     model = StoryAttnForConditionalGeneration(config)
     check_perceptual_model(model)
     if training_args.gradient_checkpointing:
@@ -137,21 +139,18 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     )
     if checkpoint is not None:
         loop.resume(checkpoint, state)
-    elif accelerator.is_main_process:
-        put_earlier_checkpoints_aside(training_args.output_dir)
-    accelerator.wait_for_everyone()
+    decided_by_main_process(accelerator, put_earlier_run_aside, training_args.output_dir, checkpoint)
     accelerator.init_trackers("storyattn", tracker_config(model_args, data_args, training_args))
     results = {}
     try:
         with Interruption() as interruption:
             loop.run({**run_state, "command": interruption.command}, interruption)
+            model = loop.best_model() if training_args.load_best_model_at_end else loop.published_model()
             stood = f"stopped after training, whose {loop.step} steps are saved, before all was measured"
             interruption.finished(f"{stood}; to go on:\n{interruption.command}")
-            model = loop.best_model() if training_args.load_best_model_at_end else loop.published_model()
             if accelerator.is_main_process:
                 facts = training_facts(loop, splits, data_args, training_args, command)
                 results = finish(model, processor, splits, data_args, training_args, facts)
-        accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()
     return results
@@ -228,7 +227,17 @@ def build_accelerator(args) -> Accelerator:
             f"processes: found {launched} that do not know of one another, expected a GPU for each, or "
             "ACCELERATE_USE_CPU=true in their environment"
         )
+    if accelerator.is_fsdp2:
+        keep_full_precision(accelerator.state.fsdp_plugin)
     return accelerator
+
+
+def keep_full_precision(plugin) -> None:
+    """
+    Lets FSDP2 hand on what the model reads and gives as it is. By itself it casts frames, and with them what they are
+    compared with, to the lower precision; autocast lowers what may be lowered, as it does without shards.
+    """
+    plugin.mixed_precision_policy = MixedPrecisionPolicy(cast_forward_inputs=False)
 
 
 def load_splits(args, config) -> dict[str, Dataset]:
@@ -328,24 +337,36 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
             "weight_decay": args.weight_decay,
             "adam_beta1": args.adam_beta1,
             "adam_beta2": args.adam_beta2,
-            **{flag: getattr(args, flag) for flag in PARTS},
+            **{flag: getattr(args, flag) for flag in ("lr_scheduler_type", "warmup_steps", *PARTS)},
         },
     }
 
 
-def put_earlier_checkpoints_aside(output_dir: str | Path) -> None:
-    """A new run in the folder of an earlier one keeps that one's checkpoints in `checkpoints-earlier`."""
-    if not step_folders(output_dir):
+def put_earlier_run_aside(output_dir: str | Path, checkpoint: Path | None) -> None:
+    """
+    Keeps in `earlier-N` what a new run in the folder of an earlier one would write over, and what a run that goes on
+    from one of its checkpoints has left behind: later ones.
+    """
+    output_dir, steps = Path(output_dir), step_folders(output_dir)
+    if checkpoint is not None and checkpoint.resolve() in [step.resolve() for step in steps]:
+        number = read_state(checkpoint)["step"]
+        moved = [step for step in steps if int(step.name.rpartition("-")[2]) > number]
+    else:
+        moved = [output_dir / name for name in (FOLDER, METRICS, "figures")] if steps else []
+    if not moved:
         return
-    aside = Path(output_dir, f"{FOLDER}-earlier")
-    shutil.rmtree(aside, ignore_errors=True)
-    Path(output_dir, FOLDER).rename(aside)
-    logger.warning(f"the checkpoints of an earlier run are now in {aside}")
+    aside = next(path for n in count(1) if not (path := output_dir / f"earlier-{n}").exists())
+    for path in moved:
+        if path.exists():
+            target = aside / path.relative_to(output_dir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    logger.warning(f"what an earlier run has left is now in {aside}: {', '.join(path.name for path in moved)}")
 
 
 def training_facts(loop, splits, data_args, args, command: str) -> dict:
     """What the model card tells about the training."""
-    accelerator, best = loop.accelerator, args.load_best_model_at_end
+    accelerator, best = loop.accelerator, args.load_best_model_at_end and loop.best
     on_gpu = accelerator.device.type == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     return {
