@@ -1,0 +1,104 @@
+"""The Trainer of transformers: the example of the README, run on few stories, a small model and few steps."""
+
+import re
+from pathlib import Path
+
+import pytest
+import storyattn.training.presets
+import storyattn.training.sources
+import torch
+import transformers
+from conftest import SMALL_CONFIG, draw_story
+from datasets import Dataset
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
+from transformers import AutoProcessor, TrainingArguments
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+QUICK = {"max_steps": 24, "per_device_train_batch_size": 4, "eval_steps": 12, "logging_steps": 1, "save_strategy": "no"}
+QUICK |= {"learning_rate": 3e-3, "use_cpu": True}
+# A step in which nothing is drawn at random, and which averages over stories alone.
+PLAIN = {"next_caption_dropout": 0.0, "num_reconstructed_frames": 9, "loss_weights": {"alignment": 0}}
+PLAIN["text_config"] = {**SMALL_CONFIG["text_config"], "dropout": 0.0, "attention_dropout": 0.0}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def run_example(monkeypatch, tmp_path):
+    """Runs the example with a small model, few stories and changed arguments; gives its variables."""
+
+    def run(draw=draw_story, config=None, **changes) -> dict:
+        section = README.read_text(encoding="utf-8").split("\n## With the Trainer of transformers\n")[1]
+        code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+
+        def read_few(name: str, split: str) -> Dataset:
+            assert name == "storyworld"
+            seeds = {"train": range(16), "validation": range(100, 104)}[split]
+            return Dataset.from_list([{"story_id": f"{split}-{seed}", **draw(seed)} for seed in seeds])
+
+        small = {**SMALL_CONFIG, **(config or {})}
+        monkeypatch.setattr(storyattn.training.sources, "read_stories", read_few)
+        monkeypatch.setattr(storyattn.training.presets, "load_preset", lambda name: StoryAttnConfig(**small))
+        monkeypatch.setattr(
+            transformers, "TrainingArguments", lambda **given: TrainingArguments(**{**given, **QUICK, **changes})
+        )
+        monkeypatch.chdir(tmp_path)
+        torch.manual_seed(0)
+        variables = {}
+        exec(compile(code, "README.md", "exec"), variables)
+        return variables
+
+    return run
+
+
+def logged(trainer, name: str) -> list[float]:
+    """What was logged by a name, in order."""
+    return [line[name] for line in trainer.state.log_history if name in line]
+
+
+def test_the_example_trains_evaluates_saves_and_loads(run_example, tmp_path):
+    found = run_example()
+    losses, measured = logged(found["trainer"], "loss"), logged(found["trainer"], "eval_loss")
+    assert len(losses) == 24 and sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    assert len(measured) == 2 and measured[1] < measured[0]
+
+    folder = tmp_path / "runs" / "trainer"
+    assert (folder / "modeling_storyattn.py").is_file()
+    model, processor = found["model"], AutoProcessor.from_pretrained(folder)
+    assert isinstance(model, StoryAttnForConditionalGeneration) and model is not found["trainer"].model
+    trained = found["trainer"].model.state_dict()
+    assert all(torch.equal(weight, trained[name]) for name, weight in model.state_dict().items())
+    story = draw_story(100, num_frames=2)
+    told = model.continue_story(processor, [story["frames"]], [story["captions"]], max_new_tokens=5)
+    assert len(told.frames[0]) == len(told.captions[0]) == 1
+
+
+def test_bfloat16(run_example):
+    plain, half = (run_example(max_steps=12, bf16=bf16)["trainer"] for bf16 in (False, True))
+    losses = logged(half, "loss")
+    assert losses[0] != logged(plain, "loss")[0] and losses[0] == pytest.approx(logged(plain, "loss")[0], rel=0.01)
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    assert logged(half, "eval_loss")[0] == pytest.approx(logged(plain, "eval_loss")[0], rel=0.05)
+
+
+def test_accumulated_batches_equal_one_large_batch(run_example):
+    """Of stories that are all the same, so that it does not matter which come together."""
+    batches = {"per_device_train_batch_size": 4}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    whole, accumulated = (
+        run_example(lambda seed: draw_story(1, num_frames=3), PLAIN, max_steps=2, **batch)["trainer"]
+        for batch in batches
+    )
+    for name in ("loss", "grad_norm"):
+        assert logged(accumulated, name) == pytest.approx(logged(whole, name), rel=1e-4), name
+
+
+def test_recomputed_activations_change_nothing(run_example):
+    new = hasattr(TrainingArguments, "activation_checkpointing")
+    flag = "activation_checkpointing" if new else "gradient_checkpointing"
+    plain, recomputed = (run_example(max_steps=2, **{flag: on})["trainer"] for on in (False, True))
+    layers = {
+        type(module).__name__ for module in recomputed.model.modules() if getattr(module, "gradient_checkpointing", 0)
+    }
+    assert {"FrameDecoderLayer", "SelfAttentionBlock", "CrossModalLayer"} <= layers
+    for name in ("loss", "grad_norm"):
+        assert logged(recomputed, name) == pytest.approx(logged(plain, name), rel=1e-4), name
