@@ -27,13 +27,12 @@ from accelerate.utils import (
 )
 from datasets import Dataset
 from storyattn import StoryAttnForConditionalGeneration, build_image_processor, build_processor
-from storyattn.frame_decoder import Painter
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from .arguments import apply_overrides, parse_arguments
 from .checkpoints import FOLDER, check_same, decided_by_main_process, find_checkpoint, read_state, step_folders
+from .compilation import checkpoint_activations, compile_blocks
 from .data import TrainingWindows, training_loader
 from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
@@ -154,22 +153,6 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     finally:
         accelerator.end_training()
     return results
-
-
-def checkpoint_activations(model) -> None:
-    """Lets a model compute activations twice to save memory, by the name that its version of transformers has."""
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable()
-
-
-def compile_blocks(model) -> None:
-    """
-    Lets torch compile every attention block and the painter in place, each kind once. As a whole the model would be
-    compiled anew for every number of frames and length of captions, minutes each time.
-    """
-    for module in model.modules():
-        if isinstance(module, (GradientCheckpointingLayer, Painter)):
-            module.compile(dynamic=True)
 
 
 def check_perceptual_model(model) -> None:

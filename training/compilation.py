@@ -1,0 +1,20 @@
+"""How a model computes: compiled, or some of it twice to save memory."""
+
+from storyattn.frame_decoder import Painter
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+
+def compile_blocks(model) -> None:
+    """
+    Lets torch compile every attention block and the painter in place, each kind once. As a whole the model would be
+    compiled anew for every number of frames and length of captions, minutes each time.
+    """
+    for module in model.modules():
+        if isinstance(module, (GradientCheckpointingLayer, Painter)):
+            module.compile(dynamic=True)
+
+
+def checkpoint_activations(model) -> None:
+    """Lets a model compute activations twice to save memory, by the name that its version of transformers has."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
