@@ -9,12 +9,11 @@ frames), and windows of T frames throughout, as sliding over a longer story give
 """
 
 import argparse
-import json
-import platform
 import time
 
 import torch
 import torch.nn.functional as F
+from measuring import hardware, write_json
 from storyattn import StoryAttnForConditionalGeneration
 from storyattn.losses import alignment_loss, attention_loss, caption_loss, changed_loss, masked_mean, pixel_losses
 from storyattn.supervision import Supervision
@@ -22,7 +21,7 @@ from storyattn.training.presets import load_preset
 from tqdm.auto import tqdm
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the table and writes it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="tiny", help="configuration of the model")
@@ -31,16 +30,14 @@ def main() -> None:
     parser.add_argument("--caption_length", type=int, default=24, help="tokens of a caption")
     parser.add_argument("--repeats", type=int, default=5, help="rounds of which the median counts")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
-    parser.add_argument("--output", help="JSON file for the numbers")
-    arguments = parser.parse_args()
+    parser.add_argument("--output", default="supervision.json", help="file for the numbers")
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     results = measure(arguments)
     print("| What is trained | transitions a second | one pass is faster by |\n| --- | ---: | ---: |")
     for name, speed in results["transitions_per_second"].items():
         print(f"| {name} | {speed:.1f} | {results['transitions_per_second']['one pass'] / speed:.2f} |")
-    if arguments.output:
-        with open(arguments.output, "w", encoding="utf-8") as file:
-            json.dump({**vars(arguments), "machine": platform.processor() or platform.machine(), **results}, file)
+    write_json({"hardware": hardware("cpu", arguments.threads), **vars(arguments), **results}, arguments.output)
 
 
 def measure(arguments) -> dict:

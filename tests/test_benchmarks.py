@@ -54,25 +54,28 @@ def test_training_measures_every_combination(load, smallest, small_config_file, 
 
 @pytest.mark.parametrize("factor, verdict", [(1, "agree"), (3, "DISAGREE")])
 def test_training_compares_the_compiled_model(load, small_config_file, monkeypatch, capsys, factor, verdict):
-    """A stand-in for torch.compile, which takes its minutes, multiplies the loss."""
+    """A stand-in for the compiler, which takes its minutes, multiplies the loss."""
     training = load("training")
 
-    def compiled(model):
-        def forward(**inputs):
-            output = model(**inputs)
+    def multiply(model):
+        forward = model.forward
+
+        def multiplied(**inputs):
+            output = forward(**inputs)
             output.loss = factor * output.loss
             return output
 
-        return forward
+        model.forward = multiplied
 
-    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(training, "compile_blocks", multiply)
     monkeypatch.setitem(training.MATMUL_SIZES, "cpu", (64,))
     with torch._inductor.config.patch(fallback_random=False):  # what `measure` sets ends here
         row = training.measure(options(compile=True), str(small_config_file), "fp32", num_frames=2, batch_size=2)
     assert row["loss_difference"] == pytest.approx(factor - 1, abs=1e-5)
     assert row["gradient_difference"] == pytest.approx(factor - 1, abs=1e-5)
     assert row["eager_over_compiled"] == pytest.approx(row["seconds_per_step"] / row["compiled_seconds_per_step"])
-    training.print_table({"hardware": {"gpu": None, "cpu": "", "threads": 1, "torch": ""}, "rows": [row]}, True)
+    document = {"hardware": {"gpu": None, "cpu": "", "threads": 1, "torch": ""}, "rows": [row]}
+    assert training.print_table(document, True) == (factor == 1)
     assert f"eager and compiled {verdict}," in capsys.readouterr().out
 
 
@@ -81,8 +84,7 @@ def test_training_counts_the_work_of_a_step(load, small_config_file):
     training, config = load("training"), load_preset(str(small_config_file))
     one, two = (training.TrainingStep(options(), config, "fp32", (number, 2, 8)).flops() for number in (1, 2))
     assert two == pytest.approx(2 * one, rel=0.001)
-    with pytest.warns(FutureWarning, match="gradient_checkpointing_enable"):
-        again = training.TrainingStep(options(gradient_checkpointing=True), config, "fp32", (1, 2, 8)).flops()
+    again = training.TrainingStep(options(gradient_checkpointing=True), config, "fp32", (1, 2, 8)).flops()
     assert one < again < 2 * one
 
 
@@ -90,6 +92,16 @@ def test_gradients_that_are_rounding_alone_count_for_nothing(load):
     expected = [torch.ones(4), torch.full((4,), 1e-9)]
     found = [torch.full((4,), 1.5), torch.full((4,), -1e-9)]
     assert load("training").gradient_difference(expected, found) == pytest.approx(0.5)
+
+
+def test_one_pass_is_compared_with_single_transitions(load, smallest, small_config_file, capsys):
+    settings = ["--preset", str(small_config_file), "--num_frames", "3", "--batch_size", "2", "--caption_length", "8"]
+    threads = torch.get_num_threads()
+    load("supervision").main([*settings, "--repeats", "1", "--threads", "1", "--output", smallest[-1]])
+    torch.set_num_threads(threads)
+    speeds = json.loads(Path(smallest[-1]).read_text())["transitions_per_second"]
+    assert len(speeds) == 3 and min(speeds.values()) > 0
+    assert capsys.readouterr().out.count("\n| ") == 4
 
 
 def test_generation_fills_three_tables(load, smallest, small_config_file, capsys):
