@@ -1,6 +1,7 @@
 """What training does when numbers stop being finite, and when it is asked to end."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -105,6 +106,47 @@ def test_bad_steps_are_counted_on_after_resuming(launch, plant):
     launch(resume_from_checkpoint="latest")
     assert [line["bad_steps"] for line in read_log(folder) if "lr" in line] == [0, 1, 1, 1, 2, 2]
     assert same(weights(folder, 6), load_file(folder / "gone-6" / "model.safetensors"))
+
+
+class Scaler:
+    """Stands in for the one of fp16, which needs a GPU; the gradients of the steps in `overflows` are too large."""
+
+    def __init__(self, scale: float, overflows: tuple[int, ...]):
+        self.size, self.overflows, self.number, self.updates = scale, overflows, 0, 0
+
+    def scale(self, loss):
+        self.number += 1
+        return loss * (math.inf if self.number in self.overflows else 1.0)
+
+    def step(self, optimizer, closure=None):
+        optimizer.step(closure)
+
+    def update(self):
+        self.updates += 1
+
+    def get_scale(self) -> float:
+        return self.size
+
+    def state_dict(self) -> dict:
+        return {"scale": self.size}
+
+
+@pytest.mark.parametrize(("scale", "bad_steps"), [(65536.0, 0), (1.0, 2)])
+def test_overflows_of_fp16_are_no_fault_while_the_scale_can_fall(launch, monkeypatch, caplog, scale, bad_steps):
+    scaler, build = Scaler(scale, (2, 3)), train_module.build_accelerator
+
+    def build_with_scaler(args):
+        accelerator = build(args)
+        accelerator.scaler = scaler
+        return accelerator
+
+    monkeypatch.setattr(train_module, "build_accelerator", build_with_scaler)
+    folder = launch()
+    first, second, third, fourth = (weights(folder, step) for step in (1, 2, 3, 4))
+    assert same(first, second) and same(second, third) and not same(third, fourth)
+    assert scaler.updates == 6, "it must learn of every step"
+    assert [line["bad_steps"] for line in read_log(folder) if "lr" in line][-1] == bad_steps
+    assert ("the step is left out" in caplog.text) == bool(bad_steps)
 
 
 # Signals
