@@ -1,5 +1,7 @@
 """The losses of StoryAttn. Every one is an average over what is there: masked frames and captions count for nothing."""
 
+import functools
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -123,32 +125,42 @@ def gather_pairs(pairs: torch.Tensor, there: torch.Tensor) -> tuple[torch.Tensor
     """`pairs (n,P)` of all processes, differentiably, which of them are there, and the index of the first own one."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return pairs, there, 0
-    most = torch.tensor(len(pairs), device=pairs.device)
-    dist.all_reduce(most, op=dist.ReduceOp.MAX)  # batches may be padded to other numbers of frames
+    group, most = own_group(dist.group.WORLD), torch.tensor(len(pairs), device=pairs.device)
+    dist.all_reduce(most, dist.ReduceOp.MAX, group)  # batches may be padded to other numbers of frames
     missing = int(most) - len(pairs)
-    everything = GatheredRows.apply(F.pad(pairs, (0, 0, 0, missing)))
-    known = GatheredRows.apply(F.pad(there, (0, missing)).to(torch.uint8))
+    everything = GatheredRows.apply(F.pad(pairs, (0, 0, 0, missing)), group)
+    known = GatheredRows.apply(F.pad(there, (0, missing)).to(torch.uint8), group)
     return everything, known.bool(), dist.get_rank() * int(most)
+
+
+@functools.cache
+def own_group(world):
+    """A group of all processes of `world` for what happens within a backward pass.
+
+    There gradients are averaged over `world` at the same time, and not in the same order in all processes where they
+    have stories of other lengths.
+    """
+    return dist.new_group(dist.get_process_group_ranks(world))
 
 
 class GatheredRows(torch.autograd.Function):
     """The rows of all processes, one process after the other; the gradient of a process is the sum of all of theirs."""
 
     @staticmethod
-    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
-        """`rows (n, ...)` of each of P processes: `(P * n, ...)`."""
-        ctx.number = len(rows)
-        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, rows.contiguous())
+    def forward(ctx, rows: torch.Tensor, group) -> torch.Tensor:
+        """`rows (n, ...)` of each of the P processes of `group`: `(P * n, ...)`."""
+        ctx.number, ctx.group = len(rows), group
+        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(gathered, rows.contiguous(), group)
         return torch.cat(gathered)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Gradient of all rows `(P * n, ...)` to that of the own ones."""
         gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        first = dist.get_rank() * ctx.number
-        return gradient[first : first + ctx.number]
+        dist.all_reduce(gradient, group=ctx.group)
+        first = dist.get_rank(ctx.group) * ctx.number
+        return gradient[first : first + ctx.number], None
 
 
 class PerceptualLoss:
