@@ -188,7 +188,7 @@ def test_a_signal_ends_a_run_that_can_go_on(signalled, launch, tmp_path, monkeyp
     assert (tmp_path / "run" / "results.json").exists()
 
 
-def test_a_signal_during_an_evaluation_leaves_it_to_the_run_that_goes_on(launch, monkeypatch, capsys):
+def test_a_signal_during_an_evaluation_leaves_it_to_the_run_that_goes_on(launch, monkeypatch, capsys, tmp_path):
     measure = loop_module.quick_metrics
 
     def hit(*arguments, **options):
@@ -200,6 +200,7 @@ def test_a_signal_during_an_evaluation_leaves_it_to_the_run_that_goes_on(launch,
         patch.setattr(loop_module, "quick_metrics", hit)
         launch("run", **flags)
     assert "stopped by SIGTERM after step 3 of 6" in capsys.readouterr().err
+    assert not [line for line in read_log(tmp_path / "run") if "eval" in line]
     resumed, whole = launch("run", **flags, resume_from_checkpoint="latest"), launch("whole", **flags)
     evaluations = [[line for line in read_log(run) if "eval" in line] for run in (resumed, whole)]
     assert evaluations[0] == evaluations[1] and [line["step"] for line in evaluations[0]] == [3, 6]
