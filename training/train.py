@@ -43,7 +43,7 @@ from .sources import STORYWORLD, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
 from .tokenizer import load_tokenizer, train_tokenizer
-from .trackers import tracker_config, tracker_names
+from .trackers import start_trackers, tracker_names
 
 logger = logging.get_logger(__name__)
 
@@ -110,7 +110,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     elif accelerator.is_main_process:
         put_earlier_checkpoints_aside(training_args.output_dir)
     accelerator.wait_for_everyone()
-    accelerator.init_trackers("storyattn", tracker_config(model_args, data_args, training_args))
+    start_trackers(accelerator, model_args, data_args, training_args)
     loop.run(run_state)
     results = {}
     if accelerator.is_main_process:
