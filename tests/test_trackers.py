@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, TensorBoardTracker, get_available_trackers
 from conftest import refused_line
 from storyattn.training import train as train_module
 from storyattn.training.trackers import tracker_config, tracker_names
@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 @pytest.fixture
-def tracked_run(small_config_file, stories_folder, tmp_path, monkeypatch):
-    """The folder of a run of four steps that tells tensorboard."""
+def tracked(small_config_file, stories_folder, tmp_path, monkeypatch) -> list[str]:
+    """The command of a run of four steps that tells tensorboard, in `tmp_path / "run"`."""
     monkeypatch.setattr(train_module, "finish", lambda *arguments: {})
     flags = {
         "config": small_config_file,
@@ -28,14 +28,15 @@ def tracked_run(small_config_file, stories_folder, tmp_path, monkeypatch):
         "learning_rate": 0.002,
         "report_to": "tensorboard",
     }
-    train_module.main([f"--{name}={value}" for name, value in flags.items()])
-    return tmp_path / "run"
+    return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def test_tensorboard_is_told_what_the_log_says(tracked_run):
-    told = EventAccumulator(str(tracked_run / "logs" / "storyattn")).Reload()
+def test_tensorboard_is_told_what_the_log_says(tracked, tmp_path):
+    train_module.main(tracked)
+    logs = tmp_path / "run" / "logs" / "storyattn"
+    told = EventAccumulator(str(logs)).Reload()
     scalars = {name: {event.step: event.value for event in told.Scalars(name)} for name in told.Tags()["scalars"]}
-    log = [json.loads(line) for line in (tracked_run / "metrics.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     expected = {}
     for line in log:
         measured = line.get("eval") or {**line, **line["loss_parts"]}
@@ -46,7 +47,7 @@ def test_tensorboard_is_told_what_the_log_says(tracked_run):
     assert scalars == expected
     assert list(scalars["train/loss"]) == [2, 4] and list(scalars["eval/next_frame/l1"]) == [4]
 
-    (flags,) = (tracked_run / "logs" / "storyattn").rglob("hparams.yml")
+    (flags,) = logs.rglob("hparams.yml")
     flags = yaml.safe_load(flags.read_text())
     assert flags["learning_rate"] == 0.002 and flags["preset"] == "tiny" and flags["use_ema"] is True
     assert "tokenizer_name" not in flags, "which was not given"
@@ -66,6 +67,15 @@ def test_a_tracker_that_is_not_installed_is_refused(stories_folder, tmp_path):
     line = refused_line(train_module.main, argv)
     assert line.startswith("error: report_to:") and line.endswith(f"pip install {missing[0]}")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_cannot_start_is_one_line(tracked, monkeypatch):
+    def start(tracker):
+        raise RuntimeError("nobody is\nlogged in")
+
+    monkeypatch.setattr(TensorBoardTracker, "start", start)
+    line = refused_line(train_module.main, tracked)
+    assert line == "error: report_to: found tensorboard, expected trackers that start: nobody is logged in"
 
 
 @pytest.mark.parametrize("name", ["paper", "tensorboard,", "none,tensorboard"])

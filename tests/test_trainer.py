@@ -4,10 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-import storyattn.training.presets
-import storyattn.training.sources
 import torch
-import transformers
 from conftest import SMALL_CONFIG, draw_story
 from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
@@ -37,10 +34,10 @@ def run_example(monkeypatch, tmp_path):
             return Dataset.from_list([{"story_id": f"{split}-{seed}", **draw(seed)} for seed in seeds])
 
         small = {**SMALL_CONFIG, **(config or {})}
-        monkeypatch.setattr(storyattn.training.sources, "read_stories", read_few)
-        monkeypatch.setattr(storyattn.training.presets, "load_preset", lambda name: StoryAttnConfig(**small))
+        monkeypatch.setattr("storyattn.training.sources.read_stories", read_few)
+        monkeypatch.setattr("storyattn.training.presets.load_preset", lambda name: StoryAttnConfig(**small))
         monkeypatch.setattr(
-            transformers, "TrainingArguments", lambda **given: TrainingArguments(**{**given, **QUICK, **changes})
+            "transformers.TrainingArguments", lambda **given: TrainingArguments(**{**given, **QUICK, **changes})
         )
         monkeypatch.chdir(tmp_path)
         torch.manual_seed(0)

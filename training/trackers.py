@@ -24,6 +24,19 @@ def tracker_names(report_to: str | None) -> list[str] | None:
     return names
 
 
+def start_trackers(accelerator, *groups) -> None:
+    """
+    Starts the trackers of an accelerator and tells them `tracker_config(*groups)`.
+
+    Raises `ValueError` where one cannot start, such as a service to which nobody is logged in.
+    """
+    try:
+        accelerator.init_trackers("storyattn", tracker_config(*groups))
+    except Exception as error:  # each tracker raises kinds of its own
+        names, reason = ", ".join(map(str, accelerator.log_with)), " ".join(str(error).split())[:300]
+        raise ValueError(f"report_to: found {names}, expected trackers that start: {reason}") from error
+
+
 def tracker_config(*groups) -> dict[str, bool | int | float | str]:
     """The flags of dataclasses that have a value: trackers take numbers, strings and booleans alone."""
     values = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}

@@ -48,7 +48,7 @@ from .sources import STORYWORLD, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
 from .tokenizer import load_tokenizer, train_tokenizer
-from .trackers import tracker_config, tracker_names
+from .trackers import start_trackers, tracker_names
 
 logger = logging.get_logger(__name__)
 
@@ -139,7 +139,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     if checkpoint is not None:
         loop.resume(checkpoint, state)
     decided_by_main_process(accelerator, put_earlier_run_aside, training_args.output_dir, checkpoint)
-    accelerator.init_trackers("storyattn", tracker_config(model_args, data_args, training_args))
+    start_trackers(accelerator, model_args, data_args, training_args)
     results = {}
     try:
         with Interruption() as interruption:
