@@ -263,7 +263,7 @@ def test_a_resumed_stream_equals_one_that_was_not_interrupted(workers, launch, s
     flags |= {"train_batch_size": 7, "max_train_steps": 4, "save_steps": 2}
     whole = launch(tmp_path / "whole", **flags)
     state = json.loads((whole / "checkpoints" / "step-2" / "state.json").read_text())
-    assert state["run"]["stream"] == [6, workers]
+    assert state["run"]["stream"] == [6, workers, 7, 1, 1]
     shutil.copytree(whole / "checkpoints" / "step-2", tmp_path / "resumed" / "checkpoints" / "step-2")
     resumed = launch(tmp_path / "resumed", **flags, resume_from_checkpoint="latest")
     for name in ("model", "optimizer", "average"):
@@ -282,4 +282,4 @@ def test_a_stream_goes_on_with_the_same_workers_alone(launch, stories_folder, tm
     launch(tmp_path / "run", **flags)
     with pytest.raises(SystemExit):
         launch(tmp_path / "run", **flags, dataloader_num_workers=2, resume_from_checkpoint="latest")
-    assert "another run: stream: found [100, 0], expected [100, 2]" in capsys.readouterr().err
+    assert "another run: stream: found [100, 0, 12, 1, 1], expected [100, 2, 12, 1, 1]" in capsys.readouterr().err
