@@ -71,9 +71,12 @@ class Interruption:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Lets a loader's worker go on when its whole process group is signalled: its parent still finishes a step."""
+    """
+    Lets a loader's worker go on at control-C, which its whole process group has: its parent still finishes a step. By
+    SIGTERM the parent ends it.
+    """
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
 
 
 def command_to_go_on(words: list[str]) -> str:
