@@ -323,6 +323,8 @@ class TrainingLoop:
         """
         model = self.published_model()
         self.measured, self.best = decided_by_main_process(self.accelerator, self._measure, model)
+        if self.plain is not None:
+            self.plain.cpu()  # the memory of a GPU is for training
         self.losses.restart_clock()
         return self.best is not None and self.best["step"] == self.step
 
@@ -345,7 +347,6 @@ class TrainingLoop:
         figures = self.output_dir / "figures"
         evaluation_picture(model, self.processor, self.eval_stories, figures / f"step-{self.step:06d}.png")
         loss_curves(self.output_dir / METRICS, figures / "loss_curves.png")
-        self.plain.cpu()  # the memory of a GPU is for training
         name = self.args.metric_for_best_model
         if name in known and (self.best is None or known[name] < self.best["value"]):
             return measured, {"step": self.step, "metric": name, "value": known[name]}
