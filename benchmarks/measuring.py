@@ -188,6 +188,5 @@ def markdown_table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) 
 
 
 def write_json(document: dict, output: str) -> None:
-    """Writes the numbers to the file `output` and tells so."""
+    """Writes the numbers to the file `output`."""
     Path(output).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"\nwritten to {output}")

@@ -15,8 +15,17 @@ import torch
 import torch.nn.functional as F
 from measuring import hardware, write_json
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.losses import alignment_loss, attention_loss, caption_loss, changed_loss, masked_mean, pixel_losses
+from storyattn.losses import (
+    alignment_loss,
+    attention_loss,
+    caption_loss,
+    changed_loss,
+    masked_mean,
+    pixel_losses,
+    unit_channels,
+)
 from storyattn.supervision import Supervision
+from storyattn.training.heap import keep_freed_memory
 from storyattn.training.presets import load_preset
 from tqdm.auto import tqdm
 
@@ -30,14 +39,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--caption_length", type=int, default=24, help="tokens of a caption")
     parser.add_argument("--repeats", type=int, default=5, help="rounds of which the median counts")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    parser.add_argument("--give_memory_back", action="store_true", help="as without `keep_freed_memory`")
     parser.add_argument("--output", default="supervision.json", help="file for the numbers")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
+    if not arguments.give_memory_back:
+        keep_freed_memory()
     results = measure(arguments)
     print("| What is trained | transitions a second | one pass is faster by |\n| --- | ---: | ---: |")
     for name, speed in results["transitions_per_second"].items():
         print(f"| {name} | {speed:.1f} | {results['transitions_per_second']['one pass'] / speed:.2f} |")
     write_json({"hardware": hardware("cpu", arguments.threads), **vars(arguments), **results}, arguments.output)
+    print(f"\nwritten to {arguments.output}")
 
 
 def measure(arguments) -> dict:
@@ -120,11 +133,14 @@ def last_transition_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         num_predicted=1,
     )
     parts = {}
-    for name, frame in (("next_frame", made[:, :1]), ("reconstruction", made[:, 1:])):
-        losses = pixel_losses(frame, target, trained.next_frame)
+    perceptual = model._perceptual_loss()
+    known = unit_channels([level.detach().unflatten(0, frames.shape[:2])[:, -1] for level in story["maps"]])
+    wanted = [level.repeat_interleave(2, dim=0) for level in known]
+    distances = perceptual.distances_to(made.flatten(0, 1), wanted).unflatten(0, (-1, 2)).mean(0)
+    for index, name in enumerate(("next_frame", "reconstruction")):
+        losses = pixel_losses(made[:, index : index + 1], target, trained.next_frame)
         parts |= {f"{name}_{kind}": value for kind, value in losses.items()}
-        distance = model.perceptual_distance(frame.flatten(0, 1), target.flatten(0, 1))
-        parts[f"{name}_perceptual"] = distance.mean()
+        parts[f"{name}_perceptual"] = distances[index]
     changed = target, trained.changed_pixels, trained.changed
     parts["next_frame_changed"] = changed_loss(made[:, :1], *changed)
     parts["next_frame_painted"] = masked_mean((painted[:, :1] - target).abs(), told)

@@ -34,6 +34,7 @@ from measuring import (
 )
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 from storyattn.training.compilation import checkpoint_activations, compile_blocks
+from storyattn.training.heap import keep_freed_memory
 from storyattn.training.mistakes import one_line
 from storyattn.training.presets import load_preset
 from torch._inductor.utils import fresh_cache
@@ -68,14 +69,16 @@ def main(argv: list[str] | None = None) -> None:
             checked_preset(preset, arguments.caption_length)
         settings = (arguments.presets, arguments.precisions, arguments.num_frames, arguments.batch_sizes)
         cases = tqdm(list(itertools.product(*settings)), desc="measuring", unit="row")
-        rows = [in_own_process(measure, arguments, *case) for case in cases]
         document = {
             "hardware": hardware(arguments.device, arguments.threads),
             **{name: getattr(arguments, name) for name in ("caption_length", "gradient_checkpointing", "repeats")},
-            "rows": rows,
+            "rows": [],
         }
+        for case in cases:
+            document["rows"].append(in_own_process(measure, arguments, *case))
+            write_json(document, arguments.output)  # row by row: what was measured stays if the next does not fit
         agree = print_table(document, arguments.compile)
-        write_json(document, arguments.output)
+        print(f"\nwritten to {arguments.output}")
     if not agree:
         raise SystemExit(1)
 
@@ -89,6 +92,8 @@ def measure(arguments, preset: str, precision: str, num_frames: int, batch_size:
     first(first.model)  # loads what libraries need, which is no growth
     take_turns(matmuls, 1, device)
     memory = PeakMemory(device)
+    if device == "cpu":
+        keep_freed_memory()  # as training does
     step = TrainingStep(arguments, config, precision, (batch_size, num_frames, arguments.caption_length))
     for _ in range(2):  # the moments of AdamW are there from the second on
         step(step.model)

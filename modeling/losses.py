@@ -91,9 +91,10 @@ def caption_loss(
     logits: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor, count: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Mean cross-entropy per token: `logits (B,N,L,V)` at i against token i + 1 of `input_ids (B,N,L)`."""
-    targets, there = input_ids[..., 1:], attention_mask[..., 1:].bool()
-    losses = F.cross_entropy(logits[:, :, :-1].flatten(0, 2).float(), targets.flatten(), reduction="none")
-    return masked_mean(losses, there.flatten(), count)
+    # Shifted are the targets, as logits are large and slices of them would be copied.
+    targets, there = (F.pad(values[..., 1:], (0, 1)).flatten() for values in (input_ids, attention_mask.bool()))
+    losses = F.cross_entropy(logits.flatten(0, 2).float(), targets, reduction="none")
+    return masked_mean(losses, there, count)
 
 
 def alignment_loss(image_embeds, text_embeds, logit_scale, mask, count=None, across_processes=False) -> torch.Tensor:
@@ -177,18 +178,25 @@ class PerceptualLoss:
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         frozen = {f"network.{name}": value.detach() for name, value in self.network.named_parameters()}
         normalised = ((images - mean) / std).to(next(self.network.parameters()).dtype)
-        maps = torch.func.functional_call(_Maps(self.network), frozen, (normalised,))
-        return [F.normalize(level.float(), dim=1) for level in maps]
+        return unit_channels(torch.func.functional_call(_Maps(self.network), frozen, (normalised,)))
 
     def distances(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """`(N,)`: distance of `predicted` and `target (N,3,H,W)` in [0, 1], in [0, 2], averaged over the maps."""
-        self.network.to(predicted.device)  # one of its own is no part of the model that was moved there
         with torch.no_grad():
             wanted = self.features(target)
+        return self.distances_to(predicted, wanted)
+
+    def distances_to(self, predicted: torch.Tensor, wanted: list[torch.Tensor]) -> torch.Tensor:
+        """As `distances`, to pictures whose maps are `wanted`, as `features` gives them."""
         levels = [
             (a - b).abs().sum(1).mean((1, 2)) / a.shape[1] ** 0.5 for a, b in zip(self.features(predicted), wanted)
         ]
         return torch.stack(levels).mean(0)
+
+
+def unit_channels(maps: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Maps `(N,C,h,w)` with channels of length 1 at every place, in 32 bits."""
+    return [F.normalize(level.float(), dim=1) for level in maps]
 
 
 class _Maps(nn.Module):

@@ -28,6 +28,7 @@ from .losses import (
     changed_loss,
     masked_mean,
     pixel_losses,
+    unit_channels,
 )
 from .outputs import StoryAttnModelOutput, StoryAttnOutput
 from .spatial_attention import SpatialAttention
@@ -143,11 +144,11 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         """As `forward`; returns the `output`, and what the frame decoder reads besides.
 
         That is `gated` features `(B,T,h,w,D)`, `detail` maps `(B,T,C,h',w')` or None, states of the captions in `text
-        (B,T,1+L,D)` with `text_mask`, and `frame_mask`.
+        (B,T,1+L,D)` with `text_mask`, `frame_mask`, and all `maps (B*T,C,h,w)` of the vision encoder.
         """
         frame_mask = self.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
         shape = pixel_values.shape[:2]
-        features, detail, _ = self.vision_encoder(pixel_values.flatten(0, 1))
+        features, detail, levels = self.vision_encoder(pixel_values.flatten(0, 1))
         seen, gated, maps = self.spatial_attention(features, temperature, gamma)  # (B*T, K, D), (B*T, h, w, D)
         image_embeds = F.normalize(self.image_projection(seen.flatten(1)).float(), dim=-1)
         text, text_mask = self.text_states(input_ids, attention_mask, shape)  # (B*T, L, D)
@@ -175,6 +176,7 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
             "text": text.unflatten(0, shape),
             "text_mask": text_mask.unflatten(0, shape),
             "frame_mask": frame_mask,
+            "maps": levels,
         }
 
     def text_states(self, input_ids, attention_mask, shape) -> tuple[torch.Tensor, torch.Tensor]:
@@ -303,7 +305,9 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         if return_loss:
             trained = Supervision(frames, story["frame_mask"], attention_mask, told, rebuilt, self.model.grid)
             counts = trained.counts() if loss_counts is None else loss_counts
-            result.loss_parts = self._loss_parts(result, frames, input_ids, attention_mask, trained, counts)
+            result.loss_parts = self._loss_parts(
+                result, frames, story["maps"], input_ids, attention_mask, trained, counts
+            )
             weighted = (self.config.loss_weights[name] * part for name, part in result.loss_parts.items())
             result.loss = sum(weighted, start=frames.new_zeros(()))
         return result
@@ -335,16 +339,17 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
 
     def perceptual_distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Perceptual distance `(N,)` of pictures `(N,3,H,W)` in [0, 1], by `perceptual_model` or the own encoder."""
-        if not self._perceptual:
-            self._perceptual.append(self._perceptual_loss())
-        return self._perceptual[0].distances(predicted, target)
+        return self._perceptual_loss().distances(predicted, target)
 
     def _perceptual_loss(self) -> PerceptualLoss:
-        mean, std = self.config.image_mean, self.config.image_std
-        if self.config.perceptual_model is None:
-            return PerceptualLoss(self.model.vision_encoder.backbone, mean, std)
-        network = AutoModel.from_pretrained(self.config.perceptual_model).to(self.device).eval()
-        return PerceptualLoss(network.requires_grad_(False), mean, std)
+        if not self._perceptual:
+            if self.config.perceptual_model is None:
+                network = self.model.vision_encoder.backbone
+            else:
+                network = AutoModel.from_pretrained(self.config.perceptual_model).eval().requires_grad_(False)
+            self._perceptual.append(PerceptualLoss(network, self.config.image_mean, self.config.image_std))
+        self._perceptual[0].network.to(self.device)  # one of its own is no part of the model that was moved there
+        return self._perceptual[0]
 
     def _told(self, attention_mask, frames, use_next_caption: bool, next_caption_mask) -> torch.Tensor:
         """`(B, T - 1)`: whether the painting of frame t + 1 may read caption t + 1."""
@@ -443,9 +448,9 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         ).logits
         return logits.unflatten(0, shape)
 
-    def _loss_parts(self, result, frames, input_ids, attention_mask, trained, counts) -> dict[str, torch.Tensor]:
+    def _loss_parts(self, result, frames, maps, input_ids, attention_mask, trained, counts) -> dict[str, torch.Tensor]:
         """Every part of the loss whose weight is not 0, by name, unweighted; means over `counts` of what is trained."""
-        weights, parts = self.config.loss_weights, {}
+        weights, parts = self.config.loss_weights, self._perceptual_parts(result, frames, maps, trained, counts)
         target, story_index = frames[:, 1:], torch.arange(len(frames), device=frames.device)[:, None]
         for name, made, true, there in (
             ("next_frame", result.predicted_frames, target, trained.next_frame),
@@ -454,9 +459,6 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             if any(weights[f"{name}_{kind}"] for kind in ("l1", "mse", "edge")):
                 losses = pixel_losses(made, true, there, counts[name])
                 parts |= {f"{name}_{kind}": value for kind, value in losses.items()}
-            if weights[f"{name}_perceptual"]:
-                distance = self.perceptual_distance(made.flatten(0, 1), true.flatten(0, 1))
-                parts[f"{name}_perceptual"] = masked_mean(distance.unflatten(0, there.shape), there, counts[name])
         changed = target, trained.changed_pixels, trained.changed, counts["changed"]
         if weights["next_frame_changed"]:
             parts["next_frame_changed"] = changed_loss(result.predicted_frames, *changed)
@@ -472,6 +474,24 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         if input_ids is not None:
             parts |= self._text_loss_parts(result, input_ids, attention_mask, trained, counts)
         return {name: part for name, part in parts.items() if weights[name]}
+
+    def _perceptual_parts(self, result, frames, maps, trained, counts) -> dict[str, torch.Tensor]:
+        """The perceptual losses, in one pass; the maps of the true frames are those that the story was read with."""
+        if not any(self.config.loss_weights[f"{name}_perceptual"] for name in ("next_frame", "reconstruction")):
+            return {}
+        loss, number = self._perceptual_loss(), frames.shape[1] - 1
+        with torch.no_grad():
+            own = self.config.perceptual_model is None
+            known = unit_channels(maps) if own else loss.features(frames.flatten(0, 1))
+        steps = torch.arange(1, number + 1, device=frames.device).expand(len(frames), -1)
+        true = torch.cat([steps, trained.rebuilt], dim=1)  # (B, T - 1 + R)
+        story_index = torch.arange(len(frames), device=frames.device)[:, None]
+        wanted = [level.unflatten(0, frames.shape[:2])[story_index, true].flatten(0, 1) for level in known]
+        made = torch.cat([result.predicted_frames, result.reconstructed_frames], dim=1)
+        distances = loss.distances_to(made.flatten(0, 1), wanted).unflatten(0, true.shape)
+        predicted = masked_mean(distances[:, :number], trained.next_frame, counts["next_frame"])
+        rebuilt = masked_mean(distances[:, number:], trained.rebuilt_mask, counts["reconstruction"])
+        return {"next_frame_perceptual": predicted, "reconstruction_perceptual": rebuilt}
 
     def _text_loss_parts(self, result, input_ids, attention_mask, trained, counts) -> dict[str, torch.Tensor]:
         """Those parts of the loss that captions have."""

@@ -33,8 +33,13 @@ class StorytellingMixin:
         """
         if task not in TASKS:
             raise ValueError(f"task: got {task!r}, expected one of {', '.join(map(repr, TASKS))}")
-        spatial = {name: generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")}
-        output = self.model(pixel_values, frame_mask, input_ids, attention_mask, **spatial)
+        spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
+        story = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
+        return self._write(story, input_ids, attention_mask, task, **generation_kwargs)
+
+    def _write(self, story, input_ids, attention_mask, task, **generation_kwargs) -> torch.Tensor:
+        """`generate` for what `encode` has read."""
+        output, frame_mask = story["output"], story["frame_mask"]
         states = output.describe_states if task == "describe" else output.continue_states
         told = self._told_before(states, frame_mask, input_ids, attention_mask, task)
         prefix, mask = self._prefix(_at_last(states, frame_mask), *told, task)
@@ -49,7 +54,8 @@ class StorytellingMixin:
         if config.max_length is None and config.max_new_tokens is None:
             config.max_new_tokens = self.config.max_caption_length
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        return self.text_decoder.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=config, **others)
+        decoder = _rereading(self.text_decoder) if config.use_cache is False else self.text_decoder
+        return decoder.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=config, **others)
 
     def _told_before(self, states, frame_mask, input_ids, attention_mask, task) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask `(B, S)` of the captions that the text decoder reads verbatim before it writes the next one."""
@@ -86,6 +92,10 @@ class StorytellingMixin:
         story = self.model.encode(
             pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma
         )
+        return self._paint_next(story, pixel_values, next_input_ids, next_attention_mask)
+
+    def _paint_next(self, story, pixel_values, next_input_ids, next_attention_mask) -> torch.Tensor:
+        """`predict_next_frame` for what `encode` has read."""
         mask = story["frame_mask"]
         last = mask.sum(1, keepdim=True) - 1  # (B, 1)
         states = _at_last(story["output"].continue_states, mask)[:, None]
@@ -108,6 +118,7 @@ class StorytellingMixin:
         )
         return frames[:, 0]
 
+    @torch.no_grad()
     def continue_story(self, processor, frames, captions=None, num_steps: int = 1, **generation_kwargs):
         """Carries stories on: writes the next caption, paints its frame, and so on.
 
@@ -128,6 +139,8 @@ class StorytellingMixin:
             raise ValueError("return_dict_in_generate: got True, expected False: stories are told on by token ids")
         if num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps}, expected at least 1")
+        spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
+        sequences = generation_kwargs.get("num_return_sequences", 1)
         frames = [list(story) for story in frames]
         captions = [list(story) for story in captions] if captions else [[None] * len(story) for story in frames]
         result = StoryContinuation(frames=[[] for _ in frames], captions=[[] for _ in frames])
@@ -138,21 +151,33 @@ class StorytellingMixin:
                 captions=[story[-read:] for story in captions],
                 return_tensors="pt",
             ).to(self.device, self.dtype)
-            ids = self.generate(**inputs, **generation_kwargs)[:: generation_kwargs.get("num_return_sequences", 1)]
+            texts_read = inputs.get("input_ids"), inputs.get("attention_mask")
+            story = self.model.encode(inputs["pixel_values"], inputs["frame_mask"], *texts_read, *spatial)
+            ids = self._write(story, *texts_read, "continue", **generation_kwargs)[::sequences]
             texts = processor.batch_decode(ids, skip_special_tokens=True)
             told = processor.tokenize_captions([[text] for text in texts]).to(self.device)
-            painted = self.predict_next_frame(
-                **inputs,
-                next_input_ids=told["input_ids"][:, 0],
-                next_attention_mask=told["attention_mask"][:, 0],
-                spatial_temperature=generation_kwargs.get("spatial_temperature"),
-                spatial_gamma=generation_kwargs.get("spatial_gamma"),
-            )
+            next_caption = told["input_ids"][:, 0], told["attention_mask"][:, 0]
+            painted = self._paint_next(story, inputs["pixel_values"], *next_caption)
             for index, (text, image) in enumerate(zip(texts, processor.postprocess_frames(painted))):
                 for so_far, new, value in ((captions, result.captions, text), (frames, result.frames, image)):
                     so_far[index].append(value)
                     new[index].append(value)
         return result
+
+
+def _rereading(decoder):
+    """A view of `decoder` that reads everything again for each new word.
+
+    `generate` of the library sets `use_cache` wherever a text begins with embeddings.
+    """
+    view = copy.copy(decoder)
+
+    def prepare(input_ids, inputs_embeds, past_key_values, next_sequence_length, is_first_iteration=False, **kwargs):
+        words = decoder.get_input_embeddings()(input_ids).to(inputs_embeds.dtype)
+        return {**kwargs, "inputs_embeds": torch.cat([inputs_embeds, words], dim=1), "use_cache": False}
+
+    view.prepare_inputs_for_generation = prepare
+    return view
 
 
 def _at_last(states: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:

@@ -116,20 +116,6 @@ def test_generation_fills_three_tables(load, smallest, small_config_file, capsys
     assert capsys.readouterr().out.count("| --- |") == 3
 
 
-def test_writing_without_cache_reads_all_words_again(load, small_config_file):
-    generation = load("generation")
-    config = load_preset(str(small_config_file))
-    model = generation.build_model(config, options())
-    inputs = generation.random_stories(config, batch=2, num_frames=2, length=8, device="cpu")
-    lengths = []
-    model.text_decoder.model.layers[0].register_forward_hook(
-        lambda layer, args, output: lengths.append(args[0].shape[1])
-    )
-    model.generate(**inputs, **generation.greedy(4), custom_generate=generation.write_without_cache)
-    first = config.num_visual_tokens + config.num_text_tokens + 1
-    assert lengths == [first, first + 1, first + 2, first + 3]
-
-
 def test_words_of_the_benchmark_are_tokens(load):
     tokenizer = load("generation").word_tokenizer(50)
     ids = [7, 49, 3, 3]

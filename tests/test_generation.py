@@ -45,9 +45,20 @@ def inputs_of(processor, stories, **changes) -> dict:
 
 @pytest.mark.parametrize("task", ["describe", "continue"])
 def test_cached_and_uncached_generation_agree(model, inputs, task):
-    cached = model.generate(**inputs, task=task, use_cache=True, **GREEDY)
-    uncached = model.generate(**inputs, task=task, use_cache=False, **GREEDY)
-    assert torch.equal(cached, uncached)
+    lengths = []
+    hook = model.text_decoder.model.layers[0].register_forward_hook(
+        lambda layer, args, output: lengths.append(args[0].shape[1])
+    )
+    for search in ({}, {"num_beams": 3, "num_return_sequences": 2}):
+        lengths.clear()
+        cached = model.generate(**inputs, task=task, use_cache=True, **GREEDY, **search)
+        first, *later = lengths
+        assert set(later) == {1}
+        lengths.clear()
+        uncached = model.generate(**inputs, task=task, use_cache=False, **GREEDY, **search)
+        assert lengths == [first + index for index in range(len(lengths))], "words were not read again"
+        assert torch.equal(cached, uncached)
+    hook.remove()
     assert len(cached.unique()) > 4, "nothing but a few tokens: this would compare nothing"
 
 

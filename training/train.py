@@ -37,6 +37,7 @@ from .data import TrainingWindows, training_loader
 from .evaluate_cli import format_metrics
 from .evaluation import evaluate_model, results_document
 from .figures import evaluation_picture
+from .heap import keep_freed_memory
 from .interruption import Interrupted, Interruption, leave_signals_to_parent
 from .loop import METRICS, TrainingLoop, stories_per_step
 from .mistakes import one_line
@@ -100,11 +101,12 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     if model_args.config_overrides:
         apply_overrides(config, model_args.config_overrides)
     accelerator = build_accelerator(training_args)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     checkpoint = None
     if training_args.resume_from_checkpoint:
         resume = training_args.resume_from_checkpoint
         checkpoint = decided_by_main_process(accelerator, find_checkpoint, resume, training_args.output_dir)
-    set_seed(training_args.seed)
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
     tokenizer = build_tokenizer(model_args, splits["train"], config)
@@ -118,7 +120,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         check_same("configuration", checkpoint, state["config"], run_state["config"])
         check_same("run", checkpoint, state["run"], run_state["run"])
 
-    set_seed(training_args.seed)  # anew: to prepare data costs some processes more random numbers than others
+    set_seed(training_args.seed)
     model = StoryAttnForConditionalGeneration(config)
     check_perceptual_model(model)
     if training_args.gradient_checkpointing:
