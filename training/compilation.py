@@ -1,7 +1,12 @@
 """How a model computes: compiled, or some of it twice to save memory."""
 
+import torch
 from storyattn.frame_decoder import Painter
 from transformers.modeling_layers import GradientCheckpointingLayer
+
+
+# Blocks of all kinds share the code that calls them, and each kind is compiled for training and for evaluation.
+RECOMPILE_LIMIT = 64
 
 
 def compile_blocks(model) -> None:
@@ -9,6 +14,7 @@ def compile_blocks(model) -> None:
     Lets torch compile every attention block and the painter in place, each kind once. As a whole the model would be
     compiled anew for every number of frames and length of captions, minutes each time.
     """
+    torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
     for module in model.modules():
         if isinstance(module, (GradientCheckpointingLayer, Painter)):
             module.compile(dynamic=True)
