@@ -4,7 +4,6 @@ import torch
 from storyattn.frame_decoder import Painter
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-
 # Blocks of all kinds share the code that calls them, and each kind is compiled for training and for evaluation.
 RECOMPILE_LIMIT = 64
 
