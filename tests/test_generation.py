@@ -196,6 +196,13 @@ def test_half_precision_tells_and_learns(model, small_processor, stories):
     assert torch.isfinite(half(**inputs, return_loss=True).loss)
 
 
+def test_a_story_is_read_once_a_step(model, small_processor, stories, monkeypatch):
+    read, encode = [], model.model.encode
+    monkeypatch.setattr(model.model, "encode", lambda *inputs: read.append(inputs) or encode(*inputs))
+    model.continue_story(small_processor, [stories[0]["frames"]], [stories[0]["captions"]], 2, **GREEDY)
+    assert len(read) == 2
+
+
 def test_continue_story_without_captions_and_with_no_step(model, small_processor, stories):
     frames = [story["frames"] for story in stories]
     told = model.continue_story(small_processor, frames, num_steps=1, **GREEDY)

@@ -318,6 +318,23 @@ def test_perceptual_distance(small_model):
     assert all(parameter.grad is None for parameter in small_model.parameters()), "its weights are detached"
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_perceptual_losses_compare_with_the_true_frames(small_processor, batch, tmp_path, own):
+    make_model(small_config(small_processor)).model.vision_encoder.backbone.save_pretrained(tmp_path / "network")
+    network = None if own else str(tmp_path / "network")
+    model = make_model(small_config(small_processor, perceptual_model=network)).eval()
+    rebuilt = torch.tensor([[2, 0]]).expand(len(batch["pixel_values"]), -1)
+    with torch.no_grad():
+        output = model(**batch, return_loss=True, reconstructed=rebuilt)
+        frames = model.unnormalize(batch["pixel_values"])
+        for name, made, true, there in (
+            ("next_frame", output.predicted_frames, frames[:, 1:], batch["frame_mask"][:, 1:].bool()),
+            ("reconstruction", output.reconstructed_frames, frames[:, [2, 0]], batch["frame_mask"][:, [2, 0]].bool()),
+        ):
+            distances = model.perceptual_distance(made[there], true[there])
+            assert torch.allclose(output.loss_parts[f"{name}_perceptual"], distances.mean(), atol=1e-5)
+
+
 def test_an_own_perceptual_network_is_in_no_checkpoint(small_processor, batch, tmp_path):
     small = make_model(small_config(small_processor))
     small.model.vision_encoder.backbone.save_pretrained(tmp_path / "network")
