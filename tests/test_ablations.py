@@ -1,0 +1,82 @@
+"""The ablations: which trainings are run, and what their table makes of the numbers."""
+
+import importlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from storyattn.training.arguments import apply_overrides, parse_arguments
+from storyattn.training.presets import load_preset
+
+
+@pytest.fixture
+def ablations(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("ablations")
+
+
+@pytest.fixture
+def trainings(monkeypatch, ablations) -> list[list[str]]:
+    """The command lines of train.py that were run; each leaves results that differ by its seed."""
+    lines = []
+
+    def train(command, **options):
+        _, data, training = parse_arguments(command[2:])  # the flags are those of training
+        lines.append(command)
+        assert data.test_split == "validation"
+        value = training.seed + 1.0
+        found = {"next_frame": {"l1": value, "l1_changed": value, "edge_ratio": value}, "next_caption": {"loss": value}}
+        found |= {"retrieval": {"text_to_image": {"within_story_r1": value}}, "attention": {"pointing_game": value}}
+        folder = Path(training.output_dir)
+        (folder / "checkpoints").mkdir(parents=True)
+        document = {"command": " ".join(command), "metrics": found}
+        (folder / "results.json").write_text(json.dumps(document))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(ablations.subprocess, "run", train)
+    return lines
+
+
+def flags(tmp_path, *more: str) -> list[str]:
+    folders = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "numbers.json")]
+    return [*folders, "--seeds", "0", "1", "--variants", "everything on", "no fusion", *more]
+
+
+def test_every_variant_changes_the_configuration_in_one_thing(ablations):
+    whole = load_preset("tiny").to_dict()
+    for name, change in ablations.VARIANTS.items():
+        config = load_preset("tiny")
+        if change:
+            apply_overrides(config, change)
+        differ = [key for key, value in config.to_dict().items() if value != whole[key]]
+        assert len(differ) <= 2 and bool(differ) == bool(change), name
+
+
+def test_a_run_that_is_done_is_not_made_again(ablations, trainings, tmp_path, capsys):
+    ablations.main(flags(tmp_path))
+    assert len(trainings) == 4 and sum("use_cross_modal_fusion=false" in line for line in trainings) == 2
+    rows = json.loads((tmp_path / "numbers.json").read_text())["rows"]
+    assert rows[0]["l1"] == [1.5, pytest.approx(0.5**0.5)]
+    assert "| no fusion | 1.5000 ± 0.7071 |" in (tmp_path / "numbers.md").read_text()
+    assert not list(tmp_path.glob("runs/*/*/checkpoints"))
+    ablations.main(flags(tmp_path))
+    assert len(trainings) == 4
+    with pytest.raises(SystemExit, match="another number of steps, expected 5"):
+        ablations.main(flags(tmp_path, "--steps", "5"))
+
+
+def test_what_fails_is_told_by_name(ablations, tmp_path):
+    with pytest.raises(SystemExit, match="everything on, seed 0: .*recipe"):
+        ablations.main(flags(tmp_path, "--recipe", "nothing.yaml"))
+
+
+def test_bold_is_what_is_worse_by_more_than_both_spreads(ablations):
+    names = list(ablations.MEASURES)
+    whole = {"variant": ablations.FULL, **dict.fromkeys(names, (0.5, 0.1))}
+    near = {"variant": "near", **dict.fromkeys(names, (0.55, 0.1))}
+    far = {"variant": "far", **dict.fromkeys(names, (0.9, 0.1))}
+    lines = ablations.table_of([whole, near, far]).splitlines()
+    assert "**" not in lines[2] + lines[3]
+    less_is_better = [not better for _, better in ablations.MEASURES.values()]
+    assert ["**" in cell for cell in lines[4].split("|")[2:-1]] == less_is_better
