@@ -53,7 +53,9 @@ class DataArguments:
     train_split: str = _flag("train", "split to train on")
     eval_split: str = _flag("validation", "split for the evaluations during training")
     test_split: str = _flag("test", "split for the evaluation at the end")
-    max_train_stories: int | None = _flag(None, "train on this many stories, the first ones; default: all")
+    max_train_stories: int | None = _flag(
+        None, "train on this many stories, the first ones; default: all, of storyworld 3500; it draws more where asked"
+    )
     max_eval_windows: int = _flag(64, "windows that an evaluation during training measures")
     max_test_windows: int | None = _flag(None, "windows that the evaluation at the end measures; default: all")
     dataloader_num_workers: int = _flag(0, "processes that load stories; 0: the training process does")

@@ -70,12 +70,13 @@ def read_stories(
 
 
 def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
-    """Stories of StoryWorld; of fewer than a split has, no more than those are drawn."""
+    """Stories of StoryWorld. As many as are asked for to train on; the other splits stay what they are, or less."""
     from .storyworld import load_storyworld
     from .storyworld.dataset import NUM_STORIES
 
     if max_stories is not None:
-        options["num_stories"] = min(max_stories, options.get("num_stories") or NUM_STORIES.get(split, max_stories))
+        most = max_stories if split == "train" else NUM_STORIES.get(split, max_stories)
+        options["num_stories"] = min(max_stories, options.get("num_stories") or most)
     return load_storyworld(split, **options)
 
 
