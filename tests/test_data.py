@@ -104,6 +104,16 @@ def test_storyworld_by_its_name():
     assert first["captions"] == [stories[0]["captions"]]
 
 
+def test_storyworld_draws_more_stories_to_train_on_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("storyattn.training.storyworld.dataset.NUM_STORIES", {"train": 2, "validation": 2})
+    options = {"cache_dir": str(tmp_path), "num_frames": 2}
+    counts = {
+        split: len(read_stories("storyworld", split, max_stories=3, storyworld_options=options))
+        for split in ("train", "validation")
+    }
+    assert counts == {"train": 3, "validation": 2}
+
+
 def test_unknown_sources_are_named(tmp_path):
     name = write(tmp_path / "set", [story()])
     (tmp_path / "empty").mkdir()
