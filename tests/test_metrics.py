@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import draw_story
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from storyattn.training.attention_metrics import AttentionMetrics
-from storyattn.training.caption_metrics import text_scores, token_losses
+from storyattn.training.caption_metrics import CaptionMetrics, text_scores, token_losses
 from storyattn.training.evaluate_cli import format_metrics
 from storyattn.training.evaluation import evaluate_model, quick_metrics, results_document, write_results
 from storyattn.training.floors import floor_predictions, train_median
@@ -194,8 +195,8 @@ def test_text_scores_of_true_and_of_foreign_captions():
     captions = ["The fox finds a red kite in the park .", "Лиса нашла змея в парке у реки ."]
     perfect = text_scores(captions, captions)
     assert_close(
-        {name: perfect[name] for name in ("bleu4", "rouge_l", "chrf")},
-        {"bleu4": 100.0, "rouge_l": 100.0, "chrf": 100.0},
+        {name: perfect[name] for name in ("bleu4", "rouge_l", "chrf", "cider")},
+        {"bleu4": 100.0, "rouge_l": 100.0, "chrf": 100.0, "cider": 10.0},
     )
     wrong = text_scores(["zzz"], ["The fox finds a red kite"])
     assert (wrong["bleu4"], wrong["rouge_l"], wrong["chrf"], wrong["distinct2"]) == (0.0, 0.0, 0.0, 0.0)
@@ -207,6 +208,45 @@ def test_rouge_l_and_distinct2_by_hand():
     # longest common subsequence a c b: precision 3/5, recall 3/4, F 2/3; the second has none
     assert_close(scores["rouge_l"], 100 * (2 / 3) / 2)
     assert_close(scores["distinct2"], 3 / 5)  # ab bc ca ab + ab: three different of five
+
+
+def test_cider_by_hand():
+    """Two references without a word in common: every n-gram weighs ln 2, which falls out of the cosines."""
+    # The first is right in words and pairs of words and has no longer n-grams; the second has one word of two.
+    assert_close(text_scores(["A b.", "a c"], ["a b", "c d"])["cider"], 10 / 4 * (2 + 1 / 2) / 2)
+    # Said twice: clipped to once; cosines 2/4 and 1/sqrt(5), and two words too many.
+    twice = 10 / 4 * (2 / 4 + 1 / math.sqrt(5)) * math.exp(-(2**2) / (2 * 6**2))
+    assert_close(text_scores(["a b a b", ""], ["a b", "c d"])["cider"], twice / 2)
+    # What all references have says nothing: of "the fox" and "the owl" a wrong animal is all wrong.
+    assert text_scores(["the owl", "the fox"], ["the fox", "the owl"])["cider"] == 0.0
+
+
+def test_bits_per_byte_are_summed_over_captions_and_count_bytes():
+    metrics = CaptionMetrics()
+    logits, ids = torch.zeros(1, 3, 8), torch.tensor([[1, 5, 2]])  # two tokens of 3 bits
+    metrics.add_loss("loss", logits, ids, torch.ones_like(ids), num_bytes=len("Лиса".encode()))
+    metrics.add_loss("loss", logits, ids, torch.tensor([[1, 1, 0]]), num_bytes=1)
+    found = metrics.compute(None, seed=0)
+    assert_close(found["bits_per_byte"], (2 * 3 + 3) / (8 + 1), atol=1e-6, rtol=0)
+    assert_close(found["loss"], 3 * math.log(2), atol=1e-6, rtol=0)
+    assert found["bits_per_byte_shuffled_frames"] is None
+
+
+def test_a_caption_that_is_cut_counts_the_bytes_that_are_left(small_model, small_processor):
+    """Its loss is that of the tokens that are left: all bytes would make longer captions look easier."""
+    stories = [draw_story(seed, num_frames=2) for seed in (0, 1)]
+    told = ["The red fox walks.", "The red fox walks to the left. " * 30]
+    for story, caption in zip(stories, told):
+        story["captions"] = ["A fox.", caption]
+    columns = {name: [story[name] for story in stories] for name in ("frames", "captions")}
+    features = Features({"frames": List(Image()), "captions": List(Value("string")), "story_id": Value("string")})
+    dataset = Dataset.from_dict({**columns, "story_id": ["a", "b"]}, features=features)
+    metrics = evaluate_model(small_model, small_processor, dataset, progress=False)["describe"]
+    ids = small_processor.encode_captions(told)
+    kept = [len(text.encode()) for text in small_processor.batch_decode(ids, skip_special_tokens=True)]
+    assert kept[0] == len(told[0]) and kept[1] < len(told[1]) / 4
+    tokens = sum(len(caption) - 1 for caption in ids)
+    assert_close(metrics["bits_per_byte"], metrics["loss"] * tokens / math.log(2) / sum(kept))
 
 
 def test_token_losses_leave_out_padding_and_the_start_token():
@@ -362,10 +402,17 @@ def test_evaluation_of_a_model_that_paints_what_the_caption_says():
     assert metrics["describe"]["rouge_l"] == 100.0 and metrics["next_caption"]["rouge_l"] == 25.0
     assert metrics["describe"]["examples"][0] == {"target": "5", "generated": "5"}
     assert metrics["describe"]["floors"]["last_caption"]["rouge_l"] == 0.0
-    assert set(metrics["describe"]["floors"]) == {"last_caption", "random_train_caption"}
+    assert set(metrics["describe"]["floors"]) == {"last_caption", "random_train_caption", "unigram"}
     sure, unsure = math.log(math.exp(5) + 31) - 5, math.log(math.exp(5) + 31)
     assert_close(metrics["describe"]["loss"], (sure + unsure) / 2)  # sure of the level, unsure of the end
     assert_close(metrics["describe"]["loss_shuffled_frames"], unsure)
+    # captions of one byte and two tokens
+    assert_close(metrics["describe"]["bits_per_byte"], (sure + unsure) / math.log(2))
+    assert_close(metrics["next_caption"]["bits_per_byte_shuffled_frames"], 2 * unsure / math.log(2))
+    # training has 5 twice, 1, 9, and four ends; each of 32 tokens counts once more; told are 5, 4, 8, 9
+    bits = -sum(math.log2((count + 1) / (8 + 32)) for count in (2, 0, 0, 1, 4, 4, 4, 4)) / 4
+    assert_close(metrics["describe"]["floors"]["unigram"]["bits_per_byte"], bits)
+    assert "event" not in metrics["describe"]  # no captions of StoryWorld
     for direction in ("text_to_image", "image_to_text"):
         assert (metrics["retrieval"][direction]["r1"], metrics["retrieval"][direction]["within_story_r1"]) == (1.0, 1.0)
     assert metrics["retrieval"]["num_frames"] == 9

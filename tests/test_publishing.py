@@ -12,6 +12,7 @@ from storyattn.training.publishing import card_data, find_template, result_table
 
 FRAMES = {"l1": 0.1234567890123, "l1_changed": 0.3, "psnr": 20.0, "ssim": 0.6, "perceptual": 0.2, "edge_ratio": 0.9}
 TEXTS = {"loss": 2.5, "loss_shuffled_frames": 2.75, "bleu4": 0.1, "rouge_l": 0.4, "chrf": 0.3, "distinct2": 0.5}
+TEXTS |= {"bits_per_byte": 1.5, "bits_per_byte_shuffled_frames": 1.75, "cider": 0.625}
 RECALL = {f"{prefix}{name}": 0.25 for prefix in ("", "chance_") for name in ("r1", "r5", "r10", "within_story_r1")}
 METRICS = {
     "next_frame": {**FRAMES, "floors": {"copy_last": {**FRAMES, "l1": 0.98765}}, "shuffled_caption": {"l1": 0.2}},
@@ -101,6 +102,7 @@ def test_model_index_has_the_exact_numbers_and_leaves_out_what_was_not_measured(
         ("Next frame", "l1"): 0.1234567890123,
         ("Next frame", "ssim"): 0.6,
         ("Next frame", "l1_changed"): 0.3,
+        ("Next caption", "bits_per_byte"): 1.5,
         ("Retrieval", "r1"): 0.25,
     }
 
@@ -109,6 +111,21 @@ def test_tables_show_attention_beside_chance_only_where_it_was_measured():
     assert "Spatial attention" not in result_tables(METRICS)
     measured = {f"{prefix}{name}": 0.5 for prefix in ("", "chance_") for name in ("pointing_game", "mass_over_area")}
     assert "| chance | 0.5000 | 0.5000 |" in result_tables({**METRICS, "attention": measured})
+
+
+def test_what_captions_name_is_shown_only_on_storyworld(small_model, small_processor, tmp_path):
+    assert "event" not in result_tables(METRICS)
+    assert "| model, shuffled frames | 2.7500 | 1.7500 | - |" in result_tables(METRICS)
+    event = {"character": 0.75, "action": 0.5, "place": 0.5, "all": 0.25, "floor": {"character": 0.625}}
+    names = {"precision": 1.0, "recall": 0.5, "f1": 0.6667, "floors": {"last_caption": {"f1": 0.125}}}
+    told = {**TEXTS, "floors": {}, "event": event, "named_characters": names}
+    tables = result_tables({**METRICS, "next_caption": told})
+    assert "| next_caption, event | character | action | place | all |" in tables
+    assert "| **model** | 0.7500 | 0.5000 | 0.5000 | 0.2500 |" in tables and "| floor | 0.6250 | - |" in tables
+    assert "| last_caption | - | - | 0.1250 |" in tables
+    for number, metrics in enumerate((METRICS, {**METRICS, "next_caption": told})):
+        write_hub_folder(small_model, small_processor, tmp_path, {**RESULTS, "metrics": metrics}, FACTS)
+        assert read_card(tmp_path)[1].count("`event` is the share of captions") == number
 
 
 def test_template_is_found_in_an_installation_and_its_absence_told(monkeypatch, tmp_path):

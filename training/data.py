@@ -1,7 +1,7 @@
 """Windows of stories for training and evaluation, the order in which training sees them, and batches of them."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -160,6 +160,13 @@ def epoch_order(num_stories: int, seed: int, epoch: int) -> list[int]:
 def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int | str) -> int:
     """First frame of the window that a story of `length` frames gives in an epoch."""
     return random.Random(f"{seed}/{epoch}/{story}").randint(0, last_start(length, num_frames))
+
+
+def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
+    """Of something per frame of each story: that of every window, in the order of `StoryWindows`."""
+    return [
+        told[start : start + num_frames] for told in stories for start in range(last_start(len(told), num_frames) + 1)
+    ]
 
 
 def draw_tasks(length: int, config, seed: int, epoch: int, story: int | str) -> dict[str, list]:

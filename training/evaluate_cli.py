@@ -16,7 +16,9 @@ from .prepared_stories import POLICIES, prepare_stories
 from .sources import read_stories
 
 FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
-TEXT_COLUMNS = ("loss", "loss_shuffled_frames", "bleu4", "rouge_l", "chrf", "distinct2")
+TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "chrf", "cider", "distinct2")
+EVENT_COLUMNS = ("character", "action", "place", "all")
+NAME_COLUMNS = ("precision", "recall", "f1")
 RECALL_COLUMNS = ("r1", "r5", "r10", "within_story_r1")
 
 
@@ -106,10 +108,7 @@ def format_metrics(metrics: dict) -> str:
     if "by_event" in frames:
         columns = ("l1_changed", "copy_last_l1_changed", "placement", "count")
         sections.append(_table("next frame by event", columns, frames["by_event"]))
-    sections += [
-        _table(task, TEXT_COLUMNS, {"model": metrics[task], **metrics[task]["floors"]})
-        for task in ("next_caption", "describe")
-    ]
+    sections += [_table(*section) for section in caption_sections(metrics)]
     for direction in ("text_to_image", "image_to_text"):
         recalls = metrics["retrieval"][direction]
         chance = {name: recalls[f"chance_{name}"] for name in RECALL_COLUMNS}
@@ -120,6 +119,22 @@ def format_metrics(metrics: dict) -> str:
         sections.append(_table("spatial attention", names, {"model": attention, "chance": chance}))
     counts = f"{metrics['num_windows']} windows of {metrics['num_stories']} stories"
     return "\n\n".join([counts, *sections, *metrics["notes"]])
+
+
+def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], dict[str, dict]]]:
+    """Title, columns and rows of the tables of both captions; numbers by row and column."""
+    sections = []
+    for task in ("next_caption", "describe"):
+        found = metrics[task]
+        shuffled = {column: found.get(f"{column}_shuffled_frames") for column in ("loss", "bits_per_byte")}
+        rows = {"model": found, "model, shuffled frames": shuffled, **found["floors"]}
+        sections.append((task, TEXT_COLUMNS, rows))
+        if "event" in found:
+            rows = {"model": found["event"], "floor": found["event"].get("floor", {})}
+            sections.append((f"{task}, event", EVENT_COLUMNS, rows))
+            names = found["named_characters"]
+            sections.append((f"{task}, characters", NAME_COLUMNS, {"model": names, **names["floors"]}))
+    return sections
 
 
 def _table(title: str, columns: tuple[str, ...], rows: dict[str, dict]) -> str:

@@ -17,11 +17,13 @@ import torch
 from tqdm.auto import tqdm
 
 from .attention_metrics import AttentionMetrics
-from .caption_metrics import CaptionMetrics
+from .caption_metrics import CaptionMetrics, unigram_logits
+from .data import windows_of
 from .floors import floor_predictions, train_median
 from .image_metrics import EventMetrics, FrameErrors, FrameMetrics
 from .measured_windows import MeasuredWindows, WindowBatch, exchange
 from .retrieval import retrieval_metrics
+from .storyworld_metrics import StoryWorldMetrics
 
 LIBRARIES = ("storyattn", "torch", "transformers", "datasets", "evaluate", "torchmetrics", "sacrebleu", "rouge-score")
 
@@ -50,13 +52,15 @@ def evaluate_model(
       (of the last frame): see `FrameMetrics`. `next_frame.floors`: see `floor_predictions`.
       `next_frame.shuffled_caption`: with the caption of another story instead. `next_frame.by_event`: see
       `EventMetrics`; only where the stories have `events`.
-    - `next_caption`, `describe`: see `CaptionMetrics`; over windows whose last frame has a caption. Greedy search.
+    - `next_caption`, `describe`: see `CaptionMetrics`; over windows whose last frame has a caption. Greedy search. On
+      StoryWorld also `event` (character, action and place told right) and `named_characters`: see `StoryWorldMetrics`.
     - `retrieval`: see `retrieval_metrics`; over all captioned frames of the stories that have a measured window.
       `attention`: see `AttentionMetrics`; over the frames of the same stories that have boxes, left out without any.
     - `num_stories`, `num_windows`, `notes` (what was left out and why). A number that could not be taken is `None`.
 
-    `train_stories` give the floors `train_median` and `random_train_caption`. `seed` draws which captions and frames
-    are exchanged. The model is put into evaluation mode, moved to `device` if given, and left in the mode it had.
+    `train_stories` give the floors `train_median`, `random_train_caption`, `unigram` and that of `event`. `seed` draws
+    which captions and frames are exchanged. The model is put into evaluation mode, moved to `device` if given, and left
+    in the mode it had.
 
     Raises `ValueError` where no story has two frames.
     """
@@ -138,13 +142,16 @@ class _Evaluation:
     def __init__(self, model, processor, stories, train_stories, max_windows, seed):
         self.model, self.processor, self.stories, self.seed = model, processor, stories, seed
         self.windows = MeasuredWindows(stories, model.config.max_frames, max_windows)
-        self.train_captions, self.median = None, None
+        self.train_captions, self.train_windows, self.train_tokens, self.median = None, None, None, None
         if train_stories is not None:
             self.train_captions = [text for told in train_stories["captions"] for text in told if _told(text)]
+            self.train_windows = windows_of(train_stories["captions"], model.config.max_frames)
+            self.train_tokens = self._tokens(self.train_captions)
             self.median = train_median(train_stories, self._to_pixels, seed).to(model.device)
         self.frames = {name: self._frame_metrics() for name in ("next_frame", "next_frame_alone", "reconstruction")}
         self.floors, self.shuffled_caption, self.events = {}, FrameErrors(), EventMetrics()
         self.captions = {"next_caption": CaptionMetrics(), "describe": CaptionMetrics()}
+        self.storyworld = {name: StoryWorldMetrics() for name in self.captions}
         self.attention = AttentionMetrics()
         self.frame_donors = exchange(self.windows.story_of, seed)
         self.caption_donors = self._caption_donors()
@@ -191,6 +198,7 @@ class _Evaluation:
             metrics["next_frame"]["by_event"] = self.events.compute()
         for name, captions in self.captions.items():
             metrics[name] = captions.compute(self.train_captions, self.seed)
+            metrics[name] |= self.storyworld[name].compute(self.train_windows, self.seed)
         metrics["retrieval"] = retrieval_metrics(*self.embeds)
         attention = self.attention.compute()
         if attention is not None:
@@ -253,6 +261,8 @@ class _Evaluation:
         if not told:
             return
         self._add_losses("loss", batch, output, told)
+        if self.train_tokens is not None:
+            self._add_unigram(batch, told, output.describe_logits.shape[-1])
         donors = [self.frame_donors[position] for position in positions]
         if None not in donors:
             exchanged = batch.with_frames([self.windows[donor] for donor in donors])
@@ -268,6 +278,7 @@ class _Evaluation:
                 *before, target = batch.items[row]["captions"]
                 last_caption = next((text for text in reversed(before) if _told(text)), "")
                 self.captions[name].add_text(texts[row], target, last_caption)
+                self.storyworld[name].update(texts[row], batch.items[row])
 
     def _add_losses(self, name: str, batch, output, rows: list[int]) -> None:
         logits = {
@@ -276,7 +287,33 @@ class _Evaluation:
         }
         for task, values in logits.items():
             ids, mask = batch.next_input_ids[rows], batch.next_attention_mask[rows]
-            self.captions[task].add_loss(name, values[rows], ids, mask)
+            self.captions[task].add_loss(name, values[rows], ids, mask, self._num_bytes(batch, rows))
+
+    def _add_unigram(self, batch, rows: list[int], vocab_size: int) -> None:
+        ids, mask = batch.next_input_ids[rows].cpu(), batch.next_attention_mask[rows].cpu()
+        logits = unigram_logits(self.train_tokens, vocab_size).expand(*ids.shape, -1)
+        for captions in self.captions.values():
+            captions.add_loss("unigram", logits, ids, mask, self._num_bytes(batch, rows))
+
+    def _num_bytes(self, batch, rows: list[int]) -> int:
+        """Bytes of the last captions in UTF-8; of one that is cut those of its tokens, the loss being theirs."""
+        total = 0
+        for row in rows:
+            text = batch.items[row]["captions"][-1]
+            ids = batch.next_input_ids[row, batch.next_attention_mask[row] > 0]
+            if len(ids) >= self.model.config.max_caption_length:
+                (text,) = self.processor.batch_decode([ids], skip_special_tokens=True)
+            total += len(text.encode())
+        return total
+
+    def _tokens(self, captions: list[str]) -> torch.Tensor:
+        """All tokens of captions `(n,)` but their start tokens."""
+        tokens = []
+        for start in range(0, len(captions), 1000):  # padded to the longest of them
+            encoded = self.processor.tokenize_captions([[text] for text in captions[start : start + 1000]])
+            ids, mask = (encoded[name][:, 0, 1:] for name in ("input_ids", "attention_mask"))
+            tokens.append(ids[mask > 0])
+        return torch.cat(tokens) if tokens else torch.zeros(0, dtype=torch.long)
 
     def _caption_donors(self) -> dict[int, int]:
         """
@@ -299,7 +336,7 @@ class _Evaluation:
         if self.windows.num_left_out:
             notes.append(f"{self.windows.num_left_out} windows of a single frame were left out")
         if self.train_captions is None:
-            notes.append("no training stories were given: no floors train_median and random_train_caption")
+            notes.append("no training stories were given: no floors that come from them")
         untold = sum(not _told(captions[-1]) for captions in self.windows.captions_of)
         if untold:
             notes.append(f"{untold} windows have no caption at their last frame: left out of the captions' measures")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .evaluate_cli import FRAME_COLUMNS, RECALL_COLUMNS, TEXT_COLUMNS
+from .evaluate_cli import FRAME_COLUMNS, RECALL_COLUMNS, caption_sections
 from .evaluation import write_results
 from .hub import is_hub_id
 
@@ -23,6 +23,7 @@ PUBLISHED_METRICS = (
     ("image-to-image", "Next frame", "ssim", "SSIM of the next frame", ("next_frame", "ssim")),
     ("image-to-image", "Next frame", "l1_changed", "L1 on changed pixels", ("next_frame", "l1_changed")),
     ("image-text-to-text", "Next caption", "loss", "Loss per token of the next caption", ("next_caption", "loss")),
+    ("image-text-to-text", "Next caption", "bits_per_byte", "Bits per byte of it", ("next_caption", "bits_per_byte")),
     ("feature-extraction", "Retrieval", "r1", "Text-to-image recall at 1", ("retrieval", "text_to_image", "r1")),
 )
 
@@ -132,8 +133,8 @@ def result_tables(metrics: dict) -> str:
         "reconstruction of the last frame": metrics["reconstruction"],
     }
     tables = [_table("Next frame", FRAME_COLUMNS, rows)]
-    for title, task in (("Next caption", "next_caption"), ("Description of the last frame", "describe")):
-        tables.append(_table(title, TEXT_COLUMNS, {"**model**": metrics[task], **metrics[task]["floors"]}))
+    for title, columns, rows in caption_sections(metrics):
+        tables.append(_table(title, columns, {"**model**" if row == "model" else row: rows[row] for row in rows}))
     recalls = {}
     for direction in ("text_to_image", "image_to_text"):
         found, name = metrics["retrieval"][direction], direction.replace("_", " ")
