@@ -122,7 +122,7 @@ def last_transition_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     seen = F.pad(seen, (0, 0, 0, context.shape[2] - seen.shape[2]))
     steps = torch.arange(last + 1)
     visible = torch.stack([steps < last, steps == last]).expand(len(frames), -1, -1)
-    made, painted, lit = model.frame_decoder(
+    paintings = model.frame_decoder(
         frames,
         story["gated"],
         story["detail"],
@@ -132,7 +132,7 @@ def last_transition_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         visible,
         num_predicted=1,
     )
-    parts = {}
+    made, painted, parts = paintings.frames, paintings.painted, {}
     perceptual = model._perceptual_loss()
     known = unit_channels([level.detach().unflatten(0, frames.shape[:2])[:, -1] for level in story["maps"]])
     wanted = [level.repeat_interleave(2, dim=0) for level in known]
@@ -145,8 +145,9 @@ def last_transition_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     parts["next_frame_changed"] = changed_loss(made[:, :1], *changed)
     parts["next_frame_painted"] = masked_mean((painted[:, :1] - target).abs(), told)
     parts["next_frame_painted"] = parts["next_frame_painted"] + changed_loss(painted[:, :1], *changed)
-    if lit is not None:
-        parts["next_frame_lit"] = masked_mean((lit - target).abs(), told)
+    parts["next_frame_moved"] = masked_mean((paintings.moved - target).abs(), told)
+    parts["next_frame_moved"] = parts["next_frame_moved"] + changed_loss(paintings.moved, *changed)
+    parts["next_frame_lit"] = masked_mean((paintings.lit - target).abs(), told)
     maps = output.spatial_attentions[:, -2:]
     parts["attention"] = attention_loss(maps, trained.moving_cells, trained.moving, counts["moving"])
     for name, states in (

@@ -13,6 +13,7 @@ DEFAULT_LOSS_WEIGHTS = {
     "next_frame_edge": 0.1,
     "next_frame_changed": 1.0,
     "next_frame_painted": 1.0,
+    "next_frame_moved": 0.5,
     "next_frame_lit": 1.0,
     "reconstruction_l1": 0.5,
     "reconstruction_mse": 0.5,
@@ -98,6 +99,7 @@ class StoryAttnConfig(PreTrainedConfig):
 
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
+        use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
@@ -153,6 +155,7 @@ class StoryAttnConfig(PreTrainedConfig):
     logit_scale_init_value: float | int = math.log(1 / 0.07)
 
     use_frame_copy: bool = True
+    use_frame_motion: bool = True
     num_frame_layers: int = 3
     frame_stride: int = 8
     frame_channels: list[int] | tuple[int, ...] = (64, 32)

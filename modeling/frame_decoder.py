@@ -1,11 +1,23 @@
-"""FrameDecoder: paints frame t + 1 from the story so far, and copies what stays."""
+"""FrameDecoder: paints frame t + 1 from the story so far, moves what moves, and copies what stays."""
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .frame_copier import Copier, Mover, take
 from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, sinusoid
+
+
+class Paintings(NamedTuple):
+    """What the frame decoder gives, see there."""
+
+    frames: torch.Tensor
+    painted: torch.Tensor
+    lit: torch.Tensor | None
+    moved: torch.Tensor | None
 
 
 class FrameDecoder(nn.Module):
@@ -14,8 +26,9 @@ class FrameDecoder(nn.Module):
     The cells of the frame at hand attend to one another, to the story state and caption, and to the feature maps of the
     frames so far. From there a convolutional decoder paints. Where `use_frame_copy` is on, each pixel is a mixture of
     what was painted and of what stood there in the frames so far: the last one under a local change of light (gain and
-    bias per channel), and each of them as it was. Painted frames and the last frame in its new light are supervised on
-    their own, so that no candidate starves the others; reconstruction never copies.
+    bias per channel), and each of them as it was; with `use_frame_motion` also of pieces of these frames that stood
+    elsewhere. Painted frames, moved ones and the last one in its new light are supervised on their own, so that no
+    candidate starves the others; reconstruction never copies.
     """
 
     def __init__(self, config, grid: tuple[int, int], detail_channels: int | None):
@@ -28,12 +41,15 @@ class FrameDecoder(nn.Module):
         self.layers = nn.ModuleList(FrameDecoderLayer(config) for _ in range(config.num_frame_layers))
         self.painter = Painter(config, detail_channels)
         self.copier = Copier(config) if config.use_frame_copy else None
+        self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
 
     def reset_parameters(self, normal_) -> None:
         """Fills the embeddings with the initialiser `normal_` of the caller."""
         normal_(self.task, std=0.5)
 
-    def forward(self, frames, features, details, context, context_mask, source, visible, num_predicted: int):
+    def forward(
+        self, frames, features, details, context, context_mask, source, visible, num_predicted: int
+    ) -> Paintings:
         """Paints N frames of each of B stories.
 
         Args:
@@ -47,14 +63,15 @@ class FrameDecoder(nn.Module):
                 reconstructed, and copy nothing.
 
         Returns:
-            the frames `(B, N, 3, H, W)` in [0, 1]; the same without anything copied; and, of the predictions, the last
-            frame in its new light (`None` with `use_frame_copy` off).
+            [`Paintings`]: the `frames (B, N, 3, H, W)` in [0, 1]; `painted`, the same without anything copied; and, of
+            the predictions, `lit`, the last frame in its new light (`None` with `use_frame_copy` off), and `moved`,
+            pieces of the frames so far (`None` with that or `use_frame_motion` off).
         """
         batch, number = source.shape
         frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
         task = self.task[(torch.arange(number, device=source.device) >= num_predicted).long()]  # (N, D)
-        start = _take(cells, source) + task[:, None].to(cells.dtype)  # (B, N, P, D)
+        start = take(cells, source) + task[:, None].to(cells.dtype)  # (B, N, P, D)
         hidden = start.flatten(0, 1)
         memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
         seen = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
@@ -64,15 +81,16 @@ class FrameDecoder(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, context, context_mask, memory, seen)
         plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
-        detail = None if details is None else _take(details, source).flatten(0, 1)
-        painted, choice = self.painter(plan, detail)
-        painted = painted.unflatten(0, (batch, number))
+        detail = None if details is None else take(details, source).flatten(0, 1)
+        painted, choice = (x.unflatten(0, (batch, number)) for x in self.painter(plan, detail))
         if self.copier is None:
-            return painted, painted, None
-        plan, choice = (x.unflatten(0, (batch, number))[:, :num_predicted].flatten(0, 1) for x in (plan, choice))
-        predicted, source, visible = (x[:, :num_predicted] for x in (painted, source, visible))
-        mixed, lit = self.copier(plan, choice, predicted, frames, source, visible)
-        return torch.cat([mixed, painted[:, num_predicted:]], dim=1), painted, lit
+            return Paintings(painted, painted, None, None)
+        predicted, choice, source, visible = (x[:, :num_predicted] for x in (painted, choice, source, visible))
+        planned = hidden.unflatten(0, (batch, number))[:, :num_predicted]  # (B, N, P, D)
+        moved = None if self.mover is None else self.mover(planned, cells, frames, source, visible)
+        plan = plan.unflatten(0, (batch, number))[:, :num_predicted].flatten(0, 1)
+        mixed, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
+        return Paintings(torch.cat([mixed, painted[:, num_predicted:]], dim=1), painted, lit, moved)
 
     def _coarsened(self, cells: torch.Tensor) -> torch.Tensor:
         """Cells `(B,T,P,D)` averaged over squares of 2 x 2: what is read of the frames so far, `(B, T, M, D)`.
@@ -120,7 +138,7 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
 class Painter(nn.Module):
     """Doubles the resolution of a plan step by step (sub-pixel convolution, Shi et al. 2016) and paints it.
 
-    The last doubling gives the picture itself: three channels, and one with which the copier decides.
+    The last doubling gives the picture itself: three channels, and two with which the copier decides.
     """
 
     def __init__(self, config, detail_channels: int | None):
@@ -129,7 +147,7 @@ class Painter(nn.Module):
         self.detail = None if detail_channels is None else nn.Conv2d(detail_channels, widths[1], 1)
         self.grow = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:]))
         self.blocks = nn.ModuleList(ConvBlock(width) for width in widths[1:])
-        self.pixels = nn.Conv2d(widths[-1], 4 * (4 if config.use_frame_copy else 3), 3, padding=1)
+        self.pixels = nn.Conv2d(widths[-1], 4 * (5 if config.use_frame_copy else 3), 3, padding=1)
 
     def forward(self, plan: torch.Tensor, detail: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """`plan (N,D,rows,columns)`, `detail (N,C,h',w')`: frames `(N,3,H,W)` in [0, 1], what decides on copying."""
@@ -158,58 +176,3 @@ class ConvBlock(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`(N,C,h,w)` to the same shape."""
         return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))
-
-
-class ZeroConv(nn.Conv2d):
-    """Begins with weights of zero (after ControlNet, Zhang et al. 2023), so that what it changes begins unchanged."""
-
-
-class Copier(nn.Module):
-    """Chooses for each pixel between what was painted and what stood there in the frames so far.
-
-    Light is planned cell by cell and grows smoothly in between, whether to use it as well: decided pixel by pixel, it
-    would be grained. Whether to paint is decided pixel by pixel, for figures have edges.
-    """
-
-    def __init__(self, config):
-        super().__init__()
-        self.light = ZeroConv(config.hidden_size, 7, 1)
-        self.age = nn.Conv2d(config.hidden_size, 2, 1)
-
-    def forward(self, plan, choice, painted, frames, source, visible):
-        """Mixes N frames of B stories.
-
-        Args:
-            plan (`(B*N, D, rows, columns)`): the coarse plan; choice (`(B*N, 1, H, W)`): logits of painting.
-            painted (`(B, N, 3, H, W)`), frames (`(B, T, 3, H, W)`): in [0, 1].
-            source (`(B, N)`): the last frame; visible (`(B, N, T)`, bool): the frames that may be copied.
-
-        Returns:
-            frames `(B, N, 3, H, W)` in [0, 1], convex mixtures of painted and copied pixels; and the last frame in its
-            new light.
-        """
-        shape, size = painted.shape[:2], frames.shape[-2:]
-        light = F.interpolate(self.light(plan).float(), size, mode="bilinear").unflatten(0, shape)  # (B, N, 7, H, W)
-        last = _take(frames, source)
-        lit = (last * (1 + light[:, :, :3]) + light[:, :, 3:6]).clamp(0, 1)
-        older, share = self._older(plan, frames, source, visible, size)
-        paint, relit = choice.sigmoid().unflatten(0, shape), light[:, :, 6:].sigmoid()  # (B, N, 1, H, W)
-        kept = older * share + last * (1 - share)
-        return paint * painted + (1 - paint) * (relit * lit + (1 - relit) * kept), lit
-
-    def _older(self, plan, frames, source, visible, size):
-        """Mean of the frames before the last, weighted by age, and the share in which they replace the last one."""
-        position = torch.arange(frames.shape[1], device=frames.device)
-        before = visible & (position < source[..., None])  # (B, N, T)
-        age_map = F.interpolate(self.age(plan).float(), size, mode="bilinear")
-        rate, share = age_map.unflatten(0, source.shape).split(1, dim=2)  # (B, N, 1, H, W)
-        age = (source[..., None] - position).clamp(min=0)[..., None, None]  # (B, N, T, 1, 1)
-        weights = (-F.softplus(rate) * age).masked_fill(~before[..., None, None], -torch.inf)
-        any_before = before.any(-1)[..., None, None, None]
-        weights = torch.where(any_before, weights, 0.0).softmax(dim=2)
-        return torch.einsum("bnthw,btchw->bnchw", weights, frames), (share - 3).sigmoid() * any_before
-
-
-def _take(per_frame: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """`per_frame (B, T, ...)` at `index (B, N)`: `(B, N, ...)`."""
-    return per_frame[torch.arange(len(index), device=index.device)[:, None], index]

@@ -18,7 +18,8 @@ from transformers.generation import GenerationMixin
 from transformers.utils import can_return_tuple
 
 from .configuration_storyattn import StoryAttnConfig
-from .frame_decoder import FrameDecoder, ZeroConv
+from .frame_copier import ZeroConv
+from .frame_decoder import FrameDecoder, Paintings
 from .fusion import CrossModalFusion, TextPooling
 from .losses import (
     PerceptualLoss,
@@ -59,7 +60,8 @@ class StoryAttnPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             init.ones_(module.weight)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, SpatialAttention):
             module.reset_parameters(init.normal_, init.constant_)
         elif isinstance(module, (StoryTransformer, TextPooling, FrameDecoder)):
@@ -285,13 +287,14 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         output, frames = story["output"], self.unnormalize(pixel_values)
         told = self._told(attention_mask, frames, use_next_caption, next_caption_mask)
         rebuilt = self._rebuilt(story["frame_mask"]) if reconstructed is None else reconstructed
-        predicted, painted, lit, rebuilt_frames = self._paint_all(story, frames, told, rebuilt.clamp(min=0))
+        paintings, number = self._paint_all(story, frames, told, rebuilt.clamp(min=0)), frames.shape[1] - 1
         result = StoryAttnOutput(
             **output,
-            predicted_frames=predicted,
-            painted_frames=painted,
-            lit_frames=lit,
-            reconstructed_frames=rebuilt_frames,
+            predicted_frames=paintings.frames[:, :number],
+            painted_frames=paintings.painted[:, :number],
+            lit_frames=paintings.lit,
+            moved_frames=paintings.moved,
+            reconstructed_frames=paintings.frames[:, number:],
         )
         if input_ids is not None:
             told_before = self._last_captions(input_ids, attention_mask, "describe")
@@ -363,8 +366,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             told = told & (torch.rand(shape, device=told.device) >= self.config.next_caption_dropout)
         return told
 
-    def _paint_all(self, story, frames, told, rebuilt):
-        """Predictions, what they are mixed of `(B,T-1,3,H,W)`, and reconstructions `(B,R,3,H,W)`, all in one pass."""
+    def _paint_all(self, story, frames, told, rebuilt) -> Paintings:
+        """The T - 1 predictions and what they are mixed of, then the R reconstructions, all in one pass."""
         output = story["output"]
         batch, number = frames.shape[:2]
         steps = torch.arange(number, device=frames.device)
@@ -377,7 +380,7 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         visible = (source[..., None] >= steps) & story["frame_mask"][:, None]
         visible[:, number - 1 :] = False
         visible |= source[..., None] == steps
-        everything, painted, lit = self.frame_decoder(
+        return self.frame_decoder(
             frames,
             story["gated"],
             story["detail"],
@@ -387,7 +390,6 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             visible,
             num_predicted=number - 1,
         )
-        return everything[:, : number - 1], painted[:, : number - 1], lit, everything[:, number - 1 :]
 
     def _rebuilt(self, frame_mask: torch.Tensor) -> torch.Tensor:
         """`(B, R)`: the frames to reconstruct; all T in evaluation, in training some that are there, at random."""
@@ -465,6 +467,9 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         if weights["next_frame_painted"]:
             painted = masked_mean((result.painted_frames - target).abs(), trained.told, counts["told"])
             parts["next_frame_painted"] = painted + changed_loss(result.painted_frames, *changed)
+        if weights["next_frame_moved"] and result.moved_frames is not None:
+            moved = masked_mean((result.moved_frames - target).abs(), trained.told, counts["told"])
+            parts["next_frame_moved"] = moved + changed_loss(result.moved_frames, *changed)
         if weights["next_frame_lit"] and result.lit_frames is not None:
             lit = (result.lit_frames - target).abs()
             parts["next_frame_lit"] = masked_mean(lit, trained.told, counts["told"])

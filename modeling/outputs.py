@@ -43,6 +43,8 @@ class StoryAttnOutput(StoryAttnModelOutput):
         painted_frames (`(B, T - 1, 3, H, W)`): the same without anything copied.
         lit_frames (`(B, T - 1, 3, H, W)`): frame t in the light of frame t + 1, which is copied from; with
             `use_frame_copy`.
+        moved_frames (`(B, T - 1, 3, H, W)`): pieces of the frames up to t, moved to where they are in frame t + 1; with
+            `use_frame_copy` and `use_frame_motion`.
         reconstructed_frames (`(B, T, 3, H, W)`): in [0, 1]; each frame from its own features. In training only
             `num_reconstructed_frames` of them, drawn at random.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
@@ -54,6 +56,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
     predicted_frames: torch.FloatTensor | None = None
     painted_frames: torch.FloatTensor | None = None
     lit_frames: torch.FloatTensor | None = None
+    moved_frames: torch.FloatTensor | None = None
     reconstructed_frames: torch.FloatTensor | None = None
     describe_logits: torch.FloatTensor | None = None
     next_caption_logits: torch.FloatTensor | None = None

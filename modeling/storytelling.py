@@ -106,7 +106,7 @@ class StorytellingMixin:
         text, text_mask = self.model.text_states(next_input_ids, next_attention_mask, last.shape)
         text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
         context, context_mask = self._context(states, text, text_mask, told)
-        frames, *_ = self.frame_decoder(
+        paintings = self.frame_decoder(
             self.unnormalize(pixel_values),
             story["gated"],
             story["detail"],
@@ -116,7 +116,7 @@ class StorytellingMixin:
             mask[:, None],
             num_predicted=1,
         )
-        return frames[:, 0]
+        return paintings.frames[:, 0]
 
     @torch.no_grad()
     def continue_story(self, processor, frames, captions=None, num_steps: int = 1, **generation_kwargs):

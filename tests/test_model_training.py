@@ -22,6 +22,7 @@ SWITCHES = {
     "use_spatial_attention": False,
     "use_cross_modal_fusion": False,
     "use_frame_copy": False,
+    "use_frame_motion": False,
     "spatial_temperature": 2.0,
     "spatial_gamma": 1.0,
     "num_story_layers": 2,
@@ -84,6 +85,9 @@ def test_switched_off_parts_are_gone(small_processor, batch):
     cells = math.prod(output.spatial_attentions.shape[-2:])
     assert torch.allclose(output.spatial_attentions, torch.tensor(1 / cells))
     assert torch.equal(output.predicted_frames, output.painted_frames)
+    assert output.lit_frames is None and output.moved_frames is None
+    still = make_model(small_config(small_processor, use_frame_motion=False)).eval()(**batch)
+    assert still.lit_frames is not None and still.moved_frames is None
     assert make_model(small_config(small_processor, use_cross_modal_fusion=False)).model.fusion is None
 
 
