@@ -126,6 +126,7 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
+        caption_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> StoryAttnModelOutput:
         """Reads B stories of T frames.
@@ -135,14 +136,17 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
             frame_mask (`(B, T)`, *optional*): 1 for frames that are there, 0 for padding at the end; default all 1.
             input_ids, attention_mask (`(B, T, L)`, *optional*): captions; a caption whose mask is all 0 is missing.
             spatial_temperature, spatial_gamma (`float`, *optional*): in place of the configured or learned values.
+            caption_mask (`(B, T)`, *optional*): 0 for captions that are not read with the story, as if they were
+                missing; they have their place in the shared space all the same. Default all 1.
 
         Raises `ValueError` for tensors of the wrong shape, naming what was found and expected.
         """
-        return self.encode(pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma)[
-            "output"
-        ]
+        inputs = (pixel_values, frame_mask, input_ids, attention_mask)
+        return self.encode(*inputs, spatial_temperature, spatial_gamma, caption_mask)["output"]
 
-    def encode(self, pixel_values, frame_mask, input_ids, attention_mask, temperature=None, gamma=None) -> dict:
+    def encode(
+        self, pixel_values, frame_mask, input_ids, attention_mask, temperature=None, gamma=None, caption_mask=None
+    ) -> dict:
         """As `forward`; returns the `output`, and what the frame decoder reads besides.
 
         That is `gated` features `(B,T,h,w,D)`, `detail` maps `(B,T,C,h',w')` or None, states of the captions in `text
@@ -155,10 +159,13 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         image_embeds = F.normalize(self.image_projection(seen.flatten(1)).float(), dim=-1)
         text, text_mask = self.text_states(input_ids, attention_mask, shape)  # (B*T, L, D)
         text_embeds = self.project_text(text, text_mask)
-        visual, read = seen, text
+        visual, read, read_mask = seen, text, text_mask
+        if caption_mask is not None:
+            words = text_mask[:, 1:] & caption_mask.flatten()[:, None].bool()
+            read_mask = torch.cat([text_mask[:, :1], words], dim=1)
         if self.fusion is not None:
-            visual, read = self.fusion(seen, gated.flatten(1, 2), text, text_mask)
-        fused = torch.cat([visual, self.text_pooling(read, text_mask)], dim=1)
+            visual, read = self.fusion(seen, gated.flatten(1, 2), text, read_mask)
+        fused = torch.cat([visual, self.text_pooling(read, read_mask)], dim=1)
         states, describe, further = self.story_transformer(
             seen.unflatten(0, shape), fused.unflatten(0, shape), frame_mask
         )
@@ -265,13 +272,14 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         loss_counts: dict[str, torch.Tensor] | None = None,
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
+        caption_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> StoryAttnOutput:
         """One pass over B stories of T frames: all T - 1 transitions, all T reconstructions, all captions.
 
         Args:
-            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
-                as in [`StoryAttnModel`].
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma, caption_mask:
+                as in [`StoryAttnModel`]; what `caption_mask` hides is written, aligned and painted all the same.
             return_loss (`bool`): adds `loss` and `loss_parts`.
             use_next_caption (`bool`): the painted frame t + 1 may read caption t + 1.
             next_caption_mask (`(B, T - 1)`, *optional*): 1 where it does; default: everywhere, but that training
@@ -283,7 +291,7 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
                 their losses is that of one large batch.
         """
         inputs = (pixel_values, frame_mask, input_ids, attention_mask)
-        story = self.model.encode(*inputs, spatial_temperature, spatial_gamma)
+        story = self.model.encode(*inputs, spatial_temperature, spatial_gamma, caption_mask)
         output, frames = story["output"], self.unnormalize(pixel_values)
         told = self._told(attention_mask, frames, use_next_caption, next_caption_mask)
         rebuilt = self._rebuilt(story["frame_mask"]) if reconstructed is None else reconstructed
@@ -297,11 +305,12 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             reconstructed_frames=paintings.frames[:, number:],
         )
         if input_ids is not None:
-            told_before = self._last_captions(input_ids, attention_mask, "describe")
+            read = attention_mask if caption_mask is None else attention_mask * caption_mask[..., None]
+            told_before = self._last_captions(input_ids, read, "describe")
             result.describe_logits = self._caption_logits(
                 output.describe_states, input_ids, attention_mask, *told_before, "describe"
             )
-            told_so_far = (told[:, :-1] for told in self._last_captions(input_ids, attention_mask, "continue"))
+            told_so_far = (told[:, :-1] for told in self._last_captions(input_ids, read, "continue"))
             result.next_caption_logits = self._caption_logits(
                 output.continue_states[:, :-1], input_ids[:, 1:], attention_mask[:, 1:], *told_so_far, "continue"
             )
@@ -324,10 +333,12 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         attention_mask: torch.Tensor | None = None,
         next_caption_mask: torch.Tensor | None = None,
         reconstructed: torch.Tensor | None = None,
+        **kwargs,
     ) -> dict[str, torch.Tensor]:
         """How many frames, tokens and pairs a batch has for the parts of the loss, see [`Supervision`]; for `forward`.
 
-        Arguments as in `forward`, whose `next_caption_mask` and `reconstructed` must be the same.
+        Arguments as in `forward`, whose `next_caption_mask` and `reconstructed` must be the same; others, which change
+        no number, are passed over.
         """
         frame_mask = self.model.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
         frames = self.unnormalize(pixel_values)

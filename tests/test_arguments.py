@@ -58,6 +58,13 @@ def test_booleans_can_be_switched_off(flags):
         (("--learning_rate", "0"), "learning_rate: found 0.0, expected above 0"),
         (("--ema_decay", "1"), r"ema_decay: found 1.0, expected in \[0, 1\)"),
         (("--warmup_steps", "-1"), "warmup_steps: found -1"),
+        (("--augment_crop", "1"), r"augment_crop: found 1.0, expected in \[0, 1\)"),
+        (("--caption_dropout", "-0.1"), "caption_dropout: found -0.1"),
+        (("--early_stopping_patience", "0"), "early_stopping_patience: found 0, expected at least 1"),
+        (
+            ("--early_stopping_patience", "2", "--eval_steps", "0"),
+            "eval_steps: found 0, expected at least 1 with early",
+        ),
         (("--mixed_precision", "fp8"), "mixed_precision.*'fp8'.*'bf16'"),
         (("--lr_scheduler_type", "cosin"), "lr_scheduler_type.*'cosin'.*'cosine'"),
         (("--seed", "x"), "seed.*'x'"),

@@ -135,6 +135,15 @@ def test_a_run_of_one_process_goes_on_in_two(alone, data, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_stop_early_together(data, tmp_path):
+    """Weights that stay as they are get no better."""
+    flags = {**FLAGS, **data, "train_batch_size": 3, "eval_steps": 2, "early_stopping_patience": 2}
+    run("DDP", tmp_path / "run", {**flags, "learning_rate": 1e-30, "weight_decay": 0, "use_ema": "false"})
+    assert "stopped early, after step 6 of 30" in (tmp_path / "run.log").read_text()
+    assert (tmp_path / "run" / "checkpoints" / "step-6").is_dir() and (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.slow
 def test_processes_that_do_not_know_of_one_another_are_refused(data, tmp_path):
     process = start("DDP", tmp_path / "run", {**FLAGS, **data}, {"ACCELERATE_USE_CPU": "false"})
     assert process.wait(60) != 0

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
 from storyattn.training.checkpoints import list_checkpoints, verify_checkpoint
+from storyattn.training.evaluation import quick_metrics
 from storyattn.training.optimizer import PARTS
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
@@ -187,6 +188,26 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(finished, launch, tmp
     assert timeless[0] == timeless[1]
 
 
+def test_a_run_that_changes_its_windows_resumes_as_one_that_was_not_interrupted(launch, finished, tmp_path):
+    flags = {**RUN, "augment_crop": 0.2, "augment_colour": 0.2, "augment_flip": "true", "caption_dropout": 0.3}
+    launch(tmp_path / "whole", **flags)
+    shutil.copytree(tmp_path / "whole" / "checkpoints" / "step-4", tmp_path / "part" / "checkpoints" / "step-4")
+    launch(tmp_path / "part", **flags, resume_from_checkpoint="latest", dataloader_num_workers=1)
+    for name in ("model", "average", "optimizer"):
+        whole, part = (
+            load_file(tmp_path / run / f"checkpoints/step-8/{name}.safetensors") for run in ("whole", "part")
+        )
+        assert same(whole, part), name
+    assert not same(last_weights(tmp_path / "whole"), last_weights(finished))
+    card = (tmp_path / "part" / "README.md").read_text()
+    assert "| augmentation | crop 0.2, colour 0.2, flip True, caption_dropout 0.3 |" in card
+    # Evaluations see the stories as they are.
+    changed, plain = (json.loads((run / "results.json").read_text()) for run in (tmp_path / "whole", finished))
+    for name in ("copy_last", "mean", "train_median"):
+        errors = [results["metrics"]["next_frame"]["floors"][name]["l1"] for results in (changed, plain)]
+        assert errors[0] == errors[1]
+
+
 def test_a_damaged_checkpoint_is_passed_over(finished, launch, tmp_path, caplog):
     folder = tmp_path / "resumed"
     shutil.copytree(finished / "checkpoints", folder / "checkpoints")
@@ -284,6 +305,61 @@ def test_the_best_model_is_kept_and_published(launch, tmp_path, monkeypatch):
     assert all(torch.equal(published[name], average[name]) for name in published if name in average)
     assert not same(average, last)
     assert "the best by next_frame/l1, of step 4" in (tmp_path / "README.md").read_text()
+
+
+@pytest.fixture
+def stalling(launch, tmp_path, monkeypatch):
+    """Runs with given numbers for its evaluations, one a step, and a patience of two; gives the folder."""
+
+    def run(name: str, values: list[float], **flags):
+        numbers, measure = iter(values), quick_metrics
+        monkeypatch.setattr(loop_module, "evaluation_picture", lambda *arguments: None)
+        monkeypatch.setattr(
+            loop_module, "quick_metrics", lambda *a, **k: {**measure(*a, **k), "next_frame/l1": next(numbers)}
+        )
+        given = {
+            "max_train_steps": 8,
+            "eval_steps": 1,
+            "save_steps": 3,
+            "early_stopping_patience": 2,
+            "logging_steps": 1,
+        }
+        launch(tmp_path / name, **{**given, "metric_for_best_model": "next_frame/l1", **flags})
+        return tmp_path / name
+
+    return run
+
+
+def test_a_run_stops_early_where_it_gets_no_better(stalling, caplog):
+    folder = stalling("run", [3.0, 4.0, 1.0, 2.0, 1.0], load_best_model_at_end="true")
+    told = "after step 5 of 8: 2 evaluations in a row without a lower next_frame/l1 than 1 of step 3"
+    assert f"stopped early, {told}" in caplog.text
+    assert [path.name for path in list_checkpoints(folder)] == ["step-3", "step-5"]
+    assert max(line["step"] for line in read_log(folder)) == 5 and (folder / "results.json").exists()
+    card = (folder / "README.md").read_text()
+    assert f"| early stopping | {told} |" in card and "| steps | 5 |" in card and "of step 3 |" in card
+    caplog.clear()
+    again = stalling("run", [], resume_from_checkpoint="latest", load_best_model_at_end="true")
+    assert f"stopped early, {told}" in caplog.text and max(line["step"] for line in read_log(again)) == 5
+    # With more patience it goes on from there.
+    stalling("run", [0.9, 0.8, 0.7], resume_from_checkpoint="latest", early_stopping_patience=3)
+    assert [path.name for path in list_checkpoints(folder)][-1] == "step-8"
+    assert "| early stopping | none |" in (folder / "README.md").read_text()
+
+
+def test_a_resumed_run_stops_early_where_one_that_was_not_interrupted_does(stalling, tmp_path):
+    whole = stalling("whole", [1.0, 0.5, 2.0, 2.0])
+    assert [path.name for path in list_checkpoints(whole)] == ["step-3", "step-4"]
+    shutil.copytree(whole / "checkpoints" / "step-3", tmp_path / "part" / "checkpoints" / "step-3")
+    shutil.copytree(whole / "checkpoints" / "best", tmp_path / "part" / "checkpoints" / "best")
+    part = stalling("part", [2.0], resume_from_checkpoint="latest")
+    assert [path.name for path in list_checkpoints(part)] == ["step-3", "step-4"]
+    assert same(last_weights(part), last_weights(whole))
+
+
+def test_the_last_step_is_no_early_stop(stalling, caplog):
+    folder = stalling("run", [1.0, 1.0, 1.0], max_train_steps=3)
+    assert "stopped early" not in caplog.text and "| early stopping | none |" in (folder / "README.md").read_text()
 
 
 def test_the_best_model_is_sought_anew_where_it_is_gone(launch, tmp_path, caplog):
@@ -421,6 +497,8 @@ def test_a_checkpoint_of_another_run_is_refused(refused, finished, tmp_path):
     assert "another run: seed: found 0, expected 9" in line
     line = refused(**RUN, resume_from_checkpoint=checkpoint, learning_rate=0.5)
     assert "another run: learning_rate: found 0.001, expected 0.5" in line
+    line = refused(**RUN, resume_from_checkpoint=checkpoint, augment_crop=0.2)
+    assert "another run: augmentation.crop: found None, expected 0.2" in line
     line = refused(**{**RUN, "max_train_steps": 3}, resume_from_checkpoint=checkpoint)
     assert "step 4" in line and "max_train_steps" in line
 

@@ -97,7 +97,12 @@ class TrainingArguments:
     eval_steps: int = _flag(200, "steps between evaluations; 0: at the end alone")
     save_steps: int = _flag(200, "steps between checkpoints; 0: at the end alone")
     save_total_limit: int | None = _flag(2, "checkpoints that are kept, the latest ones; default: all")
+    augment_crop: float = _flag(0.0, "largest share of its sides that a window's frames lose, all at the same place")
+    augment_colour: float = _flag(0.0, "how far a window's brightness, contrast and saturation go from 1")
+    augment_flip: bool = _flag(False, "mirror half of the windows; not where captions say left and right")
+    caption_dropout: float = _flag(0.0, "share of captions that are not read with the story, but still to be written")
     metric_for_best_model: str = _flag("loss", "number of the evaluations during training, the lower the better")
+    early_stopping_patience: int | None = _flag(None, "evaluations in a row without a better one that end the training")
     load_best_model_at_end: bool = _flag(False, "measure and publish the best of the evaluated models, not the last")
     max_bad_steps: int = _flag(20, "steps in a row without a finite loss and gradient that end the run")
     logging_steps: int = _flag(10, "steps between lines of the log")
@@ -113,7 +118,7 @@ class TrainingArguments:
             _expect(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logging_steps", "max_bad_steps"):
             _expect(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("max_train_steps", "save_total_limit"):
+        for name in ("max_train_steps", "save_total_limit", "early_stopping_patience"):
             _expect(self, name, _at_least(getattr(self, name), 1), "at least 1")
         for name in ("warmup_steps", "eval_steps", "save_steps", "weight_decay"):
             _expect(self, name, getattr(self, name) >= 0, "at least 0")
@@ -121,8 +126,10 @@ class TrainingArguments:
             _expect(self, name, getattr(self, name) > 0, "above 0")
         for name in ("vision_learning_rate", "text_learning_rate", "decoder_learning_rate"):
             _expect(self, name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
-        for name in ("adam_beta1", "adam_beta2", "ema_decay"):
+        for name in ("adam_beta1", "adam_beta2", "ema_decay", "augment_crop", "augment_colour", "caption_dropout"):
             _expect(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        stops = self.early_stopping_patience is not None
+        _expect(self, "eval_steps", self.eval_steps > 0 or not stops, "at least 1 with early_stopping_patience")
 
 
 GROUPS = (ModelArguments, DataArguments, TrainingArguments)

@@ -9,6 +9,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from .augmentation import UNCHANGED, Augmentation
 from .prepared_stories import PreparedStories
 
 
@@ -41,14 +42,23 @@ class StoryWindows(TorchDataset):
 class TrainingWindows(TorchDataset):
     """
     A window of `config.max_frames` frames of a story, drawn anew each epoch: item `(epoch, story)` is a function of
-    these and of `seed`, whatever process or worker asks.
+    these and of `seed`, whatever process or worker asks. Every window of a story is as likely as any other, so a long
+    story is seen evenly over the epochs, but for its first and last frames, which lie in fewer windows; a short story
+    gives as many windows as a long one.
 
-    An item is `pixels (n, height, width, 3)`, uint8, `caption_ids` (one array a frame), `story_id`, `start`, and what
-    `draw_tasks` gives.
+    An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`, `caption_ids` (one array a frame),
+    `story_id`, `start`, and what `draw_tasks` gives.
     """
 
-    def __init__(self, stories: PreparedStories, processor, config, seed: int = 0):
-        self.stories, self.config, self.seed = stories, config, seed
+    def __init__(
+        self,
+        stories: PreparedStories,
+        processor,
+        config,
+        seed: int = 0,
+        augmentation: Augmentation = UNCHANGED,
+    ):
+        self.stories, self.config, self.seed, self.augmentation = stories, config, seed, augmentation
         self.lengths = [len(captions) for captions in stories["captions"]]
         self.first_captions = np.cumsum([0, *self.lengths])
         encoded = processor.encode_captions([text for captions in stories["captions"] for text in captions])
@@ -62,15 +72,16 @@ class TrainingWindows(TorchDataset):
 
     def __getitem__(self, position: tuple[int, int]) -> dict:
         epoch, story = position
-        start = draw_start(self.lengths[story], self.config.max_frames, self.seed, epoch, story)
+        drawn_by = self.seed, epoch, story
+        start = draw_start(self.lengths[story], self.config.max_frames, *drawn_by)
         stop = min(start + self.config.max_frames, self.lengths[story])
         first = self.first_captions[story]
         return {
-            "pixels": self.stories.pixels(story, start, stop),
+            "pixels": self.augmentation.apply(self.stories.pixels(story, start, stop), *drawn_by),
             "caption_ids": self.caption_ids[first + start : first + stop],
             "story_id": self.stories["story_id"][story],
             "start": start,
-            **draw_tasks(stop - start, self.config, self.seed, epoch, story),
+            **draw_tasks(stop - start, self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout),
         }
 
 
@@ -123,7 +134,7 @@ class TrainingCollator:
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         """
         `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)`, `next_caption_mask
-        (B,T-1)` and `reconstructed (B,R)`.
+        (B,T-1)`, `reconstructed (B,R)` and `caption_mask (B,T)`.
         """
         batch = dict(self.processor.batch_frames([item["pixels"] for item in items]))
         captions = [item["caption_ids"] for item in items]
@@ -133,6 +144,7 @@ class TrainingCollator:
             **self.processor.pad_captions(captions, number),
             "next_caption_mask": _padded([item["next_caption_mask"] for item in items], 0, number - 1),
             "reconstructed": _padded([item["reconstructed"] for item in items], -1),
+            "caption_mask": _padded([item["caption_mask"] for item in items], 0, number),
         }
 
 
@@ -169,16 +181,21 @@ def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
     ]
 
 
-def draw_tasks(length: int, config, seed: int, epoch: int, story: int | str) -> dict[str, list]:
+def draw_tasks(
+    length: int, config, seed: int, epoch: int, story: int | str, *, caption_dropout: float = 0.0
+) -> dict[str, list]:
     """
     What a training step does with a window of `length` frames: `next_caption_mask`, for each transition whether its
-    painting reads the next caption, and `reconstructed`, the frames to reconstruct. Drawn with the window and not by
-    the model, so that a story is trained on alike in every process and batch.
+    painting reads the next caption, `reconstructed`, the frames to reconstruct, and `caption_mask`, for each frame
+    whether its caption is read with the story; a share `caption_dropout` is hidden there as if it were missing, but
+    still to be written, aligned and painted. Drawn with the window and not by the model, so that a story is trained on
+    alike in every process and batch.
     """
     rng = random.Random(f"{seed}/{epoch}/{story}/tasks")
     return {
         "next_caption_mask": [rng.random() >= config.next_caption_dropout for _ in range(length - 1)],
         "reconstructed": sorted(rng.sample(range(length), min(length, config.num_reconstructed_frames))),
+        "caption_mask": [rng.random() >= caption_dropout for _ in range(length)],
     }
 
 

@@ -61,7 +61,8 @@ class TrainingLoop:
     `run`, `published_model` gives the result.
 
     A step is over `args.gradient_accumulation_steps` batches of each process, and every loss is the mean over all of
-    them. A step whose loss or gradient is not finite leaves the weights as they are.
+    them. A step whose loss or gradient is not finite leaves the weights as they are. `args.early_stopping_patience`
+    evaluations in a row without a new best by `args.metric_for_best_model` end the training; `early_stop` tells of it.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class TrainingLoop:
         self.average = MovingAverage(self.trained, args.ema_decay) if args.use_ema else None
         self.step = 0
         self.bad_steps, self.bad_in_a_row = 0, 0
-        self.best, self.measured = None, None
+        self.best, self.measured, self.stalled = None, None, 0
         self.saved_step = None
         self.seconds_before, self.started = 0.0, time.perf_counter()
         self.losses = LossMeter()
@@ -138,7 +139,7 @@ class TrainingLoop:
         self.scheduler.load_state_dict(state["scheduler"])
         self.step, self.seconds_before = state["step"], state["seconds"]
         self.bad_steps, self.bad_in_a_row = state["bad_steps"], state["bad_in_a_row"]
-        self.saved_step, self.measured = self.step, state["eval"]
+        self.saved_step, self.measured, self.stalled = self.step, state["eval"], state.get("stalled", 0)
         self.best = decided_by_main_process(self.accelerator, keep_best, checkpoint, self.output_dir, state["best"])
 
     def run(self, run_state: dict, interruption: Interruption) -> None:
@@ -162,10 +163,12 @@ class TrainingLoop:
         loader = iter(self.make_loader(self.step * accumulated, self.num_steps * accumulated))
         with bar:
             # The signal that ended the run came before it.
-            if self._evaluation_is_due() and self.measured is None and self._evaluate():
-                self._save(best=True)
+            if self._evaluation_is_due() and self.measured is None:
+                best = self._evaluate()
+                if best or self.early_stop:
+                    self._save(best)
             self.losses.restart_clock()
-            while self.step < self.num_steps:
+            while self.step < self.num_steps and not self.early_stop:
                 batches = self._next_batches(loader)
                 counts, signalled = self._agree(batches)
                 if signalled:
@@ -174,6 +177,18 @@ class TrainingLoop:
                 self.step += 1
                 bar.update()
                 self._after_step(bar, grad_norm)
+        if self.early_stop and self.accelerator.is_main_process:
+            logger.warning(f"training: stopped early, {self.early_stop}")
+
+    @property
+    def early_stop(self) -> str | None:
+        """Why training ended, or has to end, before its last step; every process knows it."""
+        patience = self.args.early_stopping_patience
+        if patience is None or self.stalled < patience or self.step == self.num_steps:
+            return None
+        name, best = self.args.metric_for_best_model, self.best
+        known = f"a lower {name} than {best['value']:g} of step {best['step']}" if best else f"a finite {name}"
+        return f"after step {self.step} of {self.num_steps}: {self.stalled} evaluations in a row without {known}"
 
     @property
     def seconds(self) -> float:
@@ -278,7 +293,7 @@ class TrainingLoop:
             except Exception:
                 self._save()
                 raise
-        if best or (args.save_steps and self.step % args.save_steps == 0) or last:
+        if best or (args.save_steps and self.step % args.save_steps == 0) or last or self.early_stop:
             self._save(best)
 
     def _evaluation_is_due(self) -> bool:
@@ -293,6 +308,7 @@ class TrainingLoop:
             "scheduler": self.scheduler.state_dict(),
             "best": self.best,
             "eval": self.measured,
+            "stalled": self.stalled,
             "bad_steps": self.bad_steps,
             "bad_in_a_row": self.bad_in_a_row,
         }
@@ -326,7 +342,10 @@ class TrainingLoop:
         if self.plain is not None:
             self.plain.cpu()  # the memory of a GPU is for training
         self.losses.restart_clock()
-        return self.best is not None and self.best["step"] == self.step
+        is_best = self.best is not None and self.best["step"] == self.step
+        if self.measured is not None:
+            self.stalled = 0 if is_best else self.stalled + 1
+        return is_best
 
     def _measure(self, model) -> tuple[dict | None, dict | None]:
         """The numbers of this evaluation, `None` where a signal came before its end, and what is the best now."""

@@ -11,6 +11,7 @@ from datasets import IterableDataset
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
+from .augmentation import UNCHANGED, Augmentation
 from .data import TrainingCollator, draw_start, draw_tasks
 from .frame_cache import prepare_story, story_problem
 from .prepared_stories import judge_bad_stories
@@ -28,7 +29,8 @@ class StoryStream(TorchIterableDataset):
     the readers, each reads shards of its own, again and again: nothing is read twice, and stories of smaller shares
     come around more often. Else all readers go through one endless row of stories, in which every epoch has each once,
     and each keeps every so-manieth. Shards change their order with the epoch, and stories are drawn from blocks of
-    `buffer_size`, as `seed` decides. Batch `first_batch` is the same whether a run began there or before.
+    `buffer_size`, as `seed` decides. Batch `first_batch` is the same whether a run began there or before. Windows are
+    changed by `augmentation`.
 
     An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`, id and line of each bad story that stood in its
     place (bad ones make it smaller), and how many stories were looked at; or `(None, [(None, what is wrong)], 0)`.
@@ -47,11 +49,12 @@ class StoryStream(TorchIterableDataset):
         num_processes: int = 1,
         first_batch: int = 0,
         num_batches: int,
+        augmentation: Augmentation = UNCHANGED,
     ):
         self.stories, self.processor, self.config, self.batch_size = stories, processor, config, batch_size
         self.seed, self.buffer_size = seed, buffer_size
         self.process, self.num_processes = process, num_processes
-        self.first_batch, self.num_batches = first_batch, num_batches
+        self.first_batch, self.num_batches, self.augmentation = first_batch, num_batches, augmentation
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor] | None, list[tuple[str | None, str]], int]]:
         try:
@@ -103,7 +106,8 @@ class StoryStream(TorchIterableDataset):
         prepared = prepare_story(shown, self.processor.image_processor)
         size = self.processor.image_processor.size
         pixels = np.frombuffer(prepared["pixels"], np.uint8).reshape(-1, size["height"], size["width"], 3)
-        tasks = draw_tasks(len(captions), self.config, *drawn_by)
+        pixels = self.augmentation.apply(pixels, *drawn_by)
+        tasks = draw_tasks(len(captions), self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout)
         return {**prepared, "pixels": pixels, "caption_ids": self.processor.encode_captions(captions), **tasks}
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:

@@ -31,6 +31,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.utils import logging
 
 from .arguments import apply_overrides, parse_arguments
+from .augmentation import Augmentation
 from .checkpoints import FOLDER, check_same, decided_by_main_process, find_checkpoint, read_state, step_folders
 from .compilation import checkpoint_activations, compile_blocks
 from .data import TrainingWindows, training_loader
@@ -278,17 +279,25 @@ def make_loader(stories, processor, config, data_args, args, accelerator, first_
         "first_batch": first_batch,
         "num_batches": num_batches,
     }
+    augmentation = augmentation_of(args)
     workers = {
         "num_workers": data_args.dataloader_num_workers,
         "pin_memory": accelerator.device.type == "cuda",
         "worker_init_fn": leave_signals_to_parent,
     }
     if not data_args.streaming:
-        return training_loader(TrainingWindows(stories, processor, config, args.seed), processor, **workers, **order)
+        windows = TrainingWindows(stories, processor, config, args.seed, augmentation)
+        return training_loader(windows, processor, **workers, **order)
     rows = open_stream(data_args.dataset, data_args.train_split, **source_options(data_args, config))
-    stream = StoryStream(rows, processor, config, buffer_size=data_args.shuffle_buffer, **order)
+    options = {"buffer_size": data_args.shuffle_buffer, "augmentation": augmentation}
+    stream = StoryStream(rows, processor, config, **options, **order)
     name = f"split {data_args.train_split!r} of {data_args.dataset}"
     return stream_loader(stream, name, on_bad_story=data_args.on_bad_story, warn=logger.warning, **workers)
+
+
+def augmentation_of(args) -> Augmentation:
+    """What the flags change about the windows of training; evaluations see stories as they are."""
+    return Augmentation(args.augment_crop, args.augment_colour, args.augment_flip, args.caption_dropout)
 
 
 def build_tokenizer(model_args, train_stories, config):
@@ -317,6 +326,7 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
             "seed": args.seed,
             "stories_per_step": stories_per_step(args, accelerator),
             "use_ema": args.use_ema,
+            "augmentation": augmentation_of(args).changes(),
             # The optimizer's state has these, and restoring it would quietly undo a change.
             "learning_rate": args.learning_rate,
             "weight_decay": args.weight_decay,
@@ -352,6 +362,7 @@ def put_earlier_run_aside(output_dir: str | Path, checkpoint: Path | None) -> No
 def training_facts(loop, splits, data_args, args, command: str) -> dict:
     """What the model card tells about the training."""
     accelerator, best = loop.accelerator, args.load_best_model_at_end and loop.best
+    changes = augmentation_of(args).changes()
     on_gpu = accelerator.device.type == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     return {
@@ -366,6 +377,8 @@ def training_facts(loop, splits, data_args, args, command: str) -> dict:
             "hardware": f"{accelerator.num_processes} x {device} ({platform.machine()})",
             "precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
             "optimizer": f"AdamW, learning rate {args.learning_rate:g}, {args.lr_scheduler_type} schedule",
+            "augmentation": ", ".join(f"{name} {value}" for name, value in changes.items()) or "none",
+            "early stopping": loop.early_stop or "none",
             "weights": f"the best by {loop.best['metric']}, of step {loop.best['step']}" if best else "the last",
             "moving average of weights": f"decay {args.ema_decay:g}" if args.use_ema else "none",
             "seed": args.seed,
