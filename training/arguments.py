@@ -26,6 +26,7 @@ Schedule = Literal[
 ]
 Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
+Baseline = Literal["notebook", "no_context", "text_only", "projection"]
 NOTHING = ("", "~", "null")  # what YAML writes for no value
 
 
@@ -41,6 +42,16 @@ class ModelArguments:
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
     config_overrides: str | None = _flag(None, "changes to it, such as 'dropout=0.1,loss_weights.alignment=0'")
     tokenizer_name: str | None = _flag(None, "folder or Hub id of a tokenizer; default: one trained on the captions")
+    baseline: Baseline | None = _flag(None, "train this in place of the model, for the stories of its configuration")
+    baseline_vision: str | None = _flag(None, "folder or Hub id of the frozen vision model of the baseline projection")
+    baseline_text: str | None = _flag(None, "that of its frozen text encoder, whose tokenizer is used")
+
+    def __post_init__(self):
+        projection = self.baseline == "projection"
+        expected = "a folder or Hub id for" if projection else "none without"
+        for name in ("baseline_vision", "baseline_text"):
+            _expect(self, name, (getattr(self, name) is not None) == projection, f"{expected} --baseline projection")
+        _expect(self, "tokenizer_name", not (projection and self.tokenizer_name), "that of --baseline_text")
 
 
 @dataclass

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="results.json", help="file for the numbers")
     parser.add_argument("--batch_size", type=int, default=16, help="windows per batch")
     parser.add_argument("--max_windows", type=int, default=None, help="measure this many windows, evenly spread")
+    parser.add_argument(
+        "--context_frames", type=int, default=None, help="show at most this many frames before the measured one"
+    )
     parser.add_argument("--seed", type=int, default=0, help="draws which captions and frames are exchanged")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
     parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
@@ -64,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> dict:
-    for name in ("batch_size", "max_windows"):
+    for name in ("batch_size", "max_windows", "context_frames"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"{name}: found {value}, expected at least 1")
@@ -85,6 +88,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         **prepared,
         batch_size=arguments.batch_size,
         max_windows=arguments.max_windows,
+        context_frames=arguments.context_frames,
         seed=arguments.seed,
     )
 

@@ -21,10 +21,19 @@ from .caption_metrics import CaptionMetrics, unigram_logits
 from .data import windows_of
 from .floors import floor_predictions, train_median
 from .image_metrics import EventMetrics, FrameErrors, FrameMetrics
-from .measured_windows import MeasuredWindows, WindowBatch, exchange
+from .measured_windows import MeasuredWindows, WindowBatch, exchange, frames_shown, measured_frames
 from .retrieval import retrieval_metrics
 from .storyworld_metrics import StoryWorldMetrics
 
+# What is measured, and the field of a model's output that it is measured on.
+GIVEN_BY = {
+    "next_frame": "predicted_frames",
+    "reconstruction": "reconstructed_frames",
+    "next_caption": "next_caption_logits",
+    "describe": "describe_logits",
+    "retrieval": "image_embeds",
+    "attention": "spatial_attentions",
+}
 LIBRARIES = ("storyattn", "torch", "transformers", "datasets", "evaluate", "torchmetrics", "sacrebleu", "rouge-score")
 
 
@@ -36,6 +45,7 @@ def evaluate_model(
     train_stories=None,
     batch_size: int = 16,
     max_windows: int | None = None,
+    context_frames: int | None = None,
     seed: int = 0,
     device=None,
     progress: bool = True,
@@ -43,9 +53,10 @@ def evaluate_model(
     """
     The `metrics` of a model on the stories of a split (schema of `read_stories`).
 
-    Every run of `model.config.max_frames` frames in a row (a shorter story: the whole of it) is a window, and the
+    Every run of `measured_frames(model.config)` frames in a row (a shorter story: the whole of it) is a window, and the
     transition into its last frame is measured; windows of one frame are left out and counted
-    (`num_windows_left_out`). With `max_windows`, that many are taken evenly over the split. Frames are compared in
+    (`num_windows_left_out`). With `max_windows`, that many are taken evenly over the split. Of the frames before the
+    last, the model is shown the last `context_frames` (see `WindowBatch`); floors know all. Frames are compared in
     [0, 1] at the processor's size.
 
     - `next_frame` (the true next caption given where there is one), `next_frame_alone` (not given), `reconstruction`
@@ -58,6 +69,9 @@ def evaluate_model(
       `attention`: see `AttentionMetrics`; over the frames of the same stories that have boxes, left out without any.
     - `num_stories`, `num_windows`, `notes` (what was left out and why). A number that could not be taken is `None`.
 
+    What is `None` in the output of a model, such as the frames of one that paints none, is not measured. Notes of its
+    own are in its `evaluation_notes`.
+
     `train_stories` give the floors `train_median`, `random_train_caption`, `unigram` and that of `event`. `seed` draws
     which captions and frames are exchanged. The model is put into evaluation mode, moved to `device` if given, and left
     in the mode it had.
@@ -67,7 +81,7 @@ def evaluate_model(
     if device is not None:
         model.to(device)
     with _evaluating(model):
-        run = _Evaluation(model, processor, stories, train_stories, max_windows, seed)
+        run = _Evaluation(model, processor, stories, train_stories, max_windows, context_frames, seed)
         run.read_stories(progress)
         run.measure_windows(batch_size, progress)
         return run.compute()
@@ -89,7 +103,7 @@ def quick_metrics(
     `copy_last/l1_changed`; the next caption is given. Losses are means over windows. `None` once `stop()` is true.
     Raises `ValueError` where no story has two frames.
     """
-    windows = MeasuredWindows(stories, model.config.max_frames, max_windows)
+    windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
     sums, errors, copy_errors = {}, FrameErrors(), FrameErrors()
     with _evaluating(model):
         for positions in _chunks(len(windows), batch_size):
@@ -100,7 +114,8 @@ def quick_metrics(
             parts = {f"loss_parts/{name}": part for name, part in output.loss_parts.items()}
             for name, value in {"loss": output.loss, **parts}.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(positions)
-            errors.update(batch.last_transition(output.predicted_frames).float(), batch.targets, batch.last_frames)
+            if output.predicted_frames is not None:
+                errors.update(batch.last_transition(output.predicted_frames).float(), batch.targets, batch.last_frames)
             copy_errors.update(batch.last_frames, batch.targets, batch.last_frames)
     return {
         **{name: total / len(windows) for name, total in sums.items()},
@@ -139,13 +154,14 @@ def write_results(document: dict, path: str | Path) -> None:
 class _Evaluation:
     """One run of `evaluate_model`: two passes that sum up (frames by themselves, then windows), then the numbers."""
 
-    def __init__(self, model, processor, stories, train_stories, max_windows, seed):
+    def __init__(self, model, processor, stories, train_stories, max_windows, context_frames, seed):
         self.model, self.processor, self.stories, self.seed = model, processor, stories, seed
-        self.windows = MeasuredWindows(stories, model.config.max_frames, max_windows)
+        self.windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
+        self.context_frames, self.not_given = context_frames, []
         self.train_captions, self.train_windows, self.train_tokens, self.median = None, None, None, None
         if train_stories is not None:
             self.train_captions = [text for told in train_stories["captions"] for text in told if _told(text)]
-            self.train_windows = windows_of(train_stories["captions"], model.config.max_frames)
+            self.train_windows = windows_of(train_stories["captions"], measured_frames(model.config))
             self.train_tokens = self._tokens(self.train_captions)
             self.median = train_median(train_stories, self._to_pixels, seed).to(model.device)
         self.frames = {name: self._frame_metrics() for name in ("next_frame", "next_frame_alone", "reconstruction")}
@@ -158,6 +174,7 @@ class _Evaluation:
 
     def read_stories(self, progress: bool) -> None:
         """Reads every frame of the measured stories once: embeddings for retrieval, maps for attention."""
+        self.embeds = [torch.zeros(0, 1), torch.zeros(0, 1), torch.zeros(0)]
         embeds = {"image": [], "text": [], "story": []}
         chosen = sorted(set(self.windows.story_of))
         for index in tqdm(chosen, desc="reading stories", unit="story", disable=not progress):
@@ -166,11 +183,13 @@ class _Evaluation:
                 pictures, captions = ([story[name][i] for i in frames] for name in ("frames", "captions"))
                 inputs = self.processor(frames=[pictures], captions=[captions], return_tensors="pt")
                 output = self.model.base_model(**inputs.to(self.model.device))
+                if output.image_embeds is None:
+                    return
                 told = [position for position, text in enumerate(captions) if _told(text)]
                 embeds["image"].append(output.image_embeds[0, told].float().cpu())
                 embeds["text"].append(output.text_embeds[0, told].float().cpu())
                 embeds["story"].append(torch.full((len(told),), index))
-                if story.get("boxes"):
+                if story.get("boxes") and output.spatial_attentions is not None:
                     self._add_attention(output.spatial_attentions[0], pictures, [story["boxes"][i] for i in frames])
         self.embeds = [torch.cat(embeds[name]) for name in ("image", "text", "story")]
 
@@ -178,14 +197,17 @@ class _Evaluation:
         """Measures the transition into the last frame of every window."""
         bar = tqdm(total=len(self.windows), desc="measuring windows", unit="window", disable=not progress)
         for positions in _chunks(len(self.windows), batch_size):
-            batch = WindowBatch(self.model, self.processor, [self.windows[position] for position in positions])
+            items = [self.windows[position] for position in positions]
+            batch = WindowBatch(self.model, self.processor, items, self.context_frames)
             output = self.model(**batch.inputs, use_next_caption=True)
-            predictions = batch.last_transition(output.predicted_frames).float()
-            self._add_frames(batch, output, predictions)
             self._add_floors(batch)
-            self._add_shuffled_caption(batch, positions)
-            self._add_events(batch, predictions)
+            if output.predicted_frames is not None:
+                predictions = batch.last_transition(output.predicted_frames).float()
+                self._add_frames(batch, output, predictions)
+                self._add_shuffled_caption(batch, positions)
+                self._add_events(batch, predictions)
             self._add_captions(batch, output, positions)
+            self.not_given = [name for name, given in GIVEN_BY.items() if getattr(output, given) is None]
             bar.update(len(positions))
         bar.close()
 
@@ -218,12 +240,9 @@ class _Evaluation:
             self.attention.update(frame, found, *size)
 
     def _add_frames(self, batch, output, predictions) -> None:
-        alone = self.model.predict_next_frame(**batch.given)
-        painted = {
-            "next_frame": predictions,
-            "next_frame_alone": alone,
-            "reconstruction": batch.last_frame(output.reconstructed_frames),
-        }
+        painted = {"next_frame": predictions, "next_frame_alone": self.model.predict_next_frame(**batch.given)}
+        if output.reconstructed_frames is not None:
+            painted["reconstruction"] = batch.last_frame(output.reconstructed_frames)
         for name, frames in painted.items():
             self.frames[name].update(frames.float(), batch.targets, batch.last_frames)
 
@@ -258,11 +277,12 @@ class _Evaluation:
 
     def _add_captions(self, batch, output, positions) -> None:
         told = [row for row, item in enumerate(batch.items) if _told(item["captions"][-1])]
-        if not told:
+        tasks = [name for name in self.captions if getattr(output, GIVEN_BY[name]) is not None]
+        if not told or not tasks:
             return
         self._add_losses("loss", batch, output, told)
         if self.train_tokens is not None:
-            self._add_unigram(batch, told, output.describe_logits.shape[-1])
+            self._add_unigram(batch, told, tasks, getattr(output, GIVEN_BY[tasks[0]]).shape[-1])
         donors = [self.frame_donors[position] for position in positions]
         if None not in donors:
             exchanged = batch.with_frames([self.windows[donor] for donor in donors])
@@ -272,6 +292,8 @@ class _Evaluation:
             ("next_caption", "continue", batch.given),
             ("describe", "describe", batch.undescribed),
         ):
+            if name not in tasks:
+                continue
             written = self.model.generate(**inputs, task=task, **options)
             texts = self.processor.batch_decode(written, skip_special_tokens=True)
             for row in told:
@@ -281,19 +303,17 @@ class _Evaluation:
                 self.storyworld[name].update(texts[row], batch.items[row])
 
     def _add_losses(self, name: str, batch, output, rows: list[int]) -> None:
-        logits = {
-            "next_caption": batch.last_transition(output.next_caption_logits),
-            "describe": batch.last_frame(output.describe_logits),
-        }
-        for task, values in logits.items():
-            ids, mask = batch.next_input_ids[rows], batch.next_attention_mask[rows]
-            self.captions[task].add_loss(name, values[rows], ids, mask, self._num_bytes(batch, rows))
+        for task, at_last in (("next_caption", batch.last_transition), ("describe", batch.last_frame)):
+            values = getattr(output, GIVEN_BY[task])
+            if values is not None:
+                ids, mask = batch.next_input_ids[rows], batch.next_attention_mask[rows]
+                self.captions[task].add_loss(name, at_last(values)[rows], ids, mask, self._num_bytes(batch, rows))
 
-    def _add_unigram(self, batch, rows: list[int], vocab_size: int) -> None:
+    def _add_unigram(self, batch, rows: list[int], tasks: list[str], vocab_size: int) -> None:
         ids, mask = batch.next_input_ids[rows].cpu(), batch.next_attention_mask[rows].cpu()
         logits = unigram_logits(self.train_tokens, vocab_size).expand(*ids.shape, -1)
-        for captions in self.captions.values():
-            captions.add_loss("unigram", logits, ids, mask, self._num_bytes(batch, rows))
+        for task in tasks:
+            self.captions[task].add_loss("unigram", logits, ids, mask, self._num_bytes(batch, rows))
 
     def _num_bytes(self, batch, rows: list[int]) -> int:
         """Bytes of the last captions in UTF-8; of one that is cut those of its tokens, the loss being theirs."""
@@ -332,7 +352,15 @@ class _Evaluation:
         return self.model.unnormalize(inputs["pixel_values"])[0].float()
 
     def _notes(self) -> list[str]:
-        notes = []
+        notes = list(getattr(self.model, "evaluation_notes", ()))
+        if self.not_given:
+            notes.append(f"the model does not give what these are measured on: {', '.join(self.not_given)}")
+        if self.model.perceptual_distance is None:
+            notes.append("no perceptual_model: no perceptual distance")
+        most = max(map(len, self.windows.captions_of)) - 1
+        shown = frames_shown(self.model.config, self.context_frames)
+        if shown < most:
+            notes.append(f"of up to {most} frames before the measured one the model is shown the last {shown}")
         if self.windows.num_left_out:
             notes.append(f"{self.windows.num_left_out} windows of a single frame were left out")
         if self.train_captions is None:

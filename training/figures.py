@@ -97,7 +97,8 @@ def evaluation_picture(model, processor, stories, path: str | Path, num_stories:
     """
     What a model makes of `num_stories` stories spread over `stories`, a row each: the input frames with what the
     spatial attention looks at below them and their captions, the true next frame and caption, the painted frame with
-    that caption given and the caption written without it, the painted frame with no caption given. Written to `path`.
+    that caption given and the caption written without it, the painted frame with no caption given. What it does not
+    give is left out. Written to `path`.
 
     Raises `ValueError` where no story has two frames.
     """
@@ -181,24 +182,25 @@ def _first_windows(windows: MeasuredWindows, num_stories: int) -> list[dict]:
 
 def _evaluated_cells(model, processor, item: dict) -> list[Cell]:
     batch = WindowBatch(model, processor, [item])
-    given = batch.given
     output = model(**batch.inputs, use_next_caption=True)
-    written = model.generate(**given, task="continue", max_new_tokens=model.config.max_caption_length, do_sample=False)
-    text = processor.batch_decode(written, skip_special_tokens=True)[0].strip()
-    alone = model.predict_next_frame(**given)
-    shown = torch.cat([batch.pixels[0], output.predicted_frames[:, -1].float(), alone.float()])
-    *inputs, target, painted, alone = processor.postprocess_frames(shown)
-    captions = item["captions"]
-    cells = [
-        Cell([frame, attention_overlay(frame, maps)], f"{i + 1}", captions[i] or "")
-        for i, (frame, maps) in enumerate(zip(inputs, output.spatial_attentions[0]))
-    ]
-    return [
-        *cells,
-        Cell([target], "target", captions[-1] or "", TARGET, TARGET, 12),
-        Cell([painted], "painted, caption given", f"written: {text}", PAINTED, PAINTED, 12),
-        Cell([alone], "painted, no caption", "", PAINTED),
-    ]
+    captions, maps = batch.shown[0]["captions"], output.spatial_attentions
+    *inputs, target = processor.postprocess_frames(batch.pixels[0])
+    cells = [Cell([frame], f"{i + 1}", captions[i] or "") for i, frame in enumerate(inputs)]
+    for cell, looked in zip(cells, [] if maps is None else maps[0]):
+        cell.images.append(attention_overlay(cell.images[0], looked))
+    cells.append(Cell([target], "target", captions[-1] or "", TARGET, TARGET, 12))
+    text = ""
+    if output.next_caption_logits is not None:
+        options = {"max_new_tokens": model.config.max_caption_length, "do_sample": False}
+        written = model.generate(**batch.given, task="continue", **options)
+        text = f"written: {processor.batch_decode(written, skip_special_tokens=True)[0].strip()}"
+    if output.predicted_frames is None:
+        return [*cells, Cell([], "", text, text_colour=PAINTED, max_lines=12)]
+    alone = model.predict_next_frame(**batch.given)
+    shown = torch.cat([output.predicted_frames[:, -1].float(), alone.float()])
+    painted, alone = processor.postprocess_frames(shown)
+    cells.append(Cell([painted], "painted, caption given", text, PAINTED, PAINTED, 12))
+    return [*cells, Cell([alone], "painted, no caption", "", PAINTED)]
 
 
 def _grid(rows: list[tuple[str, list[Cell]]], width: int, title: str = "") -> Image.Image:

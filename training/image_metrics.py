@@ -60,8 +60,8 @@ class FrameErrors:
 
 class FrameMetrics(FrameErrors):
     """
-    Adds `psnr` (decibels, mean over frames), `ssim` (mean over frames), `perceptual` (mean of `perceptual_distance`)
-    and `edge_ratio`: Sobel magnitude of all predictions over that of all targets, 1 where as sharp.
+    Adds `psnr` (decibels, mean over frames), `ssim` (mean over frames), `perceptual` (mean of `perceptual_distance`,
+    `None` without one) and `edge_ratio`: Sobel magnitude of all predictions over that of all targets, 1 where as sharp.
     """
 
     def __init__(self, perceptual_distance):
@@ -74,13 +74,16 @@ class FrameMetrics(FrameErrors):
         similarity = structural_similarity_index_measure(predictions, targets, data_range=1.0, reduction="none")
         self.sums["psnr"] += psnr(predictions, targets).sum().item()
         self.sums["ssim"] += similarity.sum().item()
-        self.sums["perceptual"] += self.perceptual_distance(predictions, targets).float().sum().item()
+        if self.perceptual_distance is not None:
+            self.sums["perceptual"] += self.perceptual_distance(predictions, targets).float().sum().item()
         self.sums["edges"] += sobel_energy(predictions)
         self.sums["target_edges"] += sobel_energy(targets)
 
     def compute(self) -> dict[str, float | None]:
         """All measures by name; `None` where there was nothing to measure."""
         means = {name: ratio(self.sums[name], self.count) for name in ("psnr", "ssim", "perceptual")}
+        if self.perceptual_distance is None:
+            means["perceptual"] = None
         return {**super().compute(), **means, "edge_ratio": ratio(self.sums["edges"], self.sums["target_edges"])}
 
 

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import torch
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
+from transformers import PreTrainedConfig
 
+from .baselines import BaselineModel, baseline_class
 from .hub import is_hub_id
 
 
-def load_model(name: str, device: str | None = None) -> tuple[StoryAttnForConditionalGeneration, StoryAttnProcessor]:
+def load_model(
+    name: str, device: str | None = None
+) -> tuple[StoryAttnForConditionalGeneration | BaselineModel, StoryAttnProcessor]:
     """
-    Model (in evaluation mode, on `device`, by default a GPU where there is one) and processor from a folder or a Hub
-    id.
+    Model or baseline (in evaluation mode, on `device`, by default a GPU where there is one) and processor from a folder
+    or a Hub id.
 
     Raises `FileNotFoundError` where `name` is neither, `ValueError` for a folder of something else or an unknown
     device.
@@ -23,7 +27,9 @@ def load_model(name: str, device: str | None = None) -> tuple[StoryAttnForCondit
         raise ValueError(f"model: found no config.json in {name!r}, expected a folder that training wrote")
     source = str(path) if path.is_dir() else name
     try:
-        model = StoryAttnForConditionalGeneration.from_pretrained(source)
+        found, _ = PreTrainedConfig.get_config_dict(source)
+        model_class = baseline_class(found.get("model_type")) or StoryAttnForConditionalGeneration
+        model = model_class.from_pretrained(source)
         processor = StoryAttnProcessor.from_pretrained(source)
     except OSError as error:
         reason = str(error).splitlines()[0]

@@ -37,17 +37,34 @@ class MeasuredWindows:
         return self._windows[self._indices[position]]
 
 
+def measured_frames(config) -> int:
+    """
+    Frames of the windows that a model of `config` is measured on: `max_frames`, or more, of which it is shown the last.
+    """
+    return getattr(config, "measured_frames", config.max_frames)
+
+
+def frames_shown(config, context_frames: int | None = None) -> int:
+    """Most frames before the measured one that a model of `config` is shown, and `context_frames` at most."""
+    most = config.max_frames - 1
+    return most if context_frames is None else min(most, context_frames)
+
+
 class WindowBatch:
     """
-    Windows as tensors on the model's device: `inputs` (all frames and captions), `given` (the same without each
-    window's last frame and caption), `targets` and `last_frames (B, 3, H, W)` in [0, 1]: the last frame of each
-    window and the one before, `next_input_ids` and `next_attention_mask (B, L)`: the last caption.
+    Windows as tensors on the model's device: `inputs` (frames and captions), `given` (the same without each window's
+    last frame and caption), `targets` and `last_frames (B, 3, H, W)` in [0, 1]: the last frame of each window and the
+    one before, `next_input_ids` and `next_attention_mask (B, L)`: the last caption.
+
+    `inputs` and `given` have as many of the frames before a window's last one as `frames_shown` says, the latest.
     """
 
-    def __init__(self, model, processor, items: list[dict]):
+    def __init__(self, model, processor, items: list[dict], context_frames: int | None = None):
         self.model = model
         self.items = items
-        self.inputs = self._tensors(processor, [item["frames"] for item in items])
+        kept = 1 + frames_shown(model.config, context_frames)
+        self.shown = [{name: item[name][-kept:] for name in ("frames", "captions")} for item in items]
+        self.inputs = self._tensors(processor, [item["frames"] for item in self.shown])
         self.processor = processor
         self.rows = torch.arange(len(items), device=model.device)
         self.last = self.inputs["frame_mask"].sum(dim=1) - 1  # (B,)
@@ -79,8 +96,13 @@ class WindowBatch:
         return values[self.rows, self.last]
 
     def input_frames(self, row: int) -> torch.Tensor:
-        """The frames `(n, 3, H, W)` in [0, 1] before the target of window `row`."""
-        return self.pixels[row, : int(self.last[row])]
+        """The frames `(n, 3, H, W)` in [0, 1] before the target of window `row`, whether they are shown or not."""
+        shown = self.pixels[row, : int(self.last[row])]
+        hidden = self.items[row]["frames"][: -len(shown) - 1]
+        if not hidden:
+            return shown
+        values = self.processor(frames=[hidden], return_tensors="pt").to(self.model.device)["pixel_values"]
+        return torch.cat([self.model.unnormalize(values)[0].float(), shown])
 
     def with_frames(self, donors: list[dict]) -> dict[str, torch.Tensor]:
         """
@@ -88,7 +110,7 @@ class WindowBatch:
         are.
         """
         frames = []
-        for item, donor in zip(self.items, donors):
+        for item, donor in zip(self.shown, donors):
             pictures = donor["frames"]
             frames.append([pictures[i % len(pictures)] for i in range(len(item["frames"]))])
         return self._tensors(self.processor, frames)
@@ -99,7 +121,7 @@ class WindowBatch:
         return {"next_input_ids": encoded["input_ids"][:, 0], "next_attention_mask": encoded["attention_mask"][:, 0]}
 
     def _tensors(self, processor, frames) -> dict[str, torch.Tensor]:
-        captions = [item["captions"] for item in self.items]
+        captions = [item["captions"] for item in self.shown]
         return dict(processor(frames=frames, captions=captions, return_tensors="pt").to(self.model.device))
 
     def _without_last(self, *names: str) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from storyattn.image_processing_storyattn import to_rgb
 from transformers import set_seed
 
+from .baselines import BaselineModel
 from .figures import story_strip
 from .frame_cache import decode_frame, story_problem
 from .loading import load_model
@@ -52,6 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         _check(arguments)
         frames, captions = _given_story(arguments)
         model, processor = load_model(arguments.model, arguments.device)
+        if isinstance(model, BaselineModel):
+            found = f"the baseline {model.config.model_type}"
+            raise ValueError(f"model: found {found} in {arguments.model!r}, expected a model that tells on")
     strip, lines = tell(model, processor, frames, captions, arguments.steps, seed=arguments.seed, **_options(arguments))
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)

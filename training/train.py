@@ -32,6 +32,7 @@ from transformers.utils import logging
 
 from .arguments import apply_overrides, parse_arguments
 from .augmentation import Augmentation
+from .baselines import build_baseline, story_config, write_baseline
 from .checkpoints import FOLDER, check_same, decided_by_main_process, find_checkpoint, read_state, step_folders
 from .compilation import checkpoint_activations, compile_blocks
 from .data import TrainingWindows, training_loader
@@ -101,6 +102,9 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     config = load_preset(model_args.config or model_args.preset)
     if model_args.config_overrides:
         apply_overrides(config, model_args.config_overrides)
+    baseline = {"vision": model_args.baseline_vision, "text": model_args.baseline_text}
+    if model_args.baseline:
+        config = story_config(model_args.baseline, config, model_args.baseline_vision)
     accelerator = build_accelerator(training_args)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
@@ -115,6 +119,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     processor = build_processor(config, tokenizer)
     num_stories = None if data_args.streaming else len(splits["train"])
     run_state = describe_run(config, tokenizer, data_args, training_args, accelerator, num_stories)
+    if model_args.baseline:
+        run_state["run"] |= {"baseline": model_args.baseline, **baseline}
     state = None
     if checkpoint is not None:
         state = read_state(checkpoint)
@@ -122,7 +128,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         check_same("run", checkpoint, state["run"], run_state["run"])
 
     set_seed(training_args.seed)
-    model = StoryAttnForConditionalGeneration(config)
+    model = build_model(model_args, config)
     check_perceptual_model(model)
     if training_args.gradient_checkpointing:
         checkpoint_activations(model)
@@ -152,10 +158,18 @@ def train(model_args, data_args, training_args, command: str) -> dict:
             interruption.finished(f"{stood}; to go on:\n{interruption.command}")
             if accelerator.is_main_process:
                 facts = training_facts(loop, splits, data_args, training_args, command)
-                results = finish(model, processor, splits, data_args, training_args, facts)
+                write = write_baseline if model_args.baseline else partial(write_hub_folder, facts=facts)
+                results = finish(model, processor, splits, data_args, training_args, facts, write)
     finally:
         accelerator.end_training()
     return results
+
+
+def build_model(args, config):
+    """The model or baseline that the flags name, with fresh weights; raises `ValueError` as `build_baseline` does."""
+    if args.baseline:
+        return build_baseline(args.baseline, config, args.baseline_vision, args.baseline_text)
+    return StoryAttnForConditionalGeneration(config)
 
 
 def check_perceptual_model(model) -> None:
@@ -302,8 +316,8 @@ def augmentation_of(args) -> Augmentation:
 
 def build_tokenizer(model_args, train_stories, config):
     """The tokenizer that was named, else one trained on the captions of the training stories."""
-    if model_args.tokenizer_name:
-        return load_tokenizer(model_args.tokenizer_name)
+    if name := model_args.baseline_text or model_args.tokenizer_name:
+        return load_tokenizer(name)
     captions = [caption for told in train_stories["captions"] for caption in told if caption]
     return train_tokenizer(captions, config.vocab_size)
 
@@ -386,8 +400,11 @@ def training_facts(loop, splits, data_args, args, command: str) -> dict:
     }
 
 
-def finish(model, processor, splits, data_args, args, facts) -> dict:
-    """Evaluates the trained model on the test splits and writes the Hub folder; returns the results."""
+def finish(model, processor, splits, data_args, args, facts, write) -> dict:
+    """
+    Evaluates the trained model on the test splits, and lets `write(model, processor, output_dir, results)` write what
+    is left of it; returns the results.
+    """
     options = {
         "train_stories": splits["train"],
         "batch_size": args.eval_batch_size,
@@ -408,9 +425,9 @@ def finish(model, processor, splits, data_args, args, facts) -> dict:
         results["test_unseen"] = document["metrics"]
     output_dir = Path(args.output_dir)
     evaluation_picture(model, processor, splits["test"], output_dir / "figures" / "evaluation.png")
-    write_hub_folder(model, processor, output_dir, results, facts)
+    write(model, processor, output_dir, results)
     print(format_metrics(results["metrics"]))
-    print(f"\nthe model, its card and results.json are in {output_dir}")
+    print(f"\nthe model and results.json are in {output_dir}")
     return results
 
 
