@@ -23,9 +23,7 @@ from tqdm.auto import tqdm
 
 ROOT = Path(__file__).parent.parent
 FULL = "everything on"
-# What the variants change in the configuration.
-VARIANTS = {
-    FULL: "",
+CHANGES = {
     "no spatial attention": "use_spatial_attention=false",
     **{
         f"temperature {value}, not learned": f"spatial_temperature={value},learn_spatial_temperature=false"
@@ -34,8 +32,14 @@ VARIANTS = {
     **{f"gamma {value}, not learned": f"spatial_gamma={value},learn_spatial_gamma=false" for value in (0.0, 0.25, 1.0)},
     "no fusion": "use_cross_modal_fusion=false",
     "no copying": "use_frame_copy=false",
-    "no story context": "max_frames=2",
+    "no moving": "use_frame_motion=false",
     **{f"without {name}": f"loss_weights.{name}=0" for name in DEFAULT_LOSS_WEIGHTS},
+}
+# The flags of train.py that a variant adds.
+VARIANTS = {
+    FULL: [],
+    "no story context": ["--baseline", "no_context", "--train_batch_size", "32"],  # transitions of 8 windows of 5
+    **{name: ["--config_overrides", change] for name, change in CHANGES.items()},
 }
 # What the table shows: where it stands in results.json, and whether more is better.
 MEASURES = {
@@ -81,9 +85,8 @@ def run(arguments, variant: str, seed: int) -> dict:
         command = [sys.executable, ROOT / "train.py", ROOT / arguments.recipe, "--output_dir", folder]
         command += ["--max_train_steps", arguments.steps, "--seed", seed, "--test_split", "validation"]
         command += ["--max_test_windows", arguments.max_windows, "--eval_steps", 0, "--save_steps", 0]
-        if VARIANTS[variant]:
-            command += ["--config_overrides", VARIANTS[variant]]
-        done = subprocess.run([*map(str, command), *arguments.flags], capture_output=True, text=True)
+        command += [*VARIANTS[variant], *arguments.flags]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"benchmarks/ablations.py: {variant}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
         shutil.rmtree(folder / "checkpoints")
