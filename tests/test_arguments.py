@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 from storyattn import StoryAttnConfig
-from storyattn.training.arguments import GROUPS, apply_overrides, parse_arguments
+from storyattn.training.arguments import GROUPS, apply_overrides, parse_arguments, write_recipe
 from storyattn.training.presets import load_preset
 
 CONFIGURATION = files("storyattn.configuration")
@@ -40,6 +40,22 @@ def test_recipe_values_mean_what_the_same_flags_mean(recipe):
     found = parse(path)
     assert found["learning_rate"] == 1e-3 and found["mixed_precision"] == "no" and found["use_ema"] is False
     assert found["max_train_steps"] is None and found["output_dir"] == "7"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_that_is_written_says_the_same(name, tmp_path):
+    flags = [
+        "--seed",
+        "3",
+        "--no_use_ema",
+        "--config_overrides",
+        "dropout=0.1,loss_weights.edge=0",
+        "--output_dir",
+        "x",
+    ]
+    argv = [str(CONFIGURATION / "recipes" / name), *flags, "--learning_rate", "1e-5"]
+    write_recipe(parse_arguments(argv), tmp_path / "recipe.yaml")
+    assert parse(str(tmp_path / "recipe.yaml"), "--output_dir", "x") == parse(*argv)
 
 
 @pytest.mark.parametrize("flags", [("--use_ema", "false"), ("--no_use_ema",), ("--use-ema=0",)])

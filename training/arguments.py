@@ -212,6 +212,17 @@ def read_recipe(path: str) -> list[str]:
     return [f"--{name}={value}" for name, value in recipe.items() if value not in NOTHING]
 
 
+def write_recipe(groups: tuple, path: str | Path) -> None:
+    """A recipe of all flags whose value is not the default, but for where a run writes and what it goes on from."""
+    flags = {
+        item.name: getattr(group, item.name)
+        for group in groups
+        for item in fields(group)
+        if item.name not in ("output_dir", "resume_from_checkpoint") and getattr(group, item.name) != item.default
+    }
+    Path(path).write_text(yaml.safe_dump(flags, sort_keys=False), encoding="utf-8")
+
+
 def apply_overrides(config, text: str) -> None:
     """
     Changes a `StoryAttnConfig` by `"dropout=0.1,loss_weights.alignment=0,vision_config.depths=[1,1,1]"`: dotted names,

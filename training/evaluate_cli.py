@@ -15,6 +15,7 @@ from .mistakes import one_line
 from .prepared_stories import POLICIES, prepare_stories
 from .sources import read_stories
 
+EVENT_FRAME_COLUMNS = ("l1_changed", "copy_last_l1_changed", "placement", "count")
 FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
 TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "chrf", "cider", "distinct2")
 EVENT_COLUMNS = ("character", "action", "place", "all")
@@ -110,8 +111,7 @@ def format_metrics(metrics: dict) -> str:
         )
     ]
     if "by_event" in frames:
-        columns = ("l1_changed", "copy_last_l1_changed", "placement", "count")
-        sections.append(_table("next frame by event", columns, frames["by_event"]))
+        sections.append(_table("next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
     sections += [_table(*section) for section in caption_sections(metrics)]
     for direction in ("text_to_image", "image_to_text"):
         recalls = metrics["retrieval"][direction]

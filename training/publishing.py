@@ -11,7 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .evaluate_cli import FRAME_COLUMNS, RECALL_COLUMNS, caption_sections
+from .evaluate_cli import EVENT_FRAME_COLUMNS, FRAME_COLUMNS, RECALL_COLUMNS, caption_sections
 from .evaluation import write_results
 from .hub import is_hub_id
 
@@ -133,6 +133,8 @@ def result_tables(metrics: dict) -> str:
         "reconstruction of the last frame": metrics["reconstruction"],
     }
     tables = [_table("Next frame", FRAME_COLUMNS, rows)]
+    if "by_event" in frames:
+        tables.append(_table("Next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
     for title, columns, rows in caption_sections(metrics):
         tables.append(_table(title, columns, {"**model**" if row == "model" else row: rows[row] for row in rows}))
     recalls = {}
@@ -151,6 +153,11 @@ def result_tables(metrics: dict) -> str:
 def _table(title: str, columns: tuple[str, ...], rows: dict[str, dict]) -> str:
     lines = [f"| {title} | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for name, values in rows.items():
-        cells = ("-" if values.get(column) is None else f"{values[column]:.4f}" for column in columns)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(_cell(values.get(column)) for column in columns)} |")
     return "\n".join(lines)
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"

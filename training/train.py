@@ -30,7 +30,7 @@ from storyattn import StoryAttnForConditionalGeneration, build_image_processor, 
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.utils import logging
 
-from .arguments import apply_overrides, parse_arguments
+from .arguments import apply_overrides, parse_arguments, write_recipe
 from .augmentation import Augmentation
 from .baselines import build_baseline, story_config, write_baseline
 from .checkpoints import FOLDER, check_same, decided_by_main_process, find_checkpoint, read_state, step_folders
@@ -59,6 +59,7 @@ logger = logging.get_logger(__name__)
 PATIENCE = timedelta(hours=6)
 # Of a stream, for the tokenizer, the floors and the test, where no number is given.
 STREAMED_SAMPLE = 1000
+RECIPE = "recipe.yaml"  # the flags of the run, in its folder
 DOCUMENT_KEYS = ("dataset", "split", "model", "seed", "command")
 
 
@@ -148,6 +149,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     if checkpoint is not None:
         loop.resume(checkpoint, state)
     decided_by_main_process(accelerator, put_earlier_run_aside, training_args.output_dir, checkpoint)
+    if accelerator.is_main_process:
+        write_recipe((model_args, data_args, training_args), Path(training_args.output_dir) / RECIPE)
     start_trackers(accelerator, model_args, data_args, training_args)
     results = {}
     try:
