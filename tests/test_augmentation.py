@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import draw_story, small_config
 from storyattn.training.augmentation import Augmentation
-from storyattn.training.data import StoryWindows, TrainingWindows, draw_tasks
+from storyattn.training.data import StoryWindows, TrainingCollator, TrainingWindows, draw_tasks
 from storyattn.training.prepared_stories import prepare_stories
 from storyattn.training.sources import read_stories
 from torch.testing import assert_close
@@ -106,6 +106,19 @@ def test_training_is_changed_and_evaluation_is_not(stories_folder, small_process
 
 
 # Hidden captions
+
+
+def test_batches_tell_which_captions_are_read(stories_folder, small_processor):
+    stories = prepare_stories(read_stories(str(stories_folder), "train"), small_processor.image_processor, "train")
+    windows = TrainingWindows(stories, small_processor, small_config(), 0, Augmentation(caption_dropout=0.5))
+    items = [windows[2, story] for story in range(24)]
+    expected = [draw_tasks(3, small_config(), 0, 2, story, caption_dropout=0.5)["caption_mask"] for story in range(24)]
+    batch = TrainingCollator(small_processor)(items)
+    assert batch["caption_mask"].tolist() == expected and 0.2 < batch["caption_mask"].float().mean() < 0.8
+    # They are given all the same.
+    plain = TrainingCollator(small_processor)([{**item, "caption_mask": [True] * 3} for item in items])
+    assert torch.equal(batch["input_ids"], plain["input_ids"])
+    assert torch.equal(batch["attention_mask"], plain["attention_mask"])
 
 
 def test_captions_are_hidden_by_seed_epoch_and_story():

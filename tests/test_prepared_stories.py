@@ -101,7 +101,7 @@ def test_batches_equal_those_of_the_processor(prepare, small_processor, stories_
         frames=[story["frames"][window] for story, window in zip(told, cut)],
         captions=[story["captions"][window] for story, window in zip(told, cut)],
     )
-    assert batch.keys() == expected.keys() | {"next_caption_mask", "reconstructed"}
+    assert batch.keys() == expected.keys() | {"next_caption_mask", "reconstructed", "caption_mask"}
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 

@@ -72,5 +72,7 @@ def test_texts_that_no_template_made_are_read_as_far_as_they_go():
     assert read_caption("the fox walks over to the old the").kind == "walk"
     unfinished = read_caption("The fox walks over to the the cave in the")
     assert unfinished == CaptionFacts("walk", ("fox",), "cave", None, None)
+    # Words of two templates, of which the second has more.
+    assert read_caption("The fox finds a key, puts the key down on the ground by the cave").kind == "put_down"
     garbled = read_caption("At the well the  the  gets the key from the fox")
     assert (garbled.kind, garbled.characters, garbled.prop) == ("give", ("fox",), "key")

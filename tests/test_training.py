@@ -341,10 +341,12 @@ def test_a_run_stops_early_where_it_gets_no_better(stalling, caplog):
     caplog.clear()
     again = stalling("run", [], resume_from_checkpoint="latest", load_best_model_at_end="true")
     assert f"stopped early, {told}" in caplog.text and max(line["step"] for line in read_log(again)) == 5
-    # With more patience it goes on from there.
-    stalling("run", [0.9, 0.8, 0.7], resume_from_checkpoint="latest", early_stopping_patience=3)
-    assert [path.name for path in list_checkpoints(folder)][-1] == "step-8"
-    assert "| early stopping | none |" in (folder / "README.md").read_text()
+    caplog.clear()
+    # With more patience it goes on from there; where that ends with the last step, nothing is stopped early.
+    more = {"early_stopping_patience": 3, "max_train_steps": 9}
+    stalling("run", [0.9, 1.0, 1.0, 1.0], resume_from_checkpoint="latest", **more)
+    assert [path.name for path in list_checkpoints(folder)][-1] == "step-9"
+    assert "| early stopping | none |" in (folder / "README.md").read_text() and "stopped early" not in caplog.text
 
 
 def test_a_resumed_run_stops_early_where_one_that_was_not_interrupted_does(stalling, tmp_path):
@@ -355,11 +357,6 @@ def test_a_resumed_run_stops_early_where_one_that_was_not_interrupted_does(stall
     part = stalling("part", [2.0], resume_from_checkpoint="latest")
     assert [path.name for path in list_checkpoints(part)] == ["step-3", "step-4"]
     assert same(last_weights(part), last_weights(whole))
-
-
-def test_the_last_step_is_no_early_stop(stalling, caplog):
-    folder = stalling("run", [1.0, 1.0, 1.0], max_train_steps=3)
-    assert "stopped early" not in caplog.text and "| early stopping | none |" in (folder / "README.md").read_text()
 
 
 def test_the_best_model_is_sought_anew_where_it_is_gone(launch, tmp_path, caplog):
