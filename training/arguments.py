@@ -26,6 +26,7 @@ Schedule = Literal[
 ]
 Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
+Tuning = Literal["tuned", "frozen", "lora"]
 NOTHING = ("", "~", "null")  # what YAML writes for no value
 
 
@@ -41,6 +42,21 @@ class ModelArguments:
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
     config_overrides: str | None = _flag(None, "changes to it, such as 'dropout=0.1,loss_weights.alignment=0'")
     tokenizer_name: str | None = _flag(None, "folder or Hub id of a tokenizer; default: one trained on the captions")
+    pretrained_vision: str | None = _flag(None, "folder or Hub id of a vision model; default: the preset's, fresh")
+    pretrained_text: str | None = _flag(None, "that of a text encoder, with its tokenizer; default: the same")
+    pretrained_decoder: str | None = _flag(None, "that of a causal language model, with its tokenizer; the same")
+    vision_tuning: Tuning = _flag("tuned", "train the pretrained vision model, leave it frozen, or train lora adapters")
+    text_tuning: Tuning = _flag("tuned", "the same for the pretrained text encoder")
+    decoder_tuning: Tuning = _flag("tuned", "the same for the pretrained text decoder")
+    lora_rank: int = _flag(8, "rank of lora adapters, which are merged into the published weights; needs PEFT")
+    lora_alpha: float = _flag(16.0, "what they are multiplied with, times the rank")
+
+    def __post_init__(self):
+        for part in ("vision", "text", "decoder"):
+            free = getattr(self, f"pretrained_{part}") is not None
+            _expect(self, f"{part}_tuning", free or getattr(self, f"{part}_tuning") == "tuned", "a pretrained part")
+        for name in ("lora_rank", "lora_alpha"):
+            _expect(self, name, getattr(self, name) > 0, "above 0")
 
 
 @dataclass

@@ -275,8 +275,7 @@ class _Evaluation:
             "describe": batch.last_frame(output.describe_logits),
         }
         for task, values in logits.items():
-            ids, mask = batch.next_input_ids[rows], batch.next_attention_mask[rows]
-            self.captions[task].add_loss(name, values[rows], ids, mask)
+            self.captions[task].add_loss(name, values[rows], batch.target_ids[rows], batch.target_mask[rows])
 
     def _caption_donors(self) -> dict[int, int]:
         """
