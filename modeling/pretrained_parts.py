@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from transformers.image_processing_base import ImageProcessingMixin
 
 from .configuration_storyattn import StoryAttnConfig
-from .vision_encoder import build_vision_model, probe_feature_maps
+from .vision_encoder import probe_feature_maps
 
 PARTS = {"vision": "a vision model", "text": "a text encoder", "decoder": "a causal language model"}
 # What a part may lack: it is not used, or is the identity where it is new.
@@ -134,7 +134,9 @@ def part_tokenizers(text=None, decoder=None, tokenizer=None) -> tuple:
 def _changed(config: StoryAttnConfig | None, changes: dict) -> StoryAttnConfig:
     unknown = sorted(set(changes) - {field.name for field in fields(StoryAttnConfig)})
     if unknown:
-        raise ValueError(f"from_pretrained_parts: got {unknown}, expected vision, text, decoder or configuration fields")
+        raise ValueError(
+            f"from_pretrained_parts: got {unknown}, expected vision, text, decoder or configuration fields"
+        )
     if config is None:
         return StoryAttnConfig(**changes)
     config = copy.deepcopy(config)

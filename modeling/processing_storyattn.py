@@ -28,9 +28,7 @@ class StoryAttnProcessor(ProcessorMixin):
     decoder's; captions are then given in the ids of both.
     """
 
-    def __init__(
-        self, image_processor=None, tokenizer=None, max_caption_length=64, decoder_tokenizer=None, **kwargs
-    ):
+    def __init__(self, image_processor=None, tokenizer=None, max_caption_length=64, decoder_tokenizer=None, **kwargs):
         super().__init__(image_processor, tokenizer, **kwargs)
         self.max_caption_length = max_caption_length
         self.decoder_tokenizer = decoder_tokenizer
@@ -109,7 +107,7 @@ class StoryAttnProcessor(ProcessorMixin):
     def pad_captions(
         self, encoded: list[list[list[int]]], num_frames: int | None = None, kind: str = ""
     ) -> BatchFeature:
-        """The tensors of ids that `encode_captions` gave of the same `kind`: per story those of each of its captions."""
+        """Tensors of ids that `encode_captions` gave of the same `kind`: per story those of each of its captions."""
         num_frames = num_frames or max(map(len, encoded))
         length = max(1, *(len(caption) for story in encoded for caption in story))
         ids = np.full((len(encoded), num_frames, length), self.tokenizers[kind].pad_token_id)

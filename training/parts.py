@@ -75,11 +75,12 @@ def add_adapters(part: str, module: nn.Module, rank: int, alpha: float) -> None:
     except ImportError as error:
         raise ValueError(f"{part}_tuning: found 'lora' without PEFT, expected pip install storyattn[peft]") from error
     output = module.get_output_embeddings()
-    layers = [name for name, layer in module.named_modules() if _can_adapt(layer) and layer is not output]
+    layers = {name: layer for name, layer in module.named_modules() if _can_adapt(layer) and layer is not output}
     if not layers:
         raise ValueError(f"{part}_tuning: found no linear or convolutional layer in {type(module).__name__} for lora")
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="|".join(map(re.escape, layers)))
-    inject_adapter_in_model(config, module)
+    options = {"target_modules": "|".join(map(re.escape, layers))}
+    options["fan_in_fan_out"] = any(isinstance(layer, Conv1D) for layer in layers.values())
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, **options), module)
 
 
 def tell_parts(args) -> dict[str, str]:
