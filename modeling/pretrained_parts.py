@@ -45,7 +45,9 @@ class PretrainedPartsMixin:
         config = config_with_parts(_changed(config, changes), **sources)
         tokenizers = part_tokenizers(text, decoder, tokenizer)
         if tokenizers:
-            config.adapt_to_tokenizer(*tokenizers, pretrained=[part for part in PARTS if sources[part] is not None])
+            config.adapt_to_tokenizer(
+                *tokenizers, pretrained=tuple(part for part in PARTS if sources[part] is not None)
+            )
         return cls(config).load_parts(**sources).eval()
 
     @property
@@ -172,10 +174,10 @@ def _check_kind(part: str, config, image_size) -> None:
         probe_feature_maps(config, image_size)
         return
     with torch.device("meta"), torch.no_grad():
-        if part == "text":
-            AutoModel.from_config(config).eval()(input_ids=torch.zeros(1, 2, dtype=torch.long)).last_hidden_state  # noqa: B018
-        else:
+        if part == "decoder":
             AutoModelForCausalLM.from_config(config)
+        elif "last_hidden_state" not in AutoModel.from_config(config).eval()(torch.zeros(1, 2, dtype=torch.long)):
+            raise ValueError("it gives no states of its tokens")
 
 
 def _load(module: nn.Module, source, part: str) -> None:

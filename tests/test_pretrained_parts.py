@@ -358,7 +358,7 @@ def test_resuming_with_another_part_or_tuning_is_refused(trained, launch, source
 
 def test_a_training_with_a_fresh_decoder_has_a_tokenizer_trained_for_it(launch, tmp_path):
     """As the preset `small` is meant."""
-    launch(tmp_path, pretrained_decoder=None, text_tuning="frozen", max_train_steps=1)
+    launch(tmp_path, pretrained_decoder=None, text_tuning="frozen", max_train_steps=1, streaming="true")
     processor = AutoProcessor.from_pretrained(tmp_path)
     assert processor.decoder_tokenizer.decode(processor.decoder_tokenizer("The Fox")["input_ids"]) == "The Fox"
     assert processor.tokenizer.bos_token == "[CLS]"
