@@ -41,13 +41,12 @@ class PretrainedPartsMixin:
         Frames are normalised as the vision model's `preprocessor_config.json` says, where it has one. Raises
         `ValueError`, naming the part, for what cannot be loaded or is something else.
         """
-        sources = {"vision": vision, "text": text, "decoder": decoder}
+        named = {"vision": vision, "text": text, "decoder": decoder}
+        sources = {part: source for part, source in named.items() if source is not None}
         config = config_with_parts(_changed(config, changes), **sources)
         tokenizers = part_tokenizers(text, decoder, tokenizer)
         if tokenizers:
-            config.adapt_to_tokenizer(
-                *tokenizers, pretrained=tuple(part for part in PARTS if sources[part] is not None)
-            )
+            config.adapt_to_tokenizer(*tokenizers, pretrained=tuple(sources))
         return cls(config).load_parts(**sources).eval()
 
     @property
