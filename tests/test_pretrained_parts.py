@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import draw_story, refused_line, small_config
-from pretrained_folders import CAPTIONS, MEAN, STD, VISION, save_decoder, save_text, save_vision
+from pretrained_folders import CAPTIONS, MEAN, STD, save_decoder, save_text, save_vision
 from safetensors.torch import load_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training import train as train_module
@@ -102,7 +102,7 @@ def test_other_vision_models_are_read_at_the_size_of_the_frames(kind, tmp_path):
     named = {name.removeprefix("vision_model."): value for name, value in there.items()}
     found = {name.removeprefix("vision_model."): value for name, value in model.parts["vision"].state_dict().items()}
     shared = [name for name in found if name in named]
-    assert len(shared) >= len(VISION.get(kind, ())) and all(torch.equal(found[name], named[name]) for name in shared)
+    assert len(shared) >= len(found) - 6 and all(torch.equal(found[name], named[name]) for name in shared)
     assert build(config=small_config()).config.image_mean == small_config().image_mean
 
 
