@@ -41,9 +41,7 @@ class ModelArguments:
     preset: str = _flag("tiny", f"size of the model: {', '.join(preset_names())}")
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
     config_overrides: str | None = _flag(None, "changes to it, such as 'dropout=0.1,loss_weights.alignment=0'")
-    tokenizer_name: str | None = _flag(
-        None, "folder or Hub id of one for fresh parts; default: trained on the captions"
-    )
+    tokenizer_name: str | None = _flag(None, "folder or Hub id, for fresh parts; default: one trained on the captions")
     pretrained_vision: str | None = _flag(None, "folder or Hub id of a vision model; default: the preset's, fresh")
     pretrained_text: str | None = _flag(None, "that of a text encoder, with its tokenizer; default: the same")
     pretrained_decoder: str | None = _flag(None, "that of a causal language model, with its tokenizer; the same")
