@@ -73,7 +73,10 @@ class StoryAttnConfig(PreTrainedConfig):
         image_mean, image_std (`list[float]`): per channel, in the [0, 1] range; the processor normalises with them.
         max_frames (`int`): frames of one training window: the model reads up to `max_frames - 1` and predicts one more.
         max_caption_length (`int`): tokens of a caption, its start and end tokens included; longer ones are cut.
-        pad_token_id, bos_token_id, eos_token_id (`int`): special tokens of the tokenizer.
+        pad_token_id, bos_token_id, eos_token_id (`int`): special tokens of the tokenizer, the text decoder's where
+            there are two.
+        decoder_tokenizer (`bool`): the text decoder has a tokenizer of its own, whose ids of the captions the model is
+            given as `decoder_input_ids`.
 
     Story model:
         hidden_size (`int`): width of visual tokens, fused tokens and story states.
@@ -133,6 +136,7 @@ class StoryAttnConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | None = 2
+    decoder_tokenizer: bool = False
 
     hidden_size: int = 128
     num_attention_heads: int = 4
@@ -201,15 +205,29 @@ class StoryAttnConfig(PreTrainedConfig):
         """The configuration of the text decoder, which is what the library's generation asks for."""
         return self.text_config if encoder and not decoder else self.decoder_config
 
-    def adapt_to_tokenizer(self, tokenizer) -> None:
-        """Sets the vocabulary sizes and special tokens of all parts to those of `tokenizer` (pad, bos and eos set)."""
+    def adapt_to_tokenizer(self, tokenizer, decoder_tokenizer=None, pretrained: tuple[str, ...] = ()) -> None:
+        """Sets the vocabulary sizes and special tokens of all parts to those of `tokenizer` (pad, bos and eos set).
+
+        The text decoder's are those of `decoder_tokenizer` where it has one of its own. The `pretrained` ones of "text"
+        and "decoder" stay as they are, as their weights do. Raises `ValueError` where one has fewer embeddings than its
+        tokenizer has tokens, and for a special token that is missing.
+        """
+        self.decoder_tokenizer = decoder_tokenizer is not None
+        written = decoder_tokenizer if self.decoder_tokenizer else tokenizer
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            value = getattr(tokenizer, name)
-            if value is None:
-                raise ValueError(f"tokenizer: {name} is None, expected the tokenizer to have one")
-            for part in (self, self.text_config, self.decoder_config):
-                setattr(part, name, value)
-        self.text_config.vocab_size = self.decoder_config.vocab_size = len(tokenizer)
+            for known, part in ((tokenizer, "text"), (written, "decoder")):
+                if getattr(known, name) is None:
+                    raise ValueError(f"tokenizer: {name} is None, expected the tokenizer to have one")
+                if part not in pretrained:
+                    setattr(getattr(self, f"{part}_config"), name, getattr(known, name))
+            setattr(self, name, getattr(written, name))
+        for known, part in ((tokenizer, "text"), (written, "decoder")):
+            config = getattr(self, f"{part}_config")
+            if part not in pretrained:
+                config.vocab_size = len(known)
+            found = f"a tokenizer of {len(known)} tokens"
+            if len(known) > config.vocab_size:
+                raise ValueError(f"{part}: found {found}, expected at most its {config.vocab_size} embeddings")
 
     def check(self) -> None:
         """Refuses values out of their range; raises `ValueError`."""

@@ -32,6 +32,7 @@ from .losses import (
     unit_channels,
 )
 from .outputs import StoryAttnModelOutput, StoryAttnOutput
+from .pretrained_parts import PretrainedPartsMixin
 from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
 from .storytelling import TASKS, StorytellingMixin
@@ -226,7 +227,9 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         return frame_mask.bool()
 
 
-class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedModel, GenerationMixin):
+class StoryAttnForConditionalGeneration(
+    PretrainedPartsMixin, StorytellingMixin, StoryAttnPreTrainedModel, GenerationMixin
+):
     """[`StoryAttnModel`] with its read-outs: captions by a causal language model, frames by the frame decoder."""
 
     def __init__(self, config: StoryAttnConfig):
@@ -273,6 +276,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
         caption_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> StoryAttnOutput:
         """One pass over B stories of T frames: all T - 1 transitions, all T reconstructions, all captions.
@@ -289,6 +294,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             loss_counts (`dict[str, torch.Tensor]`, *optional*): numbers of `loss_counts` that the parts of the loss
                 are divided by in place of this batch's own. With the mean of the counts of several batches, the mean of
                 their losses is that of one large batch.
+            decoder_input_ids, decoder_attention_mask (`(B, T, M)`, *optional*): the captions for a text decoder that
+                has a tokenizer of its own (`config.decoder_tokenizer`).
         """
         inputs = (pixel_values, frame_mask, input_ids, attention_mask)
         story = self.model.encode(*inputs, spatial_temperature, spatial_gamma, caption_mask)
@@ -304,22 +311,21 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
             moved_frames=paintings.moved,
             reconstructed_frames=paintings.frames[:, number:],
         )
-        if input_ids is not None:
-            read = attention_mask if caption_mask is None else attention_mask * caption_mask[..., None]
-            told_before = self._last_captions(input_ids, read, "describe")
+        words, words_mask = self.decoder_words(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
+        if words is not None:
+            read = words_mask if caption_mask is None else words_mask * caption_mask[..., None]
+            told_before = self._last_captions(words, read, "describe")
             result.describe_logits = self._caption_logits(
-                output.describe_states, input_ids, attention_mask, *told_before, "describe"
+                output.describe_states, words, words_mask, *told_before, "describe"
             )
-            told_so_far = (told[:, :-1] for told in self._last_captions(input_ids, read, "continue"))
+            told_so_far = (told[:, :-1] for told in self._last_captions(words, read, "continue"))
             result.next_caption_logits = self._caption_logits(
-                output.continue_states[:, :-1], input_ids[:, 1:], attention_mask[:, 1:], *told_so_far, "continue"
+                output.continue_states[:, :-1], words[:, 1:], words_mask[:, 1:], *told_so_far, "continue"
             )
         if return_loss:
-            trained = Supervision(frames, story["frame_mask"], attention_mask, told, rebuilt, self.model.grid)
+            trained = Supervision(frames, story["frame_mask"], words_mask, told, rebuilt, self.model.grid)
             counts = trained.counts() if loss_counts is None else loss_counts
-            result.loss_parts = self._loss_parts(
-                result, frames, story["maps"], input_ids, attention_mask, trained, counts
-            )
+            result.loss_parts = self._loss_parts(result, frames, story["maps"], words, words_mask, trained, counts)
             weighted = (self.config.loss_weights[name] * part for name, part in result.loss_parts.items())
             result.loss = sum(weighted, start=frames.new_zeros(()))
         return result
@@ -333,6 +339,8 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         attention_mask: torch.Tensor | None = None,
         next_caption_mask: torch.Tensor | None = None,
         reconstructed: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> dict[str, torch.Tensor]:
         """How many frames, tokens and pairs a batch has for the parts of the loss, see [`Supervision`]; for `forward`.
@@ -344,7 +352,22 @@ class StoryAttnForConditionalGeneration(StorytellingMixin, StoryAttnPreTrainedMo
         frames = self.unnormalize(pixel_values)
         told = self._told(attention_mask, frames, True, next_caption_mask)
         rebuilt = self._rebuilt(frame_mask) if reconstructed is None else reconstructed
-        return Supervision(frames, frame_mask, attention_mask, told, rebuilt, self.model.grid).counts()
+        _, words_mask = self.decoder_words(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
+        return Supervision(frames, frame_mask, words_mask, told, rebuilt, self.model.grid).counts()
+
+    def decoder_words(self, input_ids, attention_mask, decoder_input_ids=None, decoder_attention_mask=None) -> tuple:
+        """Ids and mask of the captions as the text decoder knows them, `None` without captions.
+
+        Raises `ValueError` where it has a tokenizer of its own and its ids are not given.
+        """
+        if not self.config.decoder_tokenizer or input_ids is None:
+            return input_ids, attention_mask
+        if decoder_input_ids is None or decoder_attention_mask is None:
+            raise ValueError(
+                "decoder_input_ids and decoder_attention_mask: got input_ids without them, expected them as well, as "
+                "the text decoder has a tokenizer of its own; the processor gives them"
+            )
+        return decoder_input_ids, decoder_attention_mask
 
     def unnormalize(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The processor's `pixel_values (..., 3, H, W)` as pictures in [0, 1]."""

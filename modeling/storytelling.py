@@ -14,7 +14,15 @@ class StorytellingMixin:
 
     @torch.no_grad()
     def generate(
-        self, pixel_values, frame_mask=None, input_ids=None, attention_mask=None, task="continue", **generation_kwargs
+        self,
+        pixel_values,
+        frame_mask=None,
+        input_ids=None,
+        attention_mask=None,
+        task="continue",
+        decoder_input_ids=None,
+        decoder_attention_mask=None,
+        **generation_kwargs,
     ) -> torch.Tensor:
         """Writes a caption for each of B stories.
 
@@ -22,6 +30,7 @@ class StorytellingMixin:
             pixel_values, frame_mask, input_ids, attention_mask: as in [`StoryAttnModel`].
             task (`str`): `"continue"` writes the caption after the last frame; `"describe"` writes that of the last
                 frame from the pictures and the captions before it, its own caption unread.
+            decoder_input_ids, decoder_attention_mask: as in [`StoryAttnForConditionalGeneration`].
             generation_kwargs: whatever `generate` of the text decoder takes (`max_new_tokens`, `num_beams`, ...), over
                 what `generation_config` says; with no length in either, up to `max_caption_length` tokens are written.
                 `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
@@ -35,10 +44,11 @@ class StorytellingMixin:
             raise ValueError(f"task: got {task!r}, expected one of {', '.join(map(repr, TASKS))}")
         spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
         story = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
-        return self._write(story, input_ids, attention_mask, task, **generation_kwargs)
+        words = self.decoder_words(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
+        return self._write(story, *words, task, **generation_kwargs)
 
     def _write(self, story, input_ids, attention_mask, task, **generation_kwargs) -> torch.Tensor:
-        """`generate` for what `encode` has read."""
+        """`generate` for what `encode` has read; captions in the ids of the text decoder."""
         output, frame_mask = story["output"], story["frame_mask"]
         states = output.describe_states if task == "describe" else output.continue_states
         told = self._told_before(states, frame_mask, input_ids, attention_mask, task)
@@ -76,6 +86,8 @@ class StorytellingMixin:
         next_attention_mask=None,
         spatial_temperature=None,
         spatial_gamma=None,
+        decoder_input_ids=None,
+        decoder_attention_mask=None,
     ) -> torch.Tensor:
         """Paints the frame after the last one of each story.
 
@@ -83,6 +95,7 @@ class StorytellingMixin:
             pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
                 as in [`StoryAttnModel`].
             next_input_ids, next_attention_mask (`(B, L)`, *optional*): the caption of the frame to paint.
+            decoder_input_ids, decoder_attention_mask: not read; they are among what the processor gives.
 
         Returns:
             frames `(B, 3, H, W)` in [0, 1].
@@ -153,7 +166,10 @@ class StorytellingMixin:
             ).to(self.device, self.dtype)
             texts_read = inputs.get("input_ids"), inputs.get("attention_mask")
             story = self.model.encode(inputs["pixel_values"], inputs["frame_mask"], *texts_read, *spatial)
-            ids = self._write(story, *texts_read, "continue", **generation_kwargs)[::sequences]
+            words = self.decoder_words(
+                *texts_read, inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
+            )
+            ids = self._write(story, *words, "continue", **generation_kwargs)[::sequences]
             texts = processor.batch_decode(ids, skip_special_tokens=True)
             told = processor.tokenize_captions([[text] for text in texts]).to(self.device)
             next_caption = told["input_ids"][:, 0], told["attention_mask"][:, 0]

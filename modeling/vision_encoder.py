@@ -1,5 +1,7 @@
 """VisionEncoder: feature maps of any vision model of transformers, at the scales that the story model reads."""
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -53,7 +55,10 @@ def feature_maps(model: nn.Module, pixel_values: torch.Tensor) -> list[torch.Ten
     if hasattr(model, "out_features"):
         maps = model(pixel_values).feature_maps
     else:
-        hidden_states = model(pixel_values, output_hidden_states=True).hidden_states
+        options = {"output_hidden_states": True}
+        if "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
+            options["interpolate_pos_encoding"] = True  # frames may have another size than the model was trained on
+        hidden_states = model(pixel_values, **options).hidden_states
         maps = [_as_grid(state, pixel_values.shape[-2:]) for state in hidden_states]
     by_size = {level.shape[-2:]: level for level in maps}  # the last of each size, which is the deepest
     return sorted(by_size.values(), key=lambda level: -level.shape[-2] * level.shape[-1])

@@ -27,6 +27,7 @@ Schedule = Literal[
 Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
 Baseline = Literal["notebook", "no_context", "text_only", "projection"]
+Tuning = Literal["tuned", "frozen", "lora"]
 NOTHING = ("", "~", "null")  # what YAML writes for no value
 
 
@@ -41,10 +42,18 @@ class ModelArguments:
     preset: str = _flag("tiny", f"size of the model: {', '.join(preset_names())}")
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
     config_overrides: str | None = _flag(None, "changes to it, such as 'dropout=0.1,loss_weights.alignment=0'")
-    tokenizer_name: str | None = _flag(None, "folder or Hub id of a tokenizer; default: one trained on the captions")
     baseline: Baseline | None = _flag(None, "train this in place of the model, for the stories of its configuration")
     baseline_vision: str | None = _flag(None, "folder or Hub id of the frozen vision model of the baseline projection")
     baseline_text: str | None = _flag(None, "that of its frozen text encoder, whose tokenizer is used")
+    tokenizer_name: str | None = _flag(None, "folder or Hub id, for fresh parts; default: one trained on the captions")
+    pretrained_vision: str | None = _flag(None, "folder or Hub id of a vision model; default: the preset's, fresh")
+    pretrained_text: str | None = _flag(None, "that of a text encoder, with its tokenizer; default: the same")
+    pretrained_decoder: str | None = _flag(None, "that of a causal language model, with its tokenizer; the same")
+    vision_tuning: Tuning = _flag("tuned", "train the pretrained vision model, leave it frozen, or train lora adapters")
+    text_tuning: Tuning = _flag("tuned", "the same for the pretrained text encoder")
+    decoder_tuning: Tuning = _flag("tuned", "the same for the pretrained text decoder")
+    lora_rank: int = _flag(8, "rank of lora adapters, which are merged into the published weights; needs PEFT")
+    lora_alpha: float = _flag(16.0, "what they are multiplied with, times the rank")
 
     def __post_init__(self):
         projection = self.baseline == "projection"
@@ -52,6 +61,12 @@ class ModelArguments:
         for name in ("baseline_vision", "baseline_text"):
             _expect(self, name, (getattr(self, name) is not None) == projection, f"{expected} --baseline projection")
         _expect(self, "tokenizer_name", not (projection and self.tokenizer_name), "that of --baseline_text")
+        for part in ("vision", "text", "decoder"):
+            free = getattr(self, f"pretrained_{part}") is not None
+            _expect(self, f"pretrained_{part}", not (free and self.baseline), "none with --baseline")
+            _expect(self, f"{part}_tuning", free or getattr(self, f"{part}_tuning") == "tuned", "a pretrained part")
+        for name in ("lora_rank", "lora_alpha"):
+            _expect(self, name, getattr(self, name) > 0, "above 0")
 
 
 @dataclass

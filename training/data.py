@@ -46,8 +46,8 @@ class TrainingWindows(TorchDataset):
     story is seen evenly over the epochs, but for its first and last frames, which lie in fewer windows; a short story
     gives as many windows as a long one.
 
-    An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`, `caption_ids` (one array a frame),
-    `story_id`, `start`, and what `draw_tasks` gives.
+    An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`, `caption_ids` (one array a frame; with
+    two tokenizers also `decoder_caption_ids`), `story_id`, `start`, and what `draw_tasks` gives.
     """
 
     def __init__(
@@ -61,11 +61,10 @@ class TrainingWindows(TorchDataset):
         self.stories, self.config, self.seed, self.augmentation = stories, config, seed, augmentation
         self.lengths = [len(captions) for captions in stories["captions"]]
         self.first_captions = np.cumsum([0, *self.lengths])
-        encoded = processor.encode_captions([text for captions in stories["captions"] for text in captions])
-        ends = np.cumsum([len(ids) for ids in encoded])
-        # One array for all, which worker processes share.
-        flat = np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(ends[-1]))
-        self.caption_ids = np.split(flat, ends[:-1])
+        captions = [text for captions in stories["captions"] for text in captions]
+        self.caption_ids = {
+            f"{kind}caption_ids": _shared(processor.encode_captions(captions, kind)) for kind in processor.tokenizers
+        }
 
     def __len__(self) -> int:
         return len(self.stories)
@@ -78,7 +77,7 @@ class TrainingWindows(TorchDataset):
         first = self.first_captions[story]
         return {
             "pixels": self.augmentation.apply(self.stories.pixels(story, start, stop), *drawn_by),
-            "caption_ids": self.caption_ids[first + start : first + stop],
+            **{name: ids[first + start : first + stop] for name, ids in self.caption_ids.items()},
             "story_id": self.stories["story_id"][story],
             "start": start,
             **draw_tasks(stop - start, self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout),
@@ -133,15 +132,16 @@ class TrainingCollator:
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         """
-        `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)`, `next_caption_mask
-        (B,T-1)`, `reconstructed (B,R)` and `caption_mask (B,T)`.
+        `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)` (with two tokenizers
+        also `decoder_input_ids` and `decoder_attention_mask`), `next_caption_mask (B,T-1)`, `reconstructed (B,R)` and
+        `caption_mask (B,T)`.
         """
         batch = dict(self.processor.batch_frames([item["pixels"] for item in items]))
-        captions = [item["caption_ids"] for item in items]
         number = batch["frame_mask"].shape[1]
+        for kind in self.processor.tokenizers:
+            batch.update(self.processor.pad_captions([item[f"{kind}caption_ids"] for item in items], number, kind))
         return {
             **batch,
-            **self.processor.pad_captions(captions, number),
             "next_caption_mask": _padded([item["next_caption_mask"] for item in items], 0, number - 1),
             "reconstructed": _padded([item["reconstructed"] for item in items], -1),
             "caption_mask": _padded([item["caption_mask"] for item in items], 0, number),
@@ -202,6 +202,13 @@ def draw_tasks(
 def last_start(length: int, num_frames: int) -> int:
     """First frame of the last window of a story of `length` frames."""
     return max(0, length - num_frames)
+
+
+def _shared(encoded: list[list[int]]) -> list[np.ndarray]:
+    """Ids of captions as parts of one array, which worker processes share."""
+    ends = np.cumsum([len(ids) for ids in encoded])
+    flat = np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(ends[-1]))
+    return np.split(flat, ends[:-1])
 
 
 def _padded(rows: list[list], value, length: int = 0) -> torch.Tensor:

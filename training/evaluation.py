@@ -306,11 +306,11 @@ class _Evaluation:
         for task, at_last in (("next_caption", batch.last_transition), ("describe", batch.last_frame)):
             values = getattr(output, GIVEN_BY[task])
             if values is not None:
-                ids, mask = batch.next_input_ids[rows], batch.next_attention_mask[rows]
+                ids, mask = batch.target_ids[rows], batch.target_mask[rows]
                 self.captions[task].add_loss(name, at_last(values)[rows], ids, mask, self._num_bytes(batch, rows))
 
     def _add_unigram(self, batch, rows: list[int], tasks: list[str], vocab_size: int) -> None:
-        ids, mask = batch.next_input_ids[rows].cpu(), batch.next_attention_mask[rows].cpu()
+        ids, mask = batch.target_ids[rows].cpu(), batch.target_mask[rows].cpu()
         logits = unigram_logits(self.train_tokens, vocab_size).expand(*ids.shape, -1)
         for task in tasks:
             self.captions[task].add_loss("unigram", logits, ids, mask, self._num_bytes(batch, rows))
@@ -320,18 +320,19 @@ class _Evaluation:
         total = 0
         for row in rows:
             text = batch.items[row]["captions"][-1]
-            ids = batch.next_input_ids[row, batch.next_attention_mask[row] > 0]
+            ids = batch.target_ids[row, batch.target_mask[row] > 0]
             if len(ids) >= self.model.config.max_caption_length:
                 (text,) = self.processor.batch_decode([ids], skip_special_tokens=True)
             total += len(text.encode())
         return total
 
     def _tokens(self, captions: list[str]) -> torch.Tensor:
-        """All tokens of captions `(n,)` but their start tokens."""
+        """All tokens of captions `(n,)` but their start tokens, as the text decoder knows them."""
+        kind = "decoder_" if "decoder_" in self.processor.tokenizers else ""
         tokens = []
         for start in range(0, len(captions), 1000):  # padded to the longest of them
             encoded = self.processor.tokenize_captions([[text] for text in captions[start : start + 1000]])
-            ids, mask = (encoded[name][:, 0, 1:] for name in ("input_ids", "attention_mask"))
+            ids, mask = (encoded[f"{kind}{name}"][:, 0, 1:] for name in ("input_ids", "attention_mask"))
             tokens.append(ids[mask > 0])
         return torch.cat(tokens) if tokens else torch.zeros(0, dtype=torch.long)
 

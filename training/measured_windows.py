@@ -54,7 +54,7 @@ class WindowBatch:
     """
     Windows as tensors on the model's device: `inputs` (frames and captions), `given` (the same without each window's
     last frame and caption), `targets` and `last_frames (B, 3, H, W)` in [0, 1]: the last frame of each window and the
-    one before, `next_input_ids` and `next_attention_mask (B, L)`: the last caption.
+    one before, `target_ids` and `target_mask (B, L)`: the last caption, as the text decoder knows it.
 
     `inputs` and `given` have as many of the frames before a window's last one as `frames_shown` says, the latest.
     """
@@ -71,19 +71,21 @@ class WindowBatch:
         self.pixels = model.unnormalize(self.inputs["pixel_values"]).float()  # (B, T, 3, H, W)
         self.targets = self.pixels[self.rows, self.last]
         self.last_frames = self.pixels[self.rows, self.last - 1]
-        self.next_input_ids = self.inputs["input_ids"][self.rows, self.last]
-        self.next_attention_mask = self.inputs["attention_mask"][self.rows, self.last]
+        self.masks = [name for name in self.inputs if name.endswith("attention_mask")]
+        kind = "decoder_" if "decoder_input_ids" in self.inputs else ""
+        self.target_ids = self.inputs[f"{kind}input_ids"][self.rows, self.last]
+        self.target_mask = self.inputs[f"{kind}attention_mask"][self.rows, self.last]
 
     @property
     def given(self) -> dict[str, torch.Tensor]:
         """The inputs that a story has before its last frame, cut to the frames that are left."""
-        given = self._without_last("frame_mask", "attention_mask")
+        given = self._without_last("frame_mask", *self.masks)
         return {name: values[:, : int(self.last.max())] for name, values in given.items()}
 
     @property
     def undescribed(self) -> dict[str, torch.Tensor]:
         """The inputs with every frame, without the last caption."""
-        return self._without_last("attention_mask")
+        return self._without_last(*self.masks)
 
     def last_transition(self, predicted: torch.Tensor) -> torch.Tensor:
         """

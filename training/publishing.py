@@ -32,10 +32,11 @@ def write_hub_folder(model, processor, output_dir: str | Path, results: dict, fa
     """
     Writes the folder that `push_to_hub` or `hf upload` publishes as it is; returns it.
 
-    `results` is a document of `results_document`, written as `results.json`; its key `test_unseen`, where there is one,
-    holds further metrics. `facts` tell how the model was trained: `dataset`, `split` (of the results), `command`, and
-    `training`, a dictionary of what else the card shows as a table (steps, batch, seconds, hardware, ...). Figures
-    that already lie in `output_dir/figures` are shown in the card.
+    Adapters are merged into the weights. `results` is a document of `results_document`, written as `results.json`; its
+    key `test_unseen`, where there is one, holds further metrics. `facts` tell how the model was trained: `dataset`,
+    `split` (of the results), `command`, `training`, a dictionary of what else the card shows as a table (steps, batch,
+    seconds, hardware, ...), and `pretrained`, which is empty where all was trained from scratch. Figures that already
+    lie in `output_dir/figures` are shown in the card.
 
     Raises `FileNotFoundError` where the template of the card cannot be found.
     """

@@ -108,7 +108,9 @@ class StoryStream(TorchIterableDataset):
         pixels = np.frombuffer(prepared["pixels"], np.uint8).reshape(-1, size["height"], size["width"], 3)
         pixels = self.augmentation.apply(pixels, *drawn_by)
         tasks = draw_tasks(len(captions), self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout)
-        return {**prepared, "pixels": pixels, "caption_ids": self.processor.encode_captions(captions), **tasks}
+        kinds = self.processor.tokenizers
+        texts = {f"{kind}caption_ids": self.processor.encode_captions(captions, kind) for kind in kinds}
+        return {**prepared, "pixels": pixels, **texts, **tasks}
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:
         """`(epoch, row)` of a reader's share, epoch after epoch, block by block in another order."""

@@ -27,6 +27,7 @@ from accelerate.utils import (
 )
 from datasets import Dataset
 from storyattn import StoryAttnForConditionalGeneration, build_image_processor, build_processor
+from storyattn.pretrained_parts import config_with_parts
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.utils import logging
 
@@ -44,13 +45,13 @@ from .interruption import Interrupted, Interruption, leave_signals_to_parent
 from .loop import METRICS, TrainingLoop, stories_per_step
 from .mistakes import one_line
 from .optimizer import PARTS
+from .parts import build_tokenizers, describe_parts, pretrained_sources, tell_parts, tune_parts
 from .prepared_stories import PreparedStories, prepare_stories
 from .presets import load_preset
 from .publishing import write_hub_folder
 from .sources import STORYWORLD, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
-from .tokenizer import load_tokenizer, train_tokenizer
 from .trackers import start_trackers, tracker_names
 
 logger = logging.get_logger(__name__)
@@ -100,7 +101,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     data or the checkpoint, before training starts.
     """
     check_streaming(data_args, training_args)
-    config = load_preset(model_args.config or model_args.preset)
+    sources = pretrained_sources(model_args)
+    config = config_with_parts(load_preset(model_args.config or model_args.preset), **sources)
     if model_args.config_overrides:
         apply_overrides(config, model_args.config_overrides)
     baseline = {"vision": model_args.baseline_vision, "text": model_args.baseline_text}
@@ -115,22 +117,26 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         checkpoint = decided_by_main_process(accelerator, find_checkpoint, resume, training_args.output_dir)
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
-    tokenizer = build_tokenizer(model_args, splits["train"], config)
-    config.adapt_to_tokenizer(tokenizer)
-    processor = build_processor(config, tokenizer)
+    tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
+    config.adapt_to_tokenizer(*tokenizers, pretrained=tuple(sources))
+    processor = build_processor(config, *tokenizers)
     num_stories = None if data_args.streaming else len(splits["train"])
-    run_state = describe_run(config, tokenizer, data_args, training_args, accelerator, num_stories)
+    set_seed(training_args.seed)
+    model = build_model(model_args, config, sources)
+    run_state = describe_run(config, processor, data_args, training_args, accelerator, num_stories)
     if model_args.baseline:
         run_state["run"] |= {"baseline": model_args.baseline, **baseline}
+    else:
+        run_state["run"]["parts"] = describe_parts(model, model_args)
     state = None
     if checkpoint is not None:
         state = read_state(checkpoint)
         check_same("configuration", checkpoint, state["config"], run_state["config"])
         check_same("run", checkpoint, state["run"], run_state["run"])
 
-    set_seed(training_args.seed)
-    model = build_model(model_args, config)
     check_perceptual_model(model)
+    if not model_args.baseline:
+        tune_parts(model, model_args)
     if training_args.gradient_checkpointing:
         checkpoint_activations(model)
     if training_args.compile:
@@ -160,19 +166,24 @@ def train(model_args, data_args, training_args, command: str) -> dict:
             stood = f"stopped after training, whose {loop.step} steps are saved, before all was measured"
             interruption.finished(f"{stood}; to go on:\n{interruption.command}")
             if accelerator.is_main_process:
-                facts = training_facts(loop, splits, data_args, training_args, command)
+                facts = training_facts(loop, splits, data_args, training_args, command, tell_parts(model_args))
                 write = write_baseline if model_args.baseline else partial(write_hub_folder, facts=facts)
+                if not model_args.baseline:
+                    model.merge_adapters()
                 results = finish(model, processor, splits, data_args, training_args, facts, write)
     finally:
         accelerator.end_training()
     return results
 
 
-def build_model(args, config):
-    """The model or baseline that the flags name, with fresh weights; raises `ValueError` as `build_baseline` does."""
+def build_model(args, config, sources: dict[str, str]):
+    """
+    The model, with the weights of the parts that come from `sources`, or the baseline that the flags name; all else is
+    fresh. Raises `ValueError` as `build_baseline` and `load_parts` do.
+    """
     if args.baseline:
         return build_baseline(args.baseline, config, args.baseline_vision, args.baseline_text)
-    return StoryAttnForConditionalGeneration(config)
+    return StoryAttnForConditionalGeneration(config).load_parts(**sources)
 
 
 def check_perceptual_model(model) -> None:
@@ -317,18 +328,13 @@ def augmentation_of(args) -> Augmentation:
     return Augmentation(args.augment_crop, args.augment_colour, args.augment_flip, args.caption_dropout)
 
 
-def build_tokenizer(model_args, train_stories, config):
-    """The tokenizer that was named, else one trained on the captions of the training stories."""
-    if name := model_args.baseline_text or model_args.tokenizer_name:
-        return load_tokenizer(name)
-    captions = [caption for told in train_stories["captions"] for caption in told if caption]
-    return train_tokenizer(captions, config.vocab_size)
-
-
-def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stories: int | None) -> dict:
+def describe_run(config, processor, data_args, args, accelerator, num_train_stories: int | None) -> dict:
     """What a checkpoint must share with the run that continues it: `config`, and `run` with the order of the data."""
     layout = args.train_batch_size, args.gradient_accumulation_steps, accelerator.num_processes
-    vocabulary = tokenizer.backend_tokenizer.to_str().encode("utf-8")
+    vocabularies = {
+        f"{kind}tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode("utf-8")).hexdigest()
+        for kind, tokenizer in processor.tokenizers.items()
+    }
     return {
         "config": config.to_dict(),
         "run": {
@@ -339,7 +345,7 @@ def describe_run(config, tokenizer, data_args, args, accelerator, num_train_stor
             "stream": [data_args.shuffle_buffer, data_args.dataloader_num_workers, *layout]
             if data_args.streaming
             else None,
-            "tokenizer_sha256": hashlib.sha256(vocabulary).hexdigest(),
+            **vocabularies,
             "seed": args.seed,
             "stories_per_step": stories_per_step(args, accelerator),
             "use_ema": args.use_ema,
@@ -376,8 +382,8 @@ def put_earlier_run_aside(output_dir: str | Path, checkpoint: Path | None) -> No
     logger.warning(f"what an earlier run has left is now in {aside}: {', '.join(path.name for path in moved)}")
 
 
-def training_facts(loop, splits, data_args, args, command: str) -> dict:
-    """What the model card tells about the training."""
+def training_facts(loop, splits, data_args, args, command: str, parts: dict[str, str]) -> dict:
+    """What the model card tells about the training; `parts` as `tell_parts` gives them."""
     accelerator, best = loop.accelerator, args.load_best_model_at_end and loop.best
     changes = augmentation_of(args).changes()
     on_gpu = accelerator.device.type == "cuda"
@@ -386,7 +392,9 @@ def training_facts(loop, splits, data_args, args, command: str) -> dict:
         "dataset": data_args.dataset,
         "split": data_args.test_split,
         "command": command,
+        "pretrained": parts,
         "training": {
+            **{f"pretrained {name}": told for name, told in parts.items()},
             "steps": loop.step,
             "stories per step": stories_per_step(args, accelerator),
             "training stories": "streamed" if data_args.streaming else len(splits["train"]),

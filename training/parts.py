@@ -1,0 +1,98 @@
+"""Pretrained parts of a training: which ones, their tokenizers, and what of them is trained."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import torch
+from storyattn.pretrained_parts import PARTS, part_tokenizers
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from .hub import is_hub_id
+from .tokenizer import load_tokenizer, train_tokenizer
+
+
+def pretrained_sources(args) -> dict[str, str]:
+    """Id or folder of each part that a training takes from elsewhere, by `vision`, `text` and `decoder`."""
+    return {part: source for part in PARTS if (source := getattr(args, f"pretrained_{part}")) is not None}
+
+
+def build_tokenizers(args, captions, config) -> tuple:
+    """
+    The tokenizer, and a second one where the text decoder has another: those of pretrained parts, for the others the
+    one that was named, else one trained on `captions`. Raises `ValueError` where one cannot be loaded.
+    """
+    sources = pretrained_sources(args)
+    fresh = [part for part in ("text", "decoder") if part not in sources]
+    tokenizer = None
+    if args.tokenizer_name and not fresh:
+        found = f"{args.tokenizer_name!r} with --pretrained_text and --pretrained_decoder"
+        raise ValueError(f"tokenizer_name: found {found}, expected none: each has its own")
+    if name := args.baseline_text or args.tokenizer_name:
+        tokenizer = load_tokenizer(name)
+    elif fresh:
+        vocab_size = getattr(config, f"{fresh[-1]}_config").vocab_size
+        tokenizer = train_tokenizer([caption for told in captions for caption in told if caption], vocab_size)
+    return part_tokenizers(sources.get("text"), sources.get("decoder"), tokenizer)
+
+
+def describe_parts(model, args) -> dict[str, dict]:
+    """Of each pretrained part what a run that goes on must share: the sum of its weights, and how it is trained."""
+    described = {}
+    for part in pretrained_sources(args):
+        tuning = getattr(args, f"{part}_tuning")
+        digest = hashlib.sha256()
+        for name, tensor in model.parts[part].state_dict().items():
+            digest.update(name.encode("utf-8"))
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        lora = {"lora_rank": args.lora_rank, "lora_alpha": args.lora_alpha} if tuning == "lora" else {}
+        described[part] = {"sha256": digest.hexdigest(), "tuning": tuning, **lora}
+    return described
+
+
+def tune_parts(model, args) -> None:
+    """
+    Freezes parts or gives them adapters, as `vision_tuning`, `text_tuning` and `decoder_tuning` say.
+
+    Raises `ValueError` where there is no PEFT, or nothing in a part that it can adapt.
+    """
+    for part, module in model.parts.items():
+        tuning = getattr(args, f"{part}_tuning")
+        if tuning == "frozen":
+            module.requires_grad_(False)
+        elif tuning == "lora":
+            add_adapters(part, module, args.lora_rank, args.lora_alpha)
+
+
+def add_adapters(part: str, module: nn.Module, rank: int, alpha: float) -> None:
+    """
+    Gives every linear and ungrouped convolutional layer but the output layer a LoRA adapter (Hu et al. 2022), which
+    alone is trained from then on. Errors as of `tune_parts`.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise ValueError(f"{part}_tuning: found 'lora' without PEFT, expected pip install storyattn[peft]") from error
+    output = module.get_output_embeddings()
+    layers = {name: layer for name, layer in module.named_modules() if _can_adapt(layer) and layer is not output}
+    if not layers:
+        raise ValueError(f"{part}_tuning: found no linear or convolutional layer in {type(module).__name__} for lora")
+    options = {"target_modules": "|".join(map(re.escape, layers))}
+    options["fan_in_fan_out"] = any(isinstance(layer, Conv1D) for layer in layers.values())
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, **options), module)
+
+
+def tell_parts(args) -> dict[str, str]:
+    """What the model card says of each pretrained part: an id or the name of a folder, and how it was trained."""
+    told = {}
+    for part, source in pretrained_sources(args).items():
+        tuning = getattr(args, f"{part}_tuning")
+        name = source if is_hub_id(source) else Path(source).expanduser().resolve().name
+        how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
+        told[PARTS[part].split(" ", 1)[1]] = f"{name}, {how}"
+    return told
+
+
+def _can_adapt(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.Linear, Conv1D)) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
