@@ -328,10 +328,10 @@ class _Evaluation:
 
     def _tokens(self, captions: list[str]) -> torch.Tensor:
         """All tokens of captions `(n,)` but their start tokens, as the text decoder knows them."""
-        kind = "decoder_" if "decoder_" in self.processor.tokenizers else ""
         tokens = []
         for start in range(0, len(captions), 1000):  # padded to the longest of them
             encoded = self.processor.tokenize_captions([[text] for text in captions[start : start + 1000]])
+            kind = "decoder_" if "decoder_input_ids" in encoded else ""
             ids, mask = (encoded[f"{kind}{name}"][:, 0, 1:] for name in ("input_ids", "attention_mask"))
             tokens.append(ids[mask > 0])
         return torch.cat(tokens) if tokens else torch.zeros(0, dtype=torch.long)
