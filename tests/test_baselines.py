@@ -137,6 +137,7 @@ def test_the_notebooks_target_is_the_frame_and_the_caption_after_the_given_ones(
     assert_close(output.loss_parts["context"], (context[:, 0] - torch.stack(mean)).square().mean())
     weighted = output.loss_parts["next_frame_l1"] + output.loss_parts["next_caption"]
     assert_close(output.loss, weighted + 0.2 * output.loss_parts["context"])
+    assert_close(model.eval()(**batch, return_loss=True).loss, output.loss)  # of all transitions the last
 
 
 READ = ("pixel_values", "frame_mask", "input_ids", "attention_mask")
