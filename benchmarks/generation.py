@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     add_common_flags(parser, "generation.json")
     arguments = parser.parse_args(argv)
     with one_line("benchmarks/generation.py"):
-        check_length(checked_preset(arguments.preset, arguments.caption_length), arguments.new_tokens)
+        check_length(checked_preset(arguments.preset, arguments.caption_length), arguments)
         cases = [("captions", measure_captions, size) for size in arguments.batch_sizes]
         cases += [("steps", measure_step)]
         cases += [("growth", measure_growth, number) for number in arguments.num_frames]
@@ -67,13 +67,14 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\nwritten to {arguments.output}")
 
 
-def check_length(config: StoryAttnConfig, new_tokens: int) -> None:
+def check_length(config: StoryAttnConfig, arguments) -> None:
     """Raises `ValueError` where the text decoder has not so many positions."""
-    longest = config.decoder_config.max_position_embeddings - config.num_visual_tokens - config.num_text_tokens - 1
-    if new_tokens > longest:
-        raise ValueError(
-            f"new_tokens: found {new_tokens}, expected at most {longest}, the positions of the text decoder"
-        )
+    told = config.decoder_context_captions * arguments.caption_length
+    read = told + config.num_visual_tokens + config.num_text_tokens + 1
+    longest = config.decoder_config.max_position_embeddings - read
+    if arguments.new_tokens > longest:
+        found = f"found {arguments.new_tokens}, expected at most {longest}"
+        raise ValueError(f"new_tokens: {found}, the positions of the text decoder after {read} that are read")
 
 
 def measure_captions(arguments, batch_size: int) -> dict:
