@@ -373,7 +373,7 @@ def test_a_training_with_a_fresh_decoder_has_a_tokenizer_trained_for_it(launch, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["DDP", "FSDP2"])
+@pytest.mark.parametrize("kind", ["FSDP2"])
 def test_two_processes_train_parts_as_one(kind, launch, stories_folder, small_config_file, sources, tmp_path):
     """A frozen, a tuned and an adapted part, none of them with dropout."""
     names = ("text_config.hidden_dropout_prob", "text_config.attention_probs_dropout_prob")
