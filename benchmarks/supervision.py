@@ -150,14 +150,13 @@ def last_transition_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     parts["next_frame_lit"] = masked_mean((paintings.lit - target).abs(), told)
     maps = output.spatial_attentions[:, -2:]
     parts["attention"] = attention_loss(maps, trained.moving_cells, trained.moving, counts["moving"])
-    for name, states in (
-        ("describe", output.describe_states[:, -1:]),
-        ("next_caption", output.continue_states[:, -2:-1]),
+    for name, task, states, reader in (
+        ("describe", "describe", output.describe_states[:, -1:], last),
+        ("next_caption", "continue", output.continue_states[:, -2:-1], last - 1),
     ):
-        task = "describe" if name == "describe" else "continue"
-        parts[name] = caption_loss(
-            model._caption_logits(states, ids, mask, ids[..., :0], mask[..., :0], task), ids, mask
-        )
+        told_before = model._last_captions(batch["input_ids"], batch["attention_mask"], task)
+        read = (values[:, reader : reader + 1] for values in told_before)
+        parts[name] = caption_loss(model._caption_logits(states, ids, mask, *read, task), ids, mask)
     everything = batch["attention_mask"].any(-1) & there
     parts["alignment"] = alignment_loss(output.image_embeds, output.text_embeds, output.logit_scale, everything)
     return sum(weights[name] * part for name, part in parts.items())

@@ -21,9 +21,8 @@ def test_a_published_model_has_all_that_its_card_tells_of(folder):
     assert f"value: {results['metrics']['next_frame']['l1']}" in card
 
 
-def test_the_tiny_model_paints_what_the_caption_tells(tmp_path, monkeypatch):
+def test_the_tiny_model_paints_what_the_caption_tells(tmp_path):
     """On eight test stories, by the code in its folder, about as well as on all."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path))
     folder = next(folder for folder in FOLDERS if folder.name == "storyattn-tiny")
     names = ("modeling_storyattn.StoryAttnForConditionalGeneration", "processing_storyattn.StoryAttnProcessor")
     model, processor = (get_class_from_dynamic_module(name, folder).from_pretrained(folder) for name in names)
