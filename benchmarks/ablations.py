@@ -19,6 +19,7 @@ from pathlib import Path
 
 from measuring import markdown_table, positive, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
+from storyattn.training.arguments import parse_arguments
 from tqdm.auto import tqdm
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +87,9 @@ def run(arguments, variant: str, seed: int) -> dict:
         command += ["--max_train_steps", arguments.steps, "--seed", seed, "--test_split", "validation"]
         command += ["--max_test_windows", arguments.max_windows, "--eval_steps", 0, "--save_steps", 0]
         command += [*VARIANTS[variant], *arguments.flags]
+        own = parse_arguments([str(ROOT / arguments.recipe)])[0].config_overrides
+        if own and variant in CHANGES:  # which would take the place of the recipe's
+            command += ["--config_overrides", f"{own},{CHANGES[variant]}"]
         done = subprocess.run([*map(str, command)], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"benchmarks/ablations.py: {variant}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
