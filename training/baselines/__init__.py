@@ -9,12 +9,13 @@ import copy
 from pathlib import Path
 
 from storyattn import StoryAttnConfig
+from storyattn.pretrained_parts import normalization
 
 from ..evaluation import write_results
 from .base import BaselineConfig, BaselineModel
 from .no_context import NoContextConfig, NoContextModel
 from .notebook import NotebookConfig, NotebookModel
-from .projection import ProjectionConfig, ProjectionModel, normalization
+from .projection import ProjectionConfig, ProjectionModel
 from .text_only import TextOnlyConfig, TextOnlyModel
 
 BASELINES = {

@@ -8,7 +8,6 @@ from storyattn.losses import alignment_loss
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
-from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils import can_return_tuple
 
 from .base import BaselineConfig, BaselineModel
@@ -154,15 +153,6 @@ def caption_features(encoder: nn.Module, input_ids: torch.Tensor, attention_mask
     mask[:, 0] |= ~mask.any(1)  # an encoder must have something to read
     states = encoder(input_ids=input_ids, attention_mask=mask.long()).last_hidden_state
     return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-
-
-def normalization(vision: str) -> dict[str, list[float]]:
-    """`image_mean` and `image_std` that pictures have for a vision model, as far as its folder or Hub id says so."""
-    try:
-        values, _ = ImageProcessingMixin.get_image_processor_dict(vision)
-    except (OSError, ValueError):
-        return {}
-    return {name: values[name] for name in ("image_mean", "image_std") if values.get(name)}
 
 
 def _pretrained(name: str, source: str, features, *inputs: torch.Tensor) -> tuple[nn.Module, int]:
