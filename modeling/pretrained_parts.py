@@ -64,10 +64,13 @@ class PretrainedPartsMixin:
             if source is not None:
                 with _naming(part, source):
                     _load(self.parts[part], source, part)
-        if vision is not None:
-            for module in self.parts["vision"].modules():
-                if isinstance(module, _BatchNorm):
-                    module.requires_grad_(False)
+        return self if vision is None else self.freeze_statistics()
+
+    def freeze_statistics(self):
+        """Leaves batch normalisations of the vision model as they were trained; returns the model."""
+        for module in self.parts["vision"].modules():
+            if isinstance(module, _BatchNorm):
+                module.requires_grad_(False)
         return self
 
     def train(self, mode: bool = True):

@@ -12,6 +12,7 @@ from storyattn.losses import (
     changed_loss,
     changed_pixels,
     masked_mean,
+    moving_cells,
     pixel_losses,
     sobel_magnitude,
 )
@@ -349,3 +350,21 @@ def test_an_own_perceptual_network_is_in_no_checkpoint(small_processor, batch, t
     assert parts["next_frame_l1"] == own["next_frame_l1"]
     assert parts["next_frame_perceptual"] != own["next_frame_perceptual"]
     assert model.state_dict().keys() == small.state_dict().keys()
+
+
+def test_attention_looks_for_what_differs_from_most_frames_of_the_story():
+    """A figure that walks on counts where it stands; where it stood, little; another light, not at all."""
+    frames = torch.zeros(1, 4, 3, 8, 64)
+    for moment in range(4):
+        frames[0, moment, :, :, 8 * moment : 8 * moment + 8] = 1  # one cell of eight
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    cells = moving_cells(frames, mask, (1, 8))[0, :, 0]
+    torch.testing.assert_close(cells[:, :4], torch.full((4, 4), 1 / 6) + torch.eye(4) / 3)
+    ends = moving_cells(frames, torch.tensor([[True, True, False, False]]), (1, 8))[0, :, 0]
+    assert ends[0].tolist() == pytest.approx([0.5, 0.5, *[0] * 6]) and not ends[2:].any(), "frames that are not there"
+    night = frames.clone()
+    night[:, 2:] = 1 - night[:, 2:]
+    cells = moving_cells(night, mask, (1, 8))[0, :, 0]
+    assert not cells.isnan().any() and cells[0].tolist() == pytest.approx([0.5, 0.5, *[0] * 6]), (
+        "by day it saw one change"
+    )

@@ -140,6 +140,32 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
     assert all(math.isfinite(line["eval"]["next_frame/l1"]) for line in evaluations)
 
 
+def test_a_trained_model_is_gone_on_from(finished, launch, tmp_path):
+    """`--model_name_or_path` starts from its weights and tokenizer, whatever the captions at hand would give."""
+    flags = {"config": None, "model_name_or_path": finished, "max_train_steps": 1, "learning_rate": 1e-5, "use_ema": False}
+    launch(tmp_path / "on", **flags, vision_tuning="frozen")
+    before, after = (load_file(folder / "model.safetensors") for folder in (finished, tmp_path / "on"))
+    assert before.keys() == after.keys()
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], atol=2e-5, rtol=0)
+    assert any((before[name] != after[name]).any() for name in before), "something was trained"
+    assert all(torch.equal(before[name], after[name]) for name in before if ".vision_encoder.backbone" in name)
+    tokenizers = [(folder / "tokenizer.json").read_text(encoding="utf-8") for folder in (finished, tmp_path / "on")]
+    assert tokenizers[0] == tokenizers[1]
+
+
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        ({"model_name_or_path": "no_such_folder", "config": None}, "found no folder 'no_such_folder', expected a"),
+        ({"model_name_or_path": "x/y"}, "expected none with --model_name_or_path"),
+        ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: found a/b, expected"),
+    ],
+)
+def test_what_does_not_go_with_a_trained_model_is_refused(refused, flags, told):
+    assert told in refused(**flags)
+
+
 def test_the_moving_average_is_published_unless_it_is_off(finished, launch, tmp_path):
     checkpoint = finished / "checkpoints" / "step-8"
     published, last = load_file(finished / "model.safetensors"), load_file(checkpoint / "model.safetensors")

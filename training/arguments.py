@@ -40,6 +40,9 @@ class ModelArguments:
     """What is trained."""
 
     preset: str = _flag("tiny", f"size of the model: {', '.join(preset_names())}")
+    model_name_or_path: str | None = _flag(
+        None, "folder or Hub id of a trained model to go on from, with its tokenizers"
+    )
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
     config_overrides: str | None = _flag(None, "changes to it, such as 'dropout=0.1,loss_weights.alignment=0'")
     baseline: Baseline | None = _flag(None, "train this in place of the model, for the stories of its configuration")
@@ -61,10 +64,16 @@ class ModelArguments:
         for name in ("baseline_vision", "baseline_text"):
             _expect(self, name, (getattr(self, name) is not None) == projection, f"{expected} --baseline projection")
         _expect(self, "tokenizer_name", not (projection and self.tokenizer_name), "that of --baseline_text")
+        trained = self.model_name_or_path is not None
+        for name in ("config", "baseline", "tokenizer_name"):
+            _expect(self, name, not (trained and getattr(self, name)), "none with --model_name_or_path")
         for part in ("vision", "text", "decoder"):
             free = getattr(self, f"pretrained_{part}") is not None
+            _expect(self, f"pretrained_{part}", not (free and trained), "none with --model_name_or_path")
+            free = free or trained
             _expect(self, f"pretrained_{part}", not (free and self.baseline), "none with --baseline")
-            _expect(self, f"{part}_tuning", free or getattr(self, f"{part}_tuning") == "tuned", "a pretrained part")
+            tuned = getattr(self, f"{part}_tuning") == "tuned"
+            _expect(self, f"{part}_tuning", free or tuned, "a pretrained part or --model_name_or_path")
         for name in ("lora_rank", "lora_alpha"):
             _expect(self, name, getattr(self, name) > 0, "above 0")
 

@@ -5,12 +5,16 @@ import re
 from pathlib import Path
 
 import torch
-from storyattn.pretrained_parts import PARTS, part_tokenizers
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
+from storyattn.pretrained_parts import PARTS, config_with_parts, part_tokenizers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from .hub import is_hub_id
+from .presets import load_preset
 from .tokenizer import load_tokenizer, train_tokenizer
+
+TRAINED = "model_name_or_path"
 
 
 def pretrained_sources(args) -> dict[str, str]:
@@ -18,11 +22,46 @@ def pretrained_sources(args) -> dict[str, str]:
     return {part: source for part in PARTS if (source := getattr(args, f"pretrained_{part}")) is not None}
 
 
+def base_config(args) -> StoryAttnConfig:
+    """
+    The configuration that the flags change: a trained model's, a preset's or a file's, the last two with that of the
+    pretrained parts. Raises `ValueError` where one cannot be loaded.
+    """
+    if args.model_name_or_path is None:
+        return config_with_parts(load_preset(args.config or args.preset), **pretrained_sources(args))
+    config = _load_trained(StoryAttnConfig, args.model_name_or_path)
+    if config.model_type != StoryAttnConfig.model_type:
+        raise ValueError(f"{TRAINED}: found model_type {config.model_type!r}, expected {StoryAttnConfig.model_type!r}")
+    return config
+
+
+def load_weights(args, config) -> StoryAttnForConditionalGeneration:
+    """A model of `config`: with all weights of a trained one, or with those of the pretrained parts, the rest fresh."""
+    if args.model_name_or_path is None:
+        return StoryAttnForConditionalGeneration(config).load_parts(**pretrained_sources(args))
+    model = _load_trained(StoryAttnForConditionalGeneration, args.model_name_or_path, config=config)
+    return model.freeze_statistics()
+
+
+def _load_trained(kind, name: str, **kwargs):
+    path = Path(name).expanduser()
+    if not path.is_dir() and not is_hub_id(name):
+        raise ValueError(f"{TRAINED}: found no folder {name!r}, expected a folder that training wrote, or owner/name")
+    try:
+        return kind.from_pretrained(path if path.is_dir() else name, **kwargs)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{TRAINED}: {name!r} could not be loaded from a folder or the Hub: {reason}") from error
+
+
 def build_tokenizers(args, captions, config) -> tuple:
     """
     The tokenizer, and a second one where the text decoder has another: those of pretrained parts, for the others the
-    one that was named, else one trained on `captions`. Raises `ValueError` where one cannot be loaded.
+    one that was named, else one trained on `captions`; all those of a trained model. Raises `ValueError` where one
+    cannot be loaded.
     """
+    if args.model_name_or_path is not None:
+        return tuple(_load_trained(StoryAttnProcessor, args.model_name_or_path).tokenizers.values())
     sources = pretrained_sources(args)
     fresh = [part for part in ("text", "decoder") if part not in sources]
     tokenizer = None
@@ -37,18 +76,28 @@ def build_tokenizers(args, captions, config) -> tuple:
     return part_tokenizers(sources.get("text"), sources.get("decoder"), tokenizer)
 
 
+def kept_parts(args) -> tuple[str, ...]:
+    """Parts whose configuration, vocabulary and special tokens stay as they were trained."""
+    return tuple(PARTS if args.model_name_or_path is not None else pretrained_sources(args))
+
+
 def describe_parts(model, args) -> dict[str, dict]:
     """Of each pretrained part what a run that goes on must share: the sum of its weights, and how it is trained."""
-    described = {}
-    for part in pretrained_sources(args):
+    trained = args.model_name_or_path is not None
+    described = {"model": {"sha256": _sum_of(model)}} if trained else {}
+    for part in kept_parts(args):
         tuning = getattr(args, f"{part}_tuning")
-        digest = hashlib.sha256()
-        for name, tensor in model.parts[part].state_dict().items():
-            digest.update(name.encode("utf-8"))
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
         lora = {"lora_rank": args.lora_rank, "lora_alpha": args.lora_alpha} if tuning == "lora" else {}
-        described[part] = {"sha256": digest.hexdigest(), "tuning": tuning, **lora}
+        described[part] = {"sha256": _sum_of(model.parts[part]), "tuning": tuning, **lora}
     return described
+
+
+def _sum_of(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode("utf-8"))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def tune_parts(model, args) -> None:
@@ -86,12 +135,20 @@ def add_adapters(part: str, module: nn.Module, rank: int, alpha: float) -> None:
 def tell_parts(args) -> dict[str, str]:
     """What the model card says of each pretrained part: an id or the name of a folder, and how it was trained."""
     told = {}
-    for part, source in pretrained_sources(args).items():
+    sources = pretrained_sources(args)
+    if args.model_name_or_path is not None:
+        told["all"] = f"{_name_of(args.model_name_or_path)}, trained before"
+        sources = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
+    for part, source in sources.items():
         tuning = getattr(args, f"{part}_tuning")
-        name = source if is_hub_id(source) else Path(source).expanduser().resolve().name
+        name = _name_of(source)
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
         told[PARTS[part].split(" ", 1)[1]] = f"{name}, {how}"
     return told
+
+
+def _name_of(source: str) -> str:
+    return source if is_hub_id(source) else Path(source).expanduser().resolve().name
 
 
 def _can_adapt(layer: nn.Module) -> bool:

@@ -26,8 +26,7 @@ from accelerate.utils import (
     set_seed,
 )
 from datasets import Dataset
-from storyattn import StoryAttnForConditionalGeneration, build_image_processor, build_processor
-from storyattn.pretrained_parts import config_with_parts
+from storyattn import build_image_processor, build_processor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.utils import logging
 
@@ -45,9 +44,16 @@ from .interruption import Interrupted, Interruption, leave_signals_to_parent
 from .loop import METRICS, TrainingLoop, stories_per_step
 from .mistakes import one_line
 from .optimizer import PARTS
-from .parts import build_tokenizers, describe_parts, pretrained_sources, tell_parts, tune_parts
+from .parts import (
+    base_config,
+    build_tokenizers,
+    describe_parts,
+    kept_parts,
+    load_weights,
+    tell_parts,
+    tune_parts,
+)
 from .prepared_stories import PreparedStories, prepare_stories
-from .presets import load_preset
 from .publishing import write_hub_folder
 from .sources import STORYWORLD, read_stories
 from .stream_source import first_stories, open_stream
@@ -101,8 +107,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     data or the checkpoint, before training starts.
     """
     check_streaming(data_args, training_args)
-    sources = pretrained_sources(model_args)
-    config = config_with_parts(load_preset(model_args.config or model_args.preset), **sources)
+    config = base_config(model_args)
     if model_args.config_overrides:
         apply_overrides(config, model_args.config_overrides)
     baseline = {"vision": model_args.baseline_vision, "text": model_args.baseline_text}
@@ -118,11 +123,11 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
-    config.adapt_to_tokenizer(*tokenizers, pretrained=tuple(sources))
+    config.adapt_to_tokenizer(*tokenizers, pretrained=kept_parts(model_args))
     processor = build_processor(config, *tokenizers)
     num_stories = None if data_args.streaming else len(splits["train"])
     set_seed(training_args.seed)
-    model = build_model(model_args, config, sources)
+    model = build_model(model_args, config)
     run_state = describe_run(config, processor, data_args, training_args, accelerator, num_stories)
     if model_args.baseline:
         run_state["run"] |= {"baseline": model_args.baseline, **baseline}
@@ -176,14 +181,11 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     return results
 
 
-def build_model(args, config, sources: dict[str, str]):
-    """
-    The model, with the weights of the parts that come from `sources`, or the baseline that the flags name; all else is
-    fresh. Raises `ValueError` as `build_baseline` and `load_parts` do.
-    """
+def build_model(args, config):
+    """The model or the baseline that the flags name. Raises `ValueError` as `build_baseline` and `load_weights` do."""
     if args.baseline:
         return build_baseline(args.baseline, config, args.baseline_vision, args.baseline_text)
-    return StoryAttnForConditionalGeneration(config).load_parts(**sources)
+    return load_weights(args, config)
 
 
 def check_perceptual_model(model) -> None:
