@@ -142,7 +142,13 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished):
 
 def test_a_trained_model_is_gone_on_from(finished, launch, tmp_path):
     """`--model_name_or_path` starts from its weights and tokenizer, whatever the captions at hand would give."""
-    flags = {"config": None, "model_name_or_path": finished, "max_train_steps": 1, "learning_rate": 1e-5, "use_ema": False}
+    flags = {
+        "config": None,
+        "model_name_or_path": finished,
+        "max_train_steps": 2,
+        "learning_rate": 1e-5,
+        "use_ema": False,
+    }
     launch(tmp_path / "on", **flags, vision_tuning="frozen")
     before, after = (load_file(folder / "model.safetensors") for folder in (finished, tmp_path / "on"))
     assert before.keys() == after.keys()

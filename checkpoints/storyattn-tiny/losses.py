@@ -62,23 +62,27 @@ def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:
     return (gradient_x.square() + gradient_y.square() + 1e-6).sqrt()
 
 
-def moving_cells(changed: torch.Tensor, mask: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Where each frame differs from the ones beside it, as shares of its cells `(B,T,h,w)` that sum to 1, or to 0.
+def moving_cells(frames: torch.Tensor, mask: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Where each frame differs from the others of its story, as shares of its cells `(B,T,h,w)` that sum to 1, or to 0.
 
-    Only changes of less than `LOCAL_CHANGE` of the frame count. `changed (B,T-1,H,W)` is that of `changed_pixels`,
-    `mask (B,T)` is True for frames that are there.
+    What moves through a story differs from most of its other frames; where it stood in one of them, from that one
+    alone; and what came to stay, from the frames before. Only changes of less than `LOCAL_CHANGE` of the frame count.
+    `frames (B,T,3,H,W)` are in [0, 1], `mask (B,T)` is True for those that are there.
     """
-    changed = changed.float()
-    local = mask[:, 1:] & mask[:, :-1] & (changed.mean((-2, -1)) < LOCAL_CHANGE)
-    moved = F.adaptive_avg_pool2d(changed, grid) * local[..., None, None]
-    cells = F.pad(moved, (0, 0, 0, 0, 1, 0)) + F.pad(moved, (0, 0, 0, 0, 0, 1))  # (B, T, h, w)
+    cells = frames.new_zeros(*mask.shape, *grid)
+    for lag in range(1, mask.shape[1]):
+        changed = changed_pixels(frames[:, lag:], frames[:, :-lag]).float()
+        local = mask[:, lag:] & mask[:, :-lag] & (changed.mean((-2, -1)) < LOCAL_CHANGE)
+        moved = F.adaptive_avg_pool2d(changed, grid) * local[..., None, None]
+        cells[:, lag:] += moved
+        cells[:, :-lag] += moved
     return cells / cells.sum((-2, -1), keepdim=True).clamp(min=1e-6)
 
 
 def attention_loss(
     maps: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Divergence (Kullback & Leibler 1951) of the mean map from where a frame differs from the ones beside it.
+    """Divergence (Kullback & Leibler 1951) of the mean map from where a frame differs from the others of its story.
 
     What a story is about is what changes in it, and one frame alone can tell which things in it tend to. `maps
     (B,T,heads,h,w)` sum to 1, `target (B,T,h,w)` as well in the frames `mask (B,T)`.

@@ -498,12 +498,10 @@ class StoryAttnForConditionalGeneration(
         changed = target, trained.changed_pixels, trained.changed, counts["changed"]
         if weights["next_frame_changed"]:
             parts["next_frame_changed"] = changed_loss(result.predicted_frames, *changed)
-        if weights["next_frame_painted"]:
-            painted = masked_mean((result.painted_frames - target).abs(), trained.told, counts["told"])
-            parts["next_frame_painted"] = painted + changed_loss(result.painted_frames, *changed)
-        if weights["next_frame_moved"] and result.moved_frames is not None:
-            moved = masked_mean((result.moved_frames - target).abs(), trained.told, counts["told"])
-            parts["next_frame_moved"] = moved + changed_loss(result.moved_frames, *changed)
+        for name, made in (("painted", result.painted_frames), ("moved", result.moved_frames)):
+            if weights[f"next_frame_{name}"] and made is not None:
+                everywhere = masked_mean((made - target).abs(), trained.told, counts["told"])
+                parts[f"next_frame_{name}"] = everywhere + changed_loss(made, *changed)
         if weights["next_frame_lit"] and result.lit_frames is not None:
             lit = (result.lit_frames - target).abs()
             parts["next_frame_lit"] = masked_mean(lit, trained.told, counts["told"])

@@ -64,10 +64,13 @@ class PretrainedPartsMixin:
             if source is not None:
                 with _naming(part, source):
                     _load(self.parts[part], source, part)
-        if vision is not None:
-            for module in self.parts["vision"].modules():
-                if isinstance(module, _BatchNorm):
-                    module.requires_grad_(False)
+        return self if vision is None else self.freeze_statistics()
+
+    def freeze_statistics(self):
+        """Leaves batch normalisations of the vision model as they were trained; returns the model."""
+        for module in self.parts["vision"].modules():
+            if isinstance(module, _BatchNorm):
+                module.requires_grad_(False)
         return self
 
     def train(self, mode: bool = True):
@@ -112,7 +115,7 @@ def config_with_parts(config: StoryAttnConfig, vision=None, text=None, decoder=N
             _check_kind(part, own, config.image_size)
             setattr(config, f"{part}_config", own)
             if part == "vision":
-                for name, values in _normalization(source).items():
+                for name, values in normalization(source).items():
                     setattr(config, name, values)
     config.check()
     return config
@@ -202,11 +205,11 @@ def _check_causal(decoder: nn.Module) -> None:
         raise ValueError("it reads words that come later")
 
 
-def _normalization(source) -> dict[str, list[float]]:
+def normalization(source) -> dict[str, list[float]]:
     """`image_mean` and `image_std` of a vision model that tells them."""
     try:
         values, _ = ImageProcessingMixin.get_image_processor_dict(source)
-    except OSError:
+    except (OSError, ValueError):
         return {}
     if values.get("do_normalize") is False:
         return {"image_mean": [0.0, 0.0, 0.0], "image_std": [1.0, 1.0, 1.0]}

@@ -27,7 +27,7 @@ class Supervision:
         self.changed = self.told & self.changed_pixels.flatten(2).any(-1)
         self.rebuilt = rebuilt.clamp(min=0)
         self.rebuilt_mask = frame_mask.gather(1, self.rebuilt) & (rebuilt >= 0)
-        self.moving_cells = moving_cells(self.changed_pixels, frame_mask, grid)
+        self.moving_cells = moving_cells(frames.float(), frame_mask, grid)
         self.moving = frame_mask & self.moving_cells.flatten(2).any(-1)
         self.describe = self.next_caption = self.captioned = None
         if attention_mask is not None:
