@@ -305,7 +305,15 @@ def test_every_saved_folder_names_the_pipeline_and_has_its_code(tell, folder, tm
         assert told["pt"] == ["AutoModelForMultimodalLM"]
     loaded = pipeline(TASK, model=str(tmp_path / "pipeline"), trust_remote_code=True)
     assert isinstance(loaded.processor, StoryAttnProcessor)
+    assert loaded.processor.max_caption_length == tell.processor.max_caption_length
     assert loaded({"frames": [PICTURE]}, **GREEDY)["captions"] == tell({"frames": [PICTURE]}, **GREEDY)["captions"]
+
+
+def test_half_precision(folder, stories):
+    half = pipeline(TASK, model=str(folder), trust_remote_code=True, dtype=torch.bfloat16)
+    (told,) = half([stories[0]], num_steps=2, return_attention=True, **GREEDY)
+    assert half.model.dtype == torch.bfloat16 and len(told["frames"]) == 2
+    assert told["spatial_attentions"][0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("task", ["image-text-to-text", "any-to-any"])
