@@ -15,6 +15,7 @@ from .configuration_storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig
 from .image_processing_storyattn import StoryAttnImageProcessor
 from .modeling_storyattn import StoryAttnForConditionalGeneration, StoryAttnModel, StoryAttnPreTrainedModel
 from .outputs import StoryAttnModelOutput, StoryAttnOutput, StoryContinuation
+from .pipeline_storyattn import StoryContinuationPipeline  # which registers the task
 from .processing_storyattn import StoryAttnProcessor, build_image_processor, build_processor
 
 # With the package installed, the Auto classes know StoryAttn without trust_remote_code ...
@@ -43,6 +44,7 @@ __all__ = [
     "StoryAttnPreTrainedModel",
     "StoryAttnProcessor",
     "StoryContinuation",
+    "StoryContinuationPipeline",
     "build_image_processor",
     "build_processor",
 ]
