@@ -1,4 +1,4 @@
-"""What a model card tells beside the results: data and parts with their licences, an example, and how it was trained."""
+"""What a model card tells beside the results: data and parts with their licences, an example, how it was trained."""
 
 import re
 from pathlib import Path
