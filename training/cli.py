@@ -4,9 +4,9 @@ The `storyattn` command:
     storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
-    storyattn card DIR                         write the model card of a published folder anew
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set of picture books, or look one over
+    storyattn card DIR                         write the model card of a published folder anew
 """
 
 import importlib
@@ -17,9 +17,9 @@ COMMANDS = {
     "train": ".train",
     "evaluate": ".evaluate_cli",
     "tell": ".tell",
-    "card": ".card_cli",
     "checkpoints": ".checkpoints_cli",
     "data": ".data_cli",
+    "card": ".card_cli",
 }
 
 
