@@ -7,8 +7,10 @@ import sys
 
 import pytest
 import yaml
-from storyattn.training import publishing
-from storyattn.training.publishing import card_data, find_template, result_tables, write_hub_folder
+from storyattn.training import card
+from storyattn.training.card import card_data, find_template
+from storyattn.training.card_tables import result_tables
+from storyattn.training.publishing import write_hub_folder
 
 FRAMES = {"l1": 0.1234567890123, "l1_changed": 0.3, "psnr": 20.0, "ssim": 0.6, "perceptual": 0.2, "edge_ratio": 0.9}
 TEXTS = {"loss": 2.5, "loss_shuffled_frames": 2.75, "bleu4": 0.1, "rouge_l": 0.4, "chrf": 0.3, "distinct2": 0.5}
@@ -76,18 +78,18 @@ def test_card_has_metadata_tables_and_facts(small_model, small_processor, tmp_pa
     write_hub_folder(small_model, small_processor, tmp_path, RESULTS, FACTS)
     head, text = read_card(tmp_path)
     assert head["license"] == "mit" and head["library_name"] == "transformers" and head["language"] == "en"
-    assert head["pipeline_tag"] == "image-text-to-text" and "datasets" not in head
+    assert head["pipeline_tag"] == "image-text-to-text" and head["datasets"] == ["storyworld"]
     assert "| copy_last | 0.9877 |" in text and "| steps | 7 |" in text and "train.py --x" in text
     assert "(figures/evaluation.png)" in text and "loss_curves.png" not in text
-    assert "test_unseen" not in text and "{{" not in text and "{%" not in text
-    assert json.loads((tmp_path / "results.json").read_text()) == RESULTS
+    assert "All numbers on test_unseen" not in text and "{{ " not in text and "{%" not in text
+    assert json.loads((tmp_path / "results.json").read_text()) == {**RESULTS, "facts": FACTS}
 
 
 def test_unseen_combinations_have_tables_of_their_own(small_model, small_processor, tmp_path):
     unseen = {**METRICS, "next_frame": {**METRICS["next_frame"], "l1": 0.4321}}
     write_hub_folder(small_model, small_processor, tmp_path, {**RESULTS, "test_unseen": unseen}, FACTS)
     _, text = read_card(tmp_path)
-    assert "| **model, next caption given** | 0.4321 |" in text.split("`test_unseen`")[1]
+    assert "| **model, next caption given** | 0.4321 |" in text.split("All numbers on test_unseen")[1]
 
 
 def test_model_index_has_the_exact_numbers_and_leaves_out_what_was_not_measured():
@@ -100,10 +102,17 @@ def test_model_index_has_the_exact_numbers_and_leaves_out_what_was_not_measured(
         found.update({(result["task"]["name"], metric["type"]): metric["value"] for metric in result["metrics"]})
     assert found == {
         ("Next frame", "l1"): 0.1234567890123,
-        ("Next frame", "ssim"): 0.6,
         ("Next frame", "l1_changed"): 0.3,
+        ("Next frame", "psnr"): 20.0,
+        ("Next frame", "ssim"): 0.6,
         ("Next caption", "bits_per_byte"): 1.5,
+        ("Next caption", "chrf"): 0.3,
+        ("Next caption", "cider"): 0.625,
+        ("Description", "bits_per_byte"): 1.5,
+        ("Description", "chrf"): 0.3,
+        ("Description", "cider"): 0.625,
         ("Retrieval", "r1"): 0.25,
+        ("Retrieval", "r10"): 0.25,
     }
 
 
@@ -129,7 +138,7 @@ def test_what_captions_name_is_shown_only_on_storyworld(small_model, small_proce
 
 
 def test_template_is_found_in_an_installation_and_its_absence_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(publishing, "__file__", str(tmp_path / "site-packages" / "storyattn" / "publishing.py"))
+    monkeypatch.setattr(card, "__file__", str(tmp_path / "site-packages" / "storyattn" / "card.py"))
     installed = tmp_path / "share" / "model_card.md"
     installed.parent.mkdir()
     installed.write_text("card")
@@ -140,8 +149,8 @@ def test_template_is_found_in_an_installation_and_its_absence_told(monkeypatch, 
         def locate(self):
             return installed
 
-    monkeypatch.setattr(publishing, "files", lambda name: [Entry()])
+    monkeypatch.setattr(card, "files", lambda name: [Entry()])
     assert find_template() == installed
-    monkeypatch.setattr(publishing, "files", lambda name: [])
+    monkeypatch.setattr(card, "files", lambda name: [])
     with pytest.raises(FileNotFoundError, match=r"model_card\.md"):
         find_template()

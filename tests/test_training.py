@@ -109,6 +109,9 @@ def test_a_run_leaves_a_folder_ready_for_the_hub(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "modeling_storyattn.py"} <= names
     figures = {path.name for path in (finished / "figures").iterdir()}
+    examples = {"example_1.png", "example_2.png"}  # pictures of the model's size, for the card
+    assert examples < figures
+    figures -= examples
     assert figures == {"evaluation.png", "loss_curves.png", "step-000004.png", "step-000008.png"}
     for name in figures:
         with PILImage.open(finished / "figures" / name) as picture:

@@ -28,6 +28,7 @@ Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
 Baseline = Literal["notebook", "no_context", "text_only", "projection"]
 Tuning = Literal["tuned", "frozen", "lora"]
+LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub's names of licences
 NOTHING = ("", "~", "null")  # what YAML writes for no value
 
 
@@ -57,6 +58,7 @@ class ModelArguments:
     decoder_tuning: Tuning = _flag("tuned", "the same for the pretrained text decoder")
     lora_rank: int = _flag(8, "rank of lora adapters, which are merged into the published weights; needs PEFT")
     lora_alpha: float = _flag(16.0, "what they are multiplied with, times the rank")
+    license: str = _flag("mit", "licence of the published weights, as the Hub calls it, such as cc-by-4.0")
 
     def __post_init__(self):
         projection = self.baseline == "projection"
@@ -76,6 +78,7 @@ class ModelArguments:
             _expect(self, f"{part}_tuning", free or tuned, "a pretrained part or --model_name_or_path")
         for name in ("lora_rank", "lora_alpha"):
             _expect(self, name, getattr(self, name) > 0, "above 0")
+        _expect(self, "license", LICENSE_NAME.fullmatch(self.license), "a name such as mit, apache-2.0 or cc-by-4.0")
 
 
 @dataclass

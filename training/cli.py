@@ -6,6 +6,7 @@ The `storyattn` command:
     storyattn tell --model DIR ...             continue a story and draw it as a strip
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set of picture books, or look one over
+    storyattn card DIR                         write the model card of a published folder anew
 """
 
 import importlib
@@ -18,6 +19,7 @@ COMMANDS = {
     "tell": ".tell",
     "checkpoints": ".checkpoints_cli",
     "data": ".data_cli",
+    "card": ".card_cli",
 }
 
 

@@ -16,12 +16,12 @@ from itertools import combinations
 from pathlib import Path
 
 from datasets import Dataset
-from huggingface_hub import DatasetCard
 
 from .data_findings import HURTS, Finding, judge
 from .data_overlap import shared_stories
 from .data_report import draw_sheet, format_table, overlap_numbers, split_numbers
 from .data_survey import Survey, survey_split
+from .licences import known_licences
 from .mistakes import one_line
 from .presets import load_preset
 from .sources import STORYWORLD, open_source, read_stories
@@ -30,7 +30,6 @@ from .tokenizer import load_tokenizer, train_tokenizer
 
 NUM_ENDS = 2  # the start and end token, which count as tokens of a caption
 ORDER = ("train", "validation", "test")
-LICENCE_COLUMNS = ("license", "licence")
 
 
 @dataclass
@@ -123,7 +122,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
     limit = None if made else arguments.max_stories  # of a split that is made it counts after the division
     for split in source.stories:
         _read_beside(source, split, existing["train" if split in made else split], limit)
-    source.licences = _licences(name, existing)
+    source.licences = known_licences(name, existing)
     return source
 
 
@@ -172,31 +171,6 @@ def _read_beside(source: Source, split: str, rows: Dataset, limit: int | None) -
     source.ids[split] = Counter(filter(None, ids))
     if "title" in rows.column_names:
         source.titles[split] = {name: title for name, title in zip(ids, rows["title"][:number]) if name and title}
-
-
-def _licences(name: str, splits: dict[str, Dataset]) -> dict[str, int]:
-    """How many stories have each licence, by a column, else by what the data set says of itself."""
-    number = sum(map(len, splits.values()))
-    for column in LICENCE_COLUMNS:
-        found = Counter()
-        for rows in splits.values():
-            found.update(map(str, filter(None, rows[column][:])) if column in rows.column_names else ())
-        if found:
-            return dict(found.most_common())
-    said = next((rows.info.license for rows in splits.values() if rows.info and rows.info.license), None)
-    said = said or _licence_of_card(name)
-    return {str(said): number} if said else {}
-
-
-def _licence_of_card(name: str) -> str | None:
-    card = Path(name).expanduser() / "README.md"
-    if Path(name).expanduser().is_dir() and not card.is_file():
-        return None
-    try:
-        said = DatasetCard.load(str(card) if card.is_file() else name, ignore_metadata_errors=True).data.license
-    except Exception:  # a card without metadata, or none that can be reached: then it says nothing
-        return None
-    return ", ".join(map(str, said)) if isinstance(said, list) else said
 
 
 def _print(splits: dict[str, dict], source: Source, findings: list[Finding]) -> None:

@@ -33,6 +33,7 @@ from transformers.utils import logging
 from .arguments import apply_overrides, parse_arguments, write_recipe
 from .augmentation import Augmentation
 from .baselines import build_baseline, story_config, write_baseline
+from .card_facts import RECIPE, published_facts, write_example
 from .checkpoints import FOLDER, check_same, decided_by_main_process, find_checkpoint, read_state, step_folders
 from .compilation import checkpoint_activations, compile_blocks
 from .data import TrainingWindows, training_loader
@@ -66,7 +67,6 @@ logger = logging.get_logger(__name__)
 PATIENCE = timedelta(hours=6)
 # Of a stream, for the tokenizer, the floors and the test, where no number is given.
 STREAMED_SAMPLE = 1000
-RECIPE = "recipe.yaml"  # the flags of the run, in its folder
 DOCUMENT_KEYS = ("dataset", "split", "model", "seed", "command")
 
 
@@ -162,6 +162,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     decided_by_main_process(accelerator, put_earlier_run_aside, training_args.output_dir, checkpoint)
     if accelerator.is_main_process:
         write_recipe((model_args, data_args, training_args), Path(training_args.output_dir) / RECIPE)
+        published = {} if model_args.baseline else published_facts(model_args, data_args)
     start_trackers(accelerator, model_args, data_args, training_args)
     results = {}
     try:
@@ -172,8 +173,12 @@ def train(model_args, data_args, training_args, command: str) -> dict:
             interruption.finished(f"{stood}; to go on:\n{interruption.command}")
             if accelerator.is_main_process:
                 facts = training_facts(loop, splits, data_args, training_args, command, tell_parts(model_args))
-                write = write_baseline if model_args.baseline else partial(write_hub_folder, facts=facts)
-                if not model_args.baseline:
+                if model_args.baseline:
+                    write = write_baseline
+                else:
+                    first, shown = splits["test"][0], config.max_frames - 1
+                    example = write_example(first["frames"], first["captions"], Path(training_args.output_dir), shown)
+                    write = partial(write_hub_folder, facts={**facts, **published, "example": example})
                     model.merge_adapters()
                 results = finish(model, processor, splits, data_args, training_args, facts, write)
     finally:
@@ -394,7 +399,6 @@ def training_facts(loop, splits, data_args, args, command: str, parts: dict[str,
         "dataset": data_args.dataset,
         "split": data_args.test_split,
         "command": command,
-        "pretrained": parts,
         "training": {
             **{f"pretrained {name}": told for name, told in parts.items()},
             "steps": loop.step,

@@ -1,0 +1,284 @@
+"""The model card: its quick start runs, its numbers are those of the results, its metadata is whole."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import draw_story, refused_line
+from datasets import Dataset, DatasetInfo, Image, List
+from huggingface_hub import ModelCard
+from PIL import Image as PILImage
+from storyattn.training.arguments import parse_arguments
+from storyattn.training.card import write_card
+from storyattn.training.card_cli import main as card_command
+from storyattn.training.card_facts import credit_lines, data_facts, published_facts, revision_of, write_example
+from storyattn.training.card_tables import main_results, worst_events
+from storyattn.training.cli import main as command
+from storyattn.training.publishing import write_hub_folder
+from storyattn.training.train import main as train
+from test_publishing import FACTS, METRICS, RESULTS, TEXTS
+
+CHECKPOINTS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
+FIELDS = ("language", "license", "library_name", "pipeline_tag", "tags", "datasets", "metrics", "model-index")
+SHA = "0123456789abcdef0123456789abcdef01234567"
+BOOKS = {
+    "story_id": ["a", "b"],
+    "title": ["A Fox", "An Owl"],
+    "text_by": ["Ann", "Bea"],
+    "images_by": ["Ann", "Cy"],
+    "source": ["Book Dash", "African Storybook"],
+    "license": ["CC BY 4.0", "CC BY 3.0"],
+    "captions": [["The fox."], ["The owl."]],
+}
+
+
+def code_of(folder: Path) -> str:
+    """All Python of a card, as one program."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL))
+
+
+def head_of(folder: Path) -> dict:
+    return ModelCard.load(folder / "README.md").data.to_dict()
+
+
+def text_of(folder: Path) -> str:
+    return ModelCard.load(folder / "README.md").text
+
+
+@pytest.fixture
+def folder(small_model, small_processor, tmp_path) -> Path:
+    """A published folder with an example."""
+    story = draw_story(0)
+    facts = {**FACTS, "example": write_example(story["frames"], story["captions"], tmp_path / "hub", 2)}
+    return write_hub_folder(small_model, small_processor, tmp_path / "hub", RESULTS, facts)
+
+
+def run_code(code: str, where: Path, **environment: str) -> str:
+    """Runs a program without the package in a fresh process; returns what it prints."""
+    blocked = "import sys\nsys.modules['storyattn'] = None\n"
+    options = {"capture_output": True, "text": True, "cwd": where}
+    environment = {**os.environ, "HF_MODULES_CACHE": str(where / "modules"), **environment}
+    ran = subprocess.run([sys.executable, "-c", blocked + code], env=environment, **options)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def check_told(where: Path, printed: str) -> None:
+    assert len(printed.splitlines()) == 5  # two captions, a description, two lines of shapes
+    for name in ("next.png", "next_1.png", "next_2.png"):
+        assert PILImage.open(where / name).size == (48, 32)
+
+
+def test_the_quick_start_runs_in_the_folder(folder):
+    assert len(list((folder / "figures").glob("example_*.png"))) == 2
+    check_told(folder, run_code(code_of(folder), folder))
+
+
+def test_the_quick_start_runs_by_the_id_on_the_hub(folder, tmp_path):
+    """From a cache that holds the model, as the client leaves it there."""
+    command(["card", str(folder), "--repo_id", "someone/tales"])
+    assert 'model_id = "someone/tales"' in code_of(folder) and "hf_hub_download" in code_of(folder)
+    assert head_of(folder)["model-index"][0]["name"] == "tales"
+    assert "https://huggingface.co/someone/tales" in text_of(folder)
+    cached = tmp_path / "cache" / "models--someone--tales"
+    shutil.copytree(folder, cached / "snapshots" / SHA)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(SHA)
+    (tmp_path / "elsewhere").mkdir()
+    options = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    check_told(tmp_path / "elsewhere", run_code(code_of(folder), tmp_path / "elsewhere", **options))
+
+
+def test_without_an_example_the_quick_start_has_plain_pictures(small_model, small_processor, tmp_path, monkeypatch):
+    folder = write_hub_folder(small_model, small_processor, tmp_path, RESULTS, FACTS)
+    monkeypatch.chdir(folder)
+    exec(code_of(folder), {})
+    assert PILImage.open(folder / "next_2.png").size == (48, 32)
+
+
+def published(results: dict, head: dict) -> dict[tuple, float]:
+    """The numbers of `model-index` by split, task, and metric; each has to stand in the results of its split."""
+    found = {}
+    for result in head["model-index"][0]["results"]:
+        split = result["dataset"]["split"]
+        measured = results["test_unseen"] if split == "test_unseen" else results["metrics"]
+        for metric in result["metrics"]:
+            values = set(numbers_under(measured, metric["type"]))
+            assert metric["value"] in values, (split, metric)
+            found[split, result["task"]["type"], metric["type"]] = metric["value"]
+    return found
+
+
+def numbers_under(values: dict, name: str, inside: bool = False):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from numbers_under(value, name, inside or key == name)
+        elif (inside or key == name) and isinstance(value, float):
+            yield value
+
+
+@pytest.mark.parametrize("folder", CHECKPOINTS, ids=lambda folder: folder.name)
+def test_cards_of_published_models_are_whole(folder):
+    results, head = json.loads((folder / "results.json").read_text()), head_of(folder)
+    assert not [name for name in FIELDS if not head.get(name)]
+    assert all(result["dataset"]["revision"] for result in head["model-index"][0]["results"])
+    found, measured = published(results, head), results["metrics"]
+    assert found["test", "image-to-image", "l1"] == measured["next_frame"]["l1"]
+    assert found["test", "image-text-to-text", "loss"] == measured["next_caption"]["loss"]
+    assert found["test", "image-to-text", "chrf"] == measured["describe"]["chrf"]
+    assert found["test", "feature-extraction", "r1"] == measured["retrieval"]["text_to_image"]["r1"]
+    assert found["test_unseen", "image-to-image", "l1"] == results["test_unseen"]["next_frame"]["l1"]
+    assert (folder / "figures" / "example_1.png").is_file() and "{{ " not in text_of(folder)
+
+
+def test_metadata_names_pretrained_parts_and_the_revision_of_the_data(folder):
+    facts = {
+        **FACTS,
+        "dataset": "someone/stories",
+        "license": "apache-2.0",
+        "pretrained": {"vision model": "google/eyes, frozen", "text encoder": "words, tuned"},
+        "base_models": {"google/eyes": "apache-2.0", "words": None},
+        "data": {"revision": SHA, "licences": {"cc-by-4.0": 3}, "sources": {}, "credits": []},
+    }
+    (folder / "results.json").write_text(json.dumps({**RESULTS, "facts": facts}))
+    write_card(folder)
+    head, text = head_of(folder), text_of(folder)
+    assert not [name for name in FIELDS if not head.get(name)]
+    assert head["license"] == "apache-2.0" and head["datasets"] == ["someone/stories"]
+    assert head["base_model"] == ["google/eyes"] and head["base_model_relation"] == "finetune"
+    assert {result["dataset"]["revision"] for result in head["model-index"][0]["results"]} == {SHA}
+    assert "l1" in head["metrics"] and "pointing_game" not in head["metrics"]
+    assert "google/eyes, frozen" in text and "words: licence not stated" in text
+    assert "cc-by-4.0 (3 stories)" in text and "published under `apache-2.0`" in text
+
+
+def test_ablations_are_shown_where_they_lie_in_the_folder(folder):
+    assert "## Ablations" not in text_of(folder)
+    rows = [{"variant": "no fusion", "l1": [0.5, 0.25]}]
+    (folder / "ablations.json").write_text(json.dumps({"steps": 70, "seeds": [0, 1], "max_windows": 9, "rows": rows}))
+    write_card(folder)
+    assert "| no fusion | 0.5000 ± 0.2500 |" in text_of(folder) and "70 steps each, seeds 0, 1" in text_of(folder)
+    (folder / "ablations.md").write_text("| Variant | l1 |\n| --- | ---: |\n| no fusion | **0.5** |\n")
+    write_card(folder)
+    assert "| no fusion | **0.5** |" in text_of(folder) and "0.5000 ±" not in text_of(folder)
+
+
+def test_an_older_folder_keeps_its_facts(folder):
+    results = {**RESULTS, "dataset": "storyworld", "split": "test", "command": "train.py --x 1"}
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "README.md").write_text("# Old\n\n| Fact | Value |\n| --- | --- |\n| steps | 7 |\n| seed | 0 |\n\nmore\n")
+    (folder / "recipe.yaml").write_text("pretrained_vision: google/eyes\nvision_tuning: frozen\nlicense: cc-by-4.0\n")
+    for example in (folder / "figures").glob("example_*.png"):
+        example.unlink()
+    command(["card", str(folder)])
+    first, kept = (folder / "README.md").read_text(), json.loads((folder / "results.json").read_text())
+    assert kept["facts"]["training"] == {"steps": "7", "seed": "0"} and "| steps | 7 |" in first
+    assert {name: kept[name] for name in results} == results
+    assert "train.py --x 1" in first and "vision model: google/eyes, frozen" in first
+    assert head_of(folder)["license"] == "cc-by-4.0" and head_of(folder)["base_model"] == ["google/eyes"]
+    assert PILImage.open(folder / "figures" / "example_2.png").size == (48, 32)
+    assert "version 2" in first
+    command(["card", str(folder)])
+    assert (folder / "README.md").read_text() == first
+    command(["card", str(folder), "--license", "mit"])
+    command(["card", str(folder)])
+    assert head_of(folder)["license"] == "mit"
+
+
+def test_refusals_are_one_line(folder, tmp_path):
+    def told(*argv: str) -> str:
+        return refused_line(card_command, [*argv])
+
+    assert "found no config.json" in told(str(tmp_path / "nothing"))
+    assert "repo_id: found 'tales', expected user/name" in told(str(folder), "--repo_id", "tales")
+    assert "license: found 'My own', expected a name" in told(str(folder), "--license", "My own")
+    (folder / "results.json").write_text("[]")
+    assert "found no metrics" in told(str(folder))
+    (folder / "results.json").unlink()
+    assert "found no results.json" in told(str(folder))
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    assert "found model_type 'llama'" in told(str(folder))
+    with pytest.raises(ValueError, match="license: found MIT!, expected a name"):
+        parse_arguments(["--license", "MIT!"])
+
+
+def test_picture_books_are_credited(folder, tmp_path):
+    frames = [[PILImage.new("RGB", (8, 8))]] * 2
+    rows = Dataset.from_dict({**BOOKS, "frames": frames}).cast_column("frames", List(Image()))
+    (tmp_path / "books").mkdir()
+    rows.to_parquet(tmp_path / "books" / "train.parquet")
+    found = data_facts(str(tmp_path / "books"))
+    assert found == {
+        "revision": None,
+        "licences": {"CC BY 4.0": 1, "CC BY 3.0": 1},
+        "sources": {"Book Dash": 1, "African Storybook": 1},
+        "credits": [
+            "A Fox, by Ann (Book Dash, CC BY 4.0)",
+            "An Owl, text by Bea, pictures by Cy (African Storybook, CC BY 3.0)",
+        ],
+    }
+    facts = {**FACTS, "dataset": str(tmp_path / "books"), "data": found}
+    (folder / "results.json").write_text(json.dumps({**RESULTS, "facts": facts}))
+    write_card(folder)
+    assert "- An Owl, text by Bea, pictures by Cy" in text_of(folder) and "CC BY 4.0 (1 stories)" in text_of(folder)
+    assert "StoryWorld" not in text_of(folder) and str(tmp_path) not in text_of(folder)
+    assert credit_lines(rows.remove_columns("text_by")) == []
+
+
+def test_the_revision_of_a_data_set_is_that_of_its_files():
+    loaded = Dataset.from_dict({"a": [1]}, info=DatasetInfo(download_checksums={f"hf://datasets/a/b@{SHA}/x": {}}))
+    assert revision_of({"train": loaded}) == SHA
+    assert revision_of({"train": Dataset.from_dict({"a": [1]})}) is None
+    assert data_facts("storyworld")["revision"] == "2"
+
+
+def test_a_part_from_a_folder_tells_its_licence(tmp_path):
+    (tmp_path / "eyes").mkdir()
+    (tmp_path / "eyes" / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Eyes\n")
+    tuned = SimpleNamespace(vision_tuning="tuned", pretrained_vision=str(tmp_path / "eyes"), license="mit")
+    data_args = SimpleNamespace(dataset="storyworld", streaming=False)
+    found = published_facts(tuned_only(tuned), data_args)
+    assert found["base_models"] == {"eyes": "cc0-1.0"} and found["pretrained"] == {"vision model": "eyes, tuned"}
+
+
+def tuned_only(args: SimpleNamespace) -> SimpleNamespace:
+    return SimpleNamespace(pretrained_text=None, pretrained_decoder=None, **vars(args))
+
+
+def test_what_does_not_beat_its_floor_is_told(folder):
+    frames = {**METRICS["next_frame"], "l1": 0.5, "ssim": 0.1}
+    frames["floors"] = {"copy_last": {"l1": 0.4, "ssim": 0.3}, "mean": {"l1": 0.45}, "oracle_input": {"l1": 0.01}}
+    frames["by_event"] = {
+        kind: {"l1_changed": error, "copy_last_l1_changed": 0.2, "placement": None, "count": count}
+        for kind, error, count in (("walk", 0.1, 9), ("give", 0.3, 9), ("travel", 0.9, 1))
+    }
+    told = {**TEXTS, "floors": {"last_caption": {"chrf": 0.1}}, "examples": [{"target": "A | b", "generated": "C"}]}
+    metrics = {**METRICS, "next_frame": frames, "next_caption": told}
+    rows = {row["name"]: row for row in main_results(metrics)}
+    assert rows["next frame, caption given: L1"]["floor"] == 0.4 and not rows["next frame, caption given: L1"]["beaten"]
+    assert rows["next caption: chrF"]["beaten"] and rows["next caption: CIDEr"]["beaten"] is None
+    assert [row["kind"] for row in worst_events(metrics)] == ["give", "walk"]
+    (folder / "results.json").write_text(json.dumps({**RESULTS, "metrics": metrics, "facts": FACTS}))
+    write_card(folder)
+    text = text_of(folder)
+    assert "next frame, caption given: L1 (`test`: 0.5000, copy last 0.4000)" in text
+    assert "next frame, caption given: SSIM (`test`: 0.1000, copy last 0.3000)" in text
+    assert "chrF (`test`" not in text and "give (L1 0.3000" in text and "| A \\| b | C |" in text
+
+
+def test_training_leaves_the_facts_of_its_card(small_config_file, stories_folder, tmp_path):
+    run = tmp_path / "run"
+    flags = {"config": small_config_file, "dataset": stories_folder, "output_dir": run, "license": "cc-by-4.0"}
+    flags |= {"max_train_steps": 1, "train_batch_size": 2, "eval_steps": 0, "max_test_windows": 2}
+    train([f"--{name}={value}" for name, value in flags.items()])
+    facts = json.loads((run / "results.json").read_text())["facts"]
+    assert facts["license"] == "cc-by-4.0" and facts["training"]["steps"] == 1 and facts["base_models"] == {}
+    assert len(facts["example"]["captions"]) == 2 and (run / "figures" / "example_2.png").is_file()
+    assert head_of(run)["license"] == "cc-by-4.0" and "No part was pretrained." in text_of(run)
+    published(json.loads((run / "results.json").read_text()), head_of(run))
