@@ -70,7 +70,7 @@ def run_code(code: str, where: Path, **environment: str) -> str:
 
 
 def check_told(where: Path, printed: str) -> None:
-    assert len(printed.splitlines()) == 5  # two captions, a description, two lines of shapes
+    assert len(printed.splitlines()) == 6  # two captions, a description, two lines of shapes, what the pipeline told
     for name in ("next.png", "next_1.png", "next_2.png"):
         assert PILImage.open(where / name).size == (48, 32)
 
@@ -248,7 +248,7 @@ def test_a_part_from_a_folder_tells_its_licence(tmp_path):
 
 
 def tuned_only(args: SimpleNamespace) -> SimpleNamespace:
-    return SimpleNamespace(pretrained_text=None, pretrained_decoder=None, **vars(args))
+    return SimpleNamespace(model_name_or_path=None, pretrained_text=None, pretrained_decoder=None, **vars(args))
 
 
 def test_what_does_not_beat_its_floor_is_told(folder):

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from .arguments import parse_arguments
 from .hub import is_hub_id
 from .licences import known_licences, licence_of_card
-from .parts import pretrained_sources, tell_parts
+from .parts import name_of, pretrained_sources, tell_parts
 from .sources import STORYWORLD, open_source
 from .storyworld import VERSION, generate_story
 
@@ -25,11 +25,13 @@ TABLE_OF_FACTS = re.compile(r"^\| Fact \| Value \|\n\| --- \| --- \|\n((?:\|.*\|
 def published_facts(model_args, data_args) -> dict:
     """
     Of a training what its card needs beside the table of `training_facts`: `license` of the weights, `pretrained` (see
-    `tell_parts`), `base_models` (the licence that each pretrained part states, by its Hub id or the name of its folder)
+    `tell_parts`), `base_models` (the licence that each of them states, by its Hub id or the name of its folder)
     and `data` (see `data_facts`).
     """
-    sources = pretrained_sources(model_args)
-    named = {source if is_hub_id(source) else _folder_name(source): source for source in sources.values()}
+    sources = list(pretrained_sources(model_args).values())
+    if model_args.model_name_or_path is not None:
+        sources.append(model_args.model_name_or_path)
+    named = {name_of(source): source for source in sources}
     return {
         "license": model_args.license,
         "pretrained": tell_parts(model_args),
@@ -125,7 +127,3 @@ def _credit(story: dict) -> str:
     authors = f"by {text}" if text == pictures else f"text by {text}, pictures by {pictures}"
     rights = ", ".join(filter(None, (story.get("source"), story.get("license"))))
     return f"{story.get('title') or 'untitled'}, {authors}{f' ({rights})' if rights else ''}"
-
-
-def _folder_name(path: str) -> str:
-    return Path(path).expanduser().resolve().name

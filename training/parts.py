@@ -137,17 +137,18 @@ def tell_parts(args) -> dict[str, str]:
     told = {}
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
-        told["all"] = f"{_name_of(args.model_name_or_path)}, trained before"
+        told["all"] = f"{name_of(args.model_name_or_path)}, trained before"
         sources = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
     for part, source in sources.items():
         tuning = getattr(args, f"{part}_tuning")
-        name = _name_of(source)
+        name = name_of(source)
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
         told[PARTS[part].split(" ", 1)[1]] = f"{name}, {how}"
     return told
 
 
-def _name_of(source: str) -> str:
+def name_of(source: str) -> str:
+    """What a card calls a model: its Hub id, or the name of its folder."""
     return source if is_hub_id(source) else Path(source).expanduser().resolve().name
 
 

@@ -9,6 +9,8 @@ seen tokens V_t, then fused tokens F_t
 state at V_t -> describe caption t          state at F_t -> next caption t+1, next frame t+1
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -32,6 +34,7 @@ from .losses import (
     unit_channels,
 )
 from .outputs import StoryAttnModelOutput, StoryAttnOutput
+from .pipeline_storyattn import CUSTOM_PIPELINES
 from .pretrained_parts import PretrainedPartsMixin
 from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
@@ -232,6 +235,8 @@ class StoryAttnForConditionalGeneration(
 ):
     """[`StoryAttnModel`] with its read-outs: captions by a causal language model, frames by the frame decoder."""
 
+    output_modalities = ("text", "image")
+
     def __init__(self, config: StoryAttnConfig):
         super().__init__(config)
         self.model = StoryAttnModel(config)
@@ -260,6 +265,11 @@ class StoryAttnForConditionalGeneration(
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Replaces the output layer of the text decoder."""
         self.text_decoder.set_output_embeddings(value)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """As the library's; `config.json` names the pipeline, whose code goes along with the model's."""
+        self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        return super().save_pretrained(save_directory, **kwargs)
 
     @can_return_tuple
     def forward(

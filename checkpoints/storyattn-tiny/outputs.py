@@ -70,7 +70,10 @@ class StoryContinuation(ModelOutput):
     Args:
         frames (`list[list[PIL.Image.Image]]`): per story, the painted frames in order.
         captions (`list[list[str]]`): per story, the captions written for them.
+        spatial_attentions (`list[list[torch.Tensor]]`): with `return_attention=True`, per story and step the maps
+            `(T, heads, h, w)` of the T frames that were read.
     """
 
     frames: list[list[Image.Image]] | None = None
     captions: list[list[str]] | None = None
+    spatial_attentions: list[list[torch.Tensor]] | None = None

@@ -54,13 +54,18 @@ class StoryAttnProcessor(ProcessorMixin):
         two = self.decoder_tokenizer is not None
         return {"": self.tokenizer, **({"decoder_": self.decoder_tokenizer} if two else {})}
 
-    def __call__(self, frames=None, captions=None, return_tensors="pt", **kwargs) -> BatchFeature:
+    def __call__(
+        self, frames=None, captions=None, return_tensors="pt", images=None, text=None, **kwargs
+    ) -> BatchFeature:
         """Tensors of B stories, padded to the longest of T frames and L tokens.
 
         Args:
             frames (`list[list[PIL.Image.Image]]`): per story its pictures; paths, URLs and arrays are read as well.
             captions (`list[list[str | None]]`, *optional*): per story one text a picture; None or blank: there is none.
             return_tensors (`str`): `"pt"`.
+            images, text: in place of the two, as the library's image-text-to-text and any-to-any pipelines give them. A
+                text: one story of the picture or list of pictures, whose last has that caption. A list of texts: as
+                many stories, each with its picture or list of pictures.
 
         Returns:
             `pixel_values (B, T, 3, H, W)`, normalised; `frame_mask (B, T)`; and with captions `input_ids` and
@@ -72,6 +77,8 @@ class StoryAttnProcessor(ProcessorMixin):
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors: got {return_tensors!r}, expected 'pt'")
+        if images is not None or text is not None:
+            frames, captions = _stories_of_images(images, text)
         _check_stories(frames, captions)
         data = self._pixels(frames)
         if captions is not None:
@@ -154,6 +161,20 @@ class StoryAttnProcessor(ProcessorMixin):
         """As `decode` of the tokenizer that the text decoder has."""
         return (self.decoder_tokenizer or self.tokenizer).decode(*args, **kwargs)
 
+    def post_process_image_text_to_text(self, generated_outputs, skip_special_tokens=True, **kwargs) -> list[str]:
+        """Texts of what `generate` wrote `(N, n)`. Of captions `(B, T, L)` none: what is written repeats no prompt."""
+        if generated_outputs.ndim == 3:
+            return [""] * len(generated_outputs)
+        return self.batch_decode(generated_outputs, skip_special_tokens=skip_special_tokens, **kwargs)
+
+    def post_process_multimodal_output(
+        self, generated_outputs, skip_special_tokens=True, generation_mode=None, **kwargs
+    ) -> list:
+        """What `generate` gave in that `generation_mode`, as texts or, of `"image"`, as pictures."""
+        if generation_mode == "image":
+            return self.postprocess_frames(generated_outputs)
+        return self.post_process_image_text_to_text(generated_outputs, skip_special_tokens, **kwargs)
+
     @property
     def model_input_names(self) -> list[str]:
         """What `__call__` gives."""
@@ -217,6 +238,16 @@ def build_image_processor(config) -> StoryAttnImageProcessor:
 def _frame_mask(lengths: list[int]) -> torch.Tensor:
     """`(B, T)`: 1 where a story of so many frames has one."""
     return (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+
+
+def _stories_of_images(images, text) -> tuple[list, list]:
+    """Frames and captions of stories of `images`, the last of each with its one `text`."""
+    texts, stories = (text, images) if isinstance(text, (list, tuple)) else ([text], [images])
+    if not isinstance(stories, (list, tuple)) or len(stories) != len(texts):
+        found = f"{len(stories)}" if isinstance(stories, (list, tuple)) else type(stories).__name__
+        raise ValueError(f"images: got {found} for {len(texts)} texts, expected a picture or list of pictures a text")
+    frames = [list(story) if isinstance(story, (list, tuple)) else [story] for story in stories]
+    return frames, [[None] * (len(story) - 1) + [told] for story, told in zip(frames, texts)]
 
 
 def _check_stories(frames, captions) -> None:

@@ -7,6 +7,7 @@ import torch
 from .outputs import StoryContinuation
 
 TASKS = ("describe", "continue")
+MODES = ("text", "image")
 
 
 class StorytellingMixin:
@@ -22,28 +23,35 @@ class StorytellingMixin:
         task="continue",
         decoder_input_ids=None,
         decoder_attention_mask=None,
+        generation_mode="text",
         **generation_kwargs,
     ) -> torch.Tensor:
-        """Writes a caption for each of B stories.
+        """Writes a caption for each of B stories, or paints its next frame.
 
         Args:
             pixel_values, frame_mask, input_ids, attention_mask: as in [`StoryAttnModel`].
             task (`str`): `"continue"` writes the caption after the last frame; `"describe"` writes that of the last
                 frame from the pictures and the captions before it, its own caption unread.
             decoder_input_ids, decoder_attention_mask: as in [`StoryAttnForConditionalGeneration`].
+            generation_mode (`str`): `"text"`, or `"image"` for what `predict_next_frame` gives; no caption is written
+                for it and all that concerns writing is passed over. The library's any-to-any pipeline asks for it.
             generation_kwargs: whatever `generate` of the text decoder takes (`max_new_tokens`, `num_beams`, ...), over
                 what `generation_config` says; with no length in either, up to `max_caption_length` tokens are written.
                 `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
 
         Returns:
-            token ids `(B * num_return_sequences, n)`, without the start token.
+            token ids `(B * num_return_sequences, n)`, without the start token; frames `(B, 3, H, W)` in [0, 1].
 
-        Raises `ValueError` for an unknown task.
+        Raises `ValueError` for an unknown task or mode.
         """
+        if generation_mode not in MODES:
+            raise ValueError(f"generation_mode: got {generation_mode!r}, expected one of {', '.join(map(repr, MODES))}")
         if task not in TASKS:
             raise ValueError(f"task: got {task!r}, expected one of {', '.join(map(repr, TASKS))}")
         spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
         story = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
+        if generation_mode == "image":
+            return self._paint_next(story, pixel_values, None, None)
         words = self.decoder_words(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         return self._write(story, *words, task, **generation_kwargs)
 
@@ -132,14 +140,23 @@ class StorytellingMixin:
         return paintings.frames[:, 0]
 
     @torch.no_grad()
-    def continue_story(self, processor, frames, captions=None, num_steps: int = 1, **generation_kwargs):
-        """Carries stories on: writes the next caption, paints its frame, and so on.
+    def continue_story(
+        self,
+        processor,
+        frames,
+        captions=None,
+        num_steps: int = 1,
+        return_attention: bool = False,
+        **generation_kwargs,
+    ) -> StoryContinuation:
+        """Carries B stories on: writes the next caption, paints its frame, and so on.
 
         Args:
             processor (`StoryAttnProcessor`): makes tensors of pictures and texts and back.
             frames (`list[list[PIL.Image.Image]]`): per story, the frames so far; the last `max_frames - 1` are read.
             captions (`list[list[str | None]]`, *optional*): per story, one caption a frame.
             num_steps (`int`): captions and frames to add, at least 1.
+            return_attention (`bool`): also gives the maps of the spatial attention of each step.
             generation_kwargs: as in `generate`, but for `return_dict_in_generate`; of several sequences the first tells
                 on. `spatial_temperature` and `spatial_gamma` hold for the painting as well.
 
@@ -150,35 +167,43 @@ class StorytellingMixin:
         """
         if generation_kwargs.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: got True, expected False: stories are told on by token ids")
-        if num_steps < 1:
-            raise ValueError(f"num_steps: got {num_steps}, expected at least 1")
-        spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
-        sequences = generation_kwargs.get("num_return_sequences", 1)
+        if not isinstance(num_steps, int) or num_steps < 1:
+            raise ValueError(f"num_steps: got {num_steps}, expected a whole number of at least 1")
         frames = [list(story) for story in frames]
         captions = [list(story) for story in captions] if captions else [[None] * len(story) for story in frames]
         result = StoryContinuation(frames=[[] for _ in frames], captions=[[] for _ in frames])
+        if return_attention:
+            result.spatial_attentions = [[] for _ in frames]
         read = self.config.max_frames - 1
         for _ in range(num_steps):
-            inputs = processor(
-                frames=[story[-read:] for story in frames],
-                captions=[story[-read:] for story in captions],
-                return_tensors="pt",
-            ).to(self.device, self.dtype)
-            texts_read = inputs.get("input_ids"), inputs.get("attention_mask")
-            story = self.model.encode(inputs["pixel_values"], inputs["frame_mask"], *texts_read, *spatial)
-            words = self.decoder_words(
-                *texts_read, inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
-            )
-            ids = self._write(story, *words, "continue", **generation_kwargs)[::sequences]
-            texts = processor.batch_decode(ids, skip_special_tokens=True)
-            told = processor.tokenize_captions([[text] for text in texts]).to(self.device)
-            next_caption = told["input_ids"][:, 0], told["attention_mask"][:, 0]
-            painted = self._paint_next(story, inputs["pixel_values"], *next_caption)
-            for index, (text, image) in enumerate(zip(texts, processor.postprocess_frames(painted))):
-                for so_far, new, value in ((captions, result.captions, text), (frames, result.frames, image)):
-                    so_far[index].append(value)
-                    new[index].append(value)
+            last_frames, last_captions = ([story[-read:] for story in told] for told in (frames, captions))
+            texts, images, maps = self._tell_next(processor, last_frames, last_captions, **generation_kwargs)
+            for index, (text, image) in enumerate(zip(texts, images)):
+                captions[index].append(text)
+                frames[index].append(image)
+                result.captions[index].append(text)
+                result.frames[index].append(image)
+                if return_attention:
+                    there = len(last_frames[index])
+                    result.spatial_attentions[index].append(maps[index, :there].float().cpu())
         return result
+
+    def _tell_next(
+        self, processor, frames, captions, spatial_temperature=None, spatial_gamma=None, **generation_kwargs
+    ) -> tuple[list, list, torch.Tensor]:
+        """One step of `continue_story`: the captions, the painted pictures, and the maps `(B, T, heads, h, w)`."""
+        sequences = generation_kwargs.get("num_return_sequences", 1)
+        inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(self.device, self.dtype)
+        texts_read = inputs.get("input_ids"), inputs.get("attention_mask")
+        read = inputs["pixel_values"], inputs["frame_mask"], *texts_read
+        story = self.model.encode(*read, spatial_temperature, spatial_gamma)
+        words = self.decoder_words(*texts_read, inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask"))
+        ids = self._write(story, *words, "continue", **generation_kwargs)[::sequences]
+        texts = processor.batch_decode(ids, skip_special_tokens=True)
+        told = processor.tokenize_captions([[text] for text in texts]).to(self.device)
+        next_caption = told["input_ids"][:, 0], told["attention_mask"][:, 0]
+        images = processor.postprocess_frames(self._paint_next(story, inputs["pixel_values"], *next_caption))
+        return texts, images, story["output"].spatial_attentions
 
 
 def _rereading(decoder):
