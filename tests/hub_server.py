@@ -108,8 +108,8 @@ class HubServer:
     The Hub at `url`; a context manager. `tokens` maps each token to a user and a role, `"read"` or `"write"`.
 
     `faults` maps a step, such as `"batch"`, `"upload"` or `"commit"`, to faults that are used up by one request each:
-    `"drop"` breaks off in the middle of the request, a number is the status to answer with, `"wrong_hash"` damages what
-    is uploaded. `requests` has the step, the method, the path and the Authorization of each.
+    `"drop"` breaks off in the middle of the request, of a GET in the middle of the answer, a number is the status to
+    answer with, `"wrong_hash"` damages what is uploaded. `requests` has step, method, path and headers of each.
     """
 
     def __init__(self, tokens: dict[str, tuple[str, str]] | None = None):
@@ -356,13 +356,13 @@ def send_file(request: Request, content: bytes, headers: dict[str, str]) -> None
 
 
 def respond(http: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str]) -> None:
-    """Sends an answer, of a HEAD request its headers alone."""
+    """Sends an answer, of a HEAD request its headers alone, and half of one that is to break off."""
     http.send_response(status)
     for name, value in {**headers, "Content-Length": str(len(body))}.items():
         http.send_header(name, value)
     http.end_headers()
     if http.command != "HEAD":
-        http.wfile.write(body)
+        http.wfile.write(body[: len(body) // 2] if http.close_connection else body)
 
 
 # Step, methods, path, and the route, which returns an object for JSON, a status and one, or `None`: it has answered.
@@ -405,13 +405,14 @@ def handler(hub: HubServer, table: tuple) -> type[BaseHTTPRequestHandler]:
         do_GET = do_HEAD = do_POST = do_PUT = answer
 
         def play(self, step: str, route: Callable, parts: tuple[str, ...]) -> None:
-            hub.requests.append((step, self.command, self.path, self.headers.get("Authorization")))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            hub.requests.append((step, self.command, self.path, headers))
             faults = hub.faults.get(step)
             fault = faults.pop(0) if faults else None
             size = int(self.headers.get("Content-Length", 0))
             body = self.rfile.read(size // 2 if fault == "drop" else size)
-            if fault == "drop":
-                self.close_connection = True
+            self.close_connection = fault == "drop"
+            if fault == "drop" and self.command != "GET":
                 return self.connection.shutdown(socket.SHUT_RDWR)
             if fault == "wrong_hash":
                 body = bytes([body[0] ^ 1]) + body[1:]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,13 +13,14 @@ import torch
 from conftest import draw_story, refused_line
 from hub_server import HubServer
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.utils import get_session
 from safetensors.torch import load_file, save_file
 from storyattn import StoryAttnForConditionalGeneration
 from storyattn.training import cli, publish_cli
 from storyattn.training import train as train_module
+from storyattn.training.arguments import TrainingArguments
 from storyattn.training.hub import Upload, one_reason
 from storyattn.training.publish_folder import check_card, check_loads, published_files
+from storyattn.training.publish_run import push_to_hub
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,6 +64,7 @@ def hub():
     """A Hub that the client in this process talks to, with a token that may write to `user/`."""
     with HubServer() as server, pytest.MonkeyPatch.context() as patch:
         constants = {"ENDPOINT": server.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}
+        constants["HUGGINGFACE_CO_URL_TEMPLATE"] = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         for name, value in constants.items():
             patch.setattr(f"huggingface_hub.constants.{name}", value)
         patch.setenv("HF_TOKEN", "hf_write")
@@ -134,6 +137,7 @@ def test_training_publishes_one_commit_of_what_is_listed(hub, run):
     one = hub.repositories["user/tale"].history("main")[-2]
     assert one.title.startswith("Publish") and hub.repositories["user/tale"].commits[one.parent].parent is None
     names = {name for name in one.files if "/" not in name}
+    assert {path.name for path in run.glob("*.py")} <= names
     needed = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "modeling_storyattn.py"}
     assert names >= {*needed, "README.md", "results.json", "recipe.yaml", "metrics.jsonl", ".gitattributes"}
     assert {name for name in one.files if "/" in name} == {"figures/evaluation.png", "figures/loss_curves.png"} | {
@@ -184,7 +188,8 @@ def test_a_stranger_finds_the_same_models(hub, published, tmp_path):
         assert found[name].keys() == found[local].keys()
         assert all(torch.equal(found[name][key], found[local][key]) for key in found[local]), name
     assert not torch.equal(found["first"]["hidden"], found["second"]["hidden"])
-    assert not [token for step, *_, token in hub.requests if token and step in ("upload", "download")]
+    given = {step for step, *_, headers in hub.requests if "authorization" in headers}
+    assert "commit" in given and "resolve" in given and not given & {"upload", "download"}
 
 
 def test_the_same_once_more_is_no_commit_and_a_branch_leaves_main(hub, run, unchecked, capsys):
@@ -221,7 +226,14 @@ def test_a_dry_run_tells_what_is_sent_and_asks_nobody(hub, run, unchecked, tmp_p
     sent, _, left = capsys.readouterr().out.partition("left out: ")
     assert len(hub.requests) == before and "user/dry" not in hub.repositories
     assert "  model.safetensors " in sent and "figures/evaluation.png" in sent and " files, " in sent
-    for name in ("pytorch_model.bin", "events.log", "logs/ (1 files)", "checkpoints/ (", "model-00001-of-00002"):
+    for name in (
+        "pytorch_model.bin",
+        "events.log",
+        "notes.py",
+        "logs/ (1 file)",
+        "checkpoints/ (",
+        "model-00001-of-00002",
+    ):
         assert name in left and name.split(" ")[0] not in sent
 
 
@@ -273,14 +285,15 @@ def test_a_commit_that_came_in_between_is_kept(hub, run, changed, unchecked):
     assert hub.head("user/between").oid == theirs
 
 
-def test_a_download_goes_on_where_it_broke_off(hub, run, tmp_path):
-    """By the Range header, as the client asks with what it has of a large file."""
-    content = hub.head("user/tale").files["README.md"].content
-    path = f"{hub.url}/user/tale/resolve/main/README.md"
-    answer = get_session().get(path, headers={"Range": "bytes=10-19"})
-    assert answer.status_code == 206 and answer.content == content[10:20]
-    assert get_session().get(path, headers={"Range": f"bytes={len(content)}-"}).status_code == 416
-    assert Path(hf_hub_download("user/tale", "README.md", cache_dir=tmp_path)).read_bytes() == content
+def test_a_download_goes_on_where_it_broke_off(hub, run, unchecked, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
+    publish(run, "user/download")
+    before = len(hub.requests)
+    hub.faults["download"] = ["drop"]
+    path = hf_hub_download("user/download", "model.safetensors", cache_dir=tmp_path)
+    assert Path(path).read_bytes() == (run / "model.safetensors").read_bytes()
+    _, again = [headers for step, *_, headers in hub.requests[before:] if step == "download"]
+    assert again["range"] == f"bytes={Path(path).stat().st_size // 2 // 1000 * 1000}-"
 
 
 # Refusals
@@ -327,12 +340,12 @@ def test_training_that_cannot_publish_is_refused_before_it_starts(hub, stories_f
     assert not [path for path in (tmp_path / "run").rglob("*") if path.name == "recipe.yaml"]
 
 
-def test_a_run_that_could_not_publish_says_how_to(hub, stories_folder, small_config_file, tmp_path, unchecked):
+def test_a_run_that_could_not_publish_says_how_to(hub, run, unchecked):
     hub.faults["create"] = [500]
-    flags = {"max_train_steps": 1, "push_to_hub": True, "hub_model_id": "user/later", "hub_private_repo": True}
-    line = refused_line(train_module.main, run_flags(tmp_path / "run", stories_folder, small_config_file, **flags))
-    assert f"storyattn publish {tmp_path / 'run'} --repo_id user/later --private" in line and "status 500" in line
-    publish(tmp_path / "run", "user/later", "--private")
+    told = f"storyattn publish {run} --repo_id user/later --private"
+    with pytest.raises(OSError, match=f"trained but not published: .*status 500.*: {told}"):
+        push_to_hub(TrainingArguments(str(run), push_to_hub=True, hub_private_repo=True), "user/later")
+    cli.main(shlex.split(told)[1:])
     assert hub.repositories["user/later"].private
 
 

@@ -5,8 +5,8 @@ The `storyattn` command:
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
-    storyattn publish DIR --repo_id USER/NAME  publish a trained model on the Hub
     storyattn data COMMAND ...                 make a data set of picture books, or look one over
+    storyattn publish DIR --repo_id USER/NAME  publish a trained model on the Hub
 """
 
 import importlib
@@ -18,8 +18,8 @@ COMMANDS = {
     "evaluate": ".evaluate_cli",
     "tell": ".tell",
     "checkpoints": ".checkpoints_cli",
-    "publish": ".publish_cli",
     "data": ".data_cli",
+    "publish": ".publish_cli",
 }
 
 

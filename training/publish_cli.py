@@ -67,7 +67,11 @@ def publish(
     if upload.removed:
         print(f"removed from {revision}: {left_out_line(upload.removed)}")
     print(f"to {repo_id} ({'private' if upload.private else 'public'}), branch {revision}", flush=True)
-    commit = upload.send(f"Publish by storyattn {version('storyattn')}")
+    try:
+        commit = upload.send(f"Publish by storyattn {version('storyattn')}")
+    except OSError:
+        print(file=sys.stderr)  # ends the line of a progress bar
+        raise
     told = "published" if commit != upload.parent else "nothing has changed since"
     print(f"{told}: {upload.url(commit)}{f', tag {tag}' if tag else ''}")
     return commit

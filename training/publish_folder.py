@@ -12,6 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 from storyattn.processing_storyattn import DECODER_TOKENIZER
+from transformers.dynamic_module_utils import get_relative_import_files
 
 CARD, CONFIG, WEIGHTS, INDEX = "README.md", "config.json", "model.safetensors", "model.safetensors.index.json"
 NEEDED = (CARD, CONFIG, "processor_config.json")
@@ -30,6 +31,7 @@ TOKENIZER = (
 )
 TOP = {*NEEDED, *TOKENIZER, "LICENSE", "generation_config.json", "metrics.jsonl", "preprocessor_config.json"}
 TOP |= {"recipe.yaml", "results.json"}
+CLASS = re.compile(r'"(\w+)\.\w+"')  # as auto_map and custom_pipelines name what is in a file beside them
 FIGURES = (".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
 IMAGE_LINK = re.compile(r"!\[[^\]]*\]\(([^)\s]+)")
 
@@ -70,8 +72,8 @@ def published_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     for name in NEEDED:
         if name not in names:
             raise ValueError(f"{folder}: found no {name}, expected what training leaves")
-    weights = _weights(folder, names)
-    files = {name: folder / name for name in names if name in weights or _is_listed(name)}
+    chosen = _weights(folder, names) | _code(folder, names)
+    files = {name: folder / name for name in names if name in chosen or _is_listed(name)}
     return files, [name for name in names if name not in files]
 
 
@@ -88,19 +90,29 @@ def _weights(folder: Path, names: list[str]) -> set[str]:
     return {INDEX, *shards}
 
 
+def _code(folder: Path, names: list[str]) -> set[str]:
+    """The files of the classes that the configurations name, and what these import."""
+    configs = [folder / name for name in names if "/" not in name and name.endswith("config.json")]
+    modules = {module for path in configs for module in CLASS.findall(path.read_text(encoding="utf-8"))}
+    entries = [folder / f"{module}.py" for module in modules if f"{module}.py" in names]
+    imported = [Path(path) for entry in entries for path in get_relative_import_files(entry)]
+    return {path.name for path in [*entries, *imported]}
+
+
 def _is_listed(name: str) -> bool:
     parent, _, last = name.rpartition("/")
     if parent == "figures":
         return last.endswith(FIGURES)
     if parent == DECODER_TOKENIZER:
         return last in TOKENIZER
-    return not parent and (name in TOP or name.endswith(".py"))
+    return name in TOP
 
 
 def left_out_line(names: list[str]) -> str:
     """Files by their name, those of a folder by their number."""
     counts = Counter(name.partition("/")[0] + "/" * ("/" in name) for name in names)
-    return ", ".join(f"{name} ({count} files)" if name.endswith("/") else name for name, count in counts.items())
+    told = {name: f"{count} file{'s' * (count > 1)}" for name, count in counts.items()}
+    return ", ".join(f"{name} ({told[name]})" if name.endswith("/") else name for name in counts)
 
 
 def check_card(files: dict[str, Path]) -> None:
