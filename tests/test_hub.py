@@ -337,6 +337,17 @@ def test_a_run_that_could_not_publish_says_how_to(hub, run, unchecked):
     assert hub.repositories["user/later"].private
 
 
+def test_an_interrupted_upload_is_one_line(monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish_cli, "publish", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        publish("runs/none", "user/none")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 130 and "all of it or nothing" in line
+
+
 # Checks
 
 
