@@ -30,6 +30,8 @@ Baseline = Literal["notebook", "no_context", "text_only", "projection"]
 Tuning = Literal["tuned", "frozen", "lora"]
 LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub's names of licences
 NOTHING = ("", "~", "null")  # what YAML writes for no value
+# Where a run writes and publishes, and what it goes on from: no recipe of a run has them.
+OF_ONE_RUN = ("output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id", "hub_private_repo")
 
 
 def _flag(default, text: str):
@@ -150,8 +152,13 @@ class TrainingArguments:
     compile: bool = _flag(False, "compile the model by torch.compile; needs a C++ compiler on a CPU")
     resume_from_checkpoint: str | None = _flag(None, "latest, or the folder of a checkpoint")
     report_to: str | None = _flag(None, "trackers of accelerate, such as tensorboard,wandb; default: none")
+    push_to_hub: bool = _flag(False, "publish the model on the Hub at the end")
+    hub_model_id: str | None = _flag(None, "where to: user/name; default: the folder's name, of whose token it is")
+    hub_private_repo: bool = _flag(False, "publish it in a private repository")
 
     def __post_init__(self):
+        for name in ("hub_model_id", "hub_private_repo"):
+            _expect(self, name, self.push_to_hub or not getattr(self, name), "none without push_to_hub")
         for name in ("train_batch_size", "eval_batch_size", "gradient_accumulation_steps"):
             _expect(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logging_steps", "max_bad_steps"):
@@ -240,12 +247,12 @@ def read_recipe(path: str) -> list[str]:
 
 
 def write_recipe(groups: tuple, path: str | Path) -> None:
-    """A recipe of all flags whose value is not the default, but for where a run writes and what it goes on from."""
+    """A recipe of all flags whose value is not the default, but for `OF_ONE_RUN`."""
     flags = {
         item.name: getattr(group, item.name)
         for group in groups
         for item in fields(group)
-        if item.name not in ("output_dir", "resume_from_checkpoint") and getattr(group, item.name) != item.default
+        if item.name not in OF_ONE_RUN and getattr(group, item.name) != item.default
     }
     Path(path).write_text(yaml.safe_dump(flags, sort_keys=False), encoding="utf-8")
 

@@ -55,6 +55,7 @@ from .parts import (
     tune_parts,
 )
 from .prepared_stories import PreparedStories, prepare_stories
+from .publish_run import hub_repository, push_to_hub
 from .publishing import write_hub_folder
 from .sources import STORYWORLD, read_stories
 from .stream_source import first_stories, open_stream
@@ -114,6 +115,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     if model_args.baseline:
         config = story_config(model_args.baseline, config, model_args.baseline_vision)
     accelerator = build_accelerator(training_args)
+    repo_id = decided_by_main_process(accelerator, hub_repository, model_args, training_args)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     checkpoint = None
@@ -183,6 +185,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
                 results = finish(model, processor, splits, data_args, training_args, facts, write)
     finally:
         accelerator.end_training()
+    if repo_id is not None and accelerator.is_main_process:
+        push_to_hub(training_args, repo_id)
     return results
 
 

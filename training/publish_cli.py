@@ -1,0 +1,88 @@
+"""
+Publishes the folder that training leaves on the Hub, as one commit:
+
+    storyattn publish runs/tiny --repo_id user/name --dry_run
+    storyattn publish runs/tiny --repo_id user/name --private --tag v1
+"""
+
+import argparse
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from .hub import MAIN, Upload, check_repo_id, find_user
+from .mistakes import one_line
+from .publish_folder import check_card, check_loads, left_out_line, published_files
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Publishes; a mistake, or a refusal of the Hub, ends it with one line and exit status 2."""
+    parser = argparse.ArgumentParser(
+        prog="storyattn publish", description="Publishes a trained model on the Hub, as one commit."
+    )
+    parser.add_argument("folder", help="the output_dir of a run")
+    parser.add_argument("--repo_id", required=True, help="where to: user/name; it is made where it is missing")
+    parser.add_argument("--private", action="store_true", help="make it a private one, and refuse one that is not")
+    parser.add_argument("--revision", default=MAIN, help="branch, made from main where it is missing; default: main")
+    parser.add_argument("--tag", help="name that the commit gets as well, such as v1")
+    parser.add_argument("--dry_run", action="store_true", help="check, show what would be sent, and stop there")
+    arguments = vars(parser.parse_args(sys.argv[1:] if argv is None else list(argv)))
+    try:
+        with one_line("storyattn publish"):
+            publish(arguments.pop("folder"), arguments.pop("repo_id"), **arguments)
+    except KeyboardInterrupt:
+        print("storyattn publish: broken off; the branch has all of it or nothing, run it again", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def publish(
+    folder: str | Path,
+    repo_id: str,
+    private: bool = False,
+    revision: str = MAIN,
+    tag: str | None = None,
+    dry_run: bool = False,
+) -> str | None:
+    """
+    Checks `folder`, shows what of it is sent, and makes one commit of it on the branch `revision` of `repo_id`, named
+    `tag` where that is given. Files that the branch has and the folder has not are removed by the same commit.
+
+    Returns the commit's id, `None` for a dry run, which asks nothing of the network. Raises `ValueError` for what is
+    wrong with folder or arguments, and `OSError` where the Hub refuses or cannot be reached; the branch is then as it
+    was.
+    """
+    check_repo_id(repo_id)
+    files, left_out = published_files(Path(folder).expanduser())
+    check_card(files)
+    if not dry_run:
+        find_user()
+    check_loads(files)
+    print(describe(files, left_out))
+    if dry_run:
+        print(f"nothing is sent to {repo_id}: a dry run")
+        return None
+    upload = Upload(repo_id, files, revision, tag, private)
+    if upload.removed:
+        print(f"removed from {revision}: {left_out_line(upload.removed)}")
+    print(f"to {repo_id} ({'private' if upload.private else 'public'}), branch {revision}", flush=True)
+    try:
+        commit = upload.send(f"Publish by storyattn {version('storyattn')}")
+    except OSError:
+        print(file=sys.stderr)  # ends the line of a progress bar
+        raise
+    told = "published" if commit != upload.parent else "nothing has changed since"
+    print(f"{told}: {upload.url(commit)}{f', tag {tag}' if tag else ''}")
+    return commit
+
+
+def describe(files: dict[str, Path], left_out: list[str]) -> str:
+    """What is sent and how large, and what is not."""
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    width = max(map(len, sizes))
+    lines = [f"  {name:{width}}  {tqdm.format_sizeof(size, 'B'):>7}" for name, size in sizes.items()]
+    lines.append(f"{len(files)} files, {tqdm.format_sizeof(sum(sizes.values()), 'B')}")
+    if left_out:
+        lines.append(f"left out: {left_out_line(left_out)}")
+    return "\n".join(lines)

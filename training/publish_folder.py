@@ -1,0 +1,167 @@
+"""What of a folder is published, and the checks that it can be used by somebody who has nothing else."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from storyattn.processing_storyattn import DECODER_TOKENIZER
+from transformers.dynamic_module_utils import get_relative_import_files
+
+CARD, CONFIG, WEIGHTS, INDEX = "README.md", "config.json", "model.safetensors", "model.safetensors.index.json"
+NEEDED = (CARD, CONFIG, "processor_config.json")
+TOKENIZER = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+TOP = {*NEEDED, *TOKENIZER, "LICENSE", "generation_config.json", "metrics.jsonl", "preprocessor_config.json"}
+TOP |= {"recipe.yaml", "results.json"}
+CLASS = re.compile(r'"(\w+)\.\w+"')  # as auto_map and custom_pipelines name what is in a file beside them
+FIGURES = (".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
+IMAGE_LINK = re.compile(r"!\[[^\]]*\]\(([^)\s]+)")
+
+# As a stranger does it: by the folder alone. Every class that the configuration names finds all its weights.
+LOADING = """
+import json, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "storyattn":
+            raise ModuleNotFoundError("the folder needs the package storyattn", name=name)
+
+sys.meta_path.insert(0, Missing())
+import transformers
+folder, code = sys.argv[1], set()
+transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+for name, target in json.load(open(f"{folder}/config.json"))["auto_map"].items():
+    if name != "AutoConfig" and target not in code:
+        code.add(target)
+        options = {"trust_remote_code": True, "output_loading_info": True, "dtype": "auto"}
+        _, info = getattr(transformers, name).from_pretrained(folder, **options)
+        for kind in ("missing_keys", "mismatched_keys"):
+            if info[kind]:
+                raise ValueError(f"{name} has {kind} such as {sorted(map(str, info[kind]))[0]}")
+"""
+
+
+def published_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """
+    What of `folder` is published, as path in the repository to path here, and what is not: weights in safetensors,
+    configuration, processor, code, card, results, recipe, log of metrics and figures are.
+
+    Raises `ValueError` where something is missing without which nobody can load it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"folder: found no folder {str(folder)!r}, expected that of a trained model")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    for name in NEEDED:
+        if name not in names:
+            raise ValueError(f"{folder}: found no {name}, expected what training leaves")
+    chosen = _weights(folder, names) | _code(folder, names)
+    files = {name: folder / name for name in names if name in chosen or _is_listed(name)}
+    return files, [name for name in names if name not in files]
+
+
+def _weights(folder: Path, names: list[str]) -> set[str]:
+    """One file, or an index and the shards that it names."""
+    if (WEIGHTS in names) == (INDEX in names):
+        found = "both" if WEIGHTS in names else "none"
+        raise ValueError(f"{folder}: found {found} of {WEIGHTS} and {INDEX}, expected one: weights in safetensors")
+    if WEIGHTS in names:
+        return {WEIGHTS}
+    shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    if missing := sorted(shards.difference(names)):
+        raise ValueError(f"{folder}: found no {missing[0]}, expected the shards that {INDEX} names")
+    return {INDEX, *shards}
+
+
+def _code(folder: Path, names: list[str]) -> set[str]:
+    """The files of the classes that the configurations name, and what these import."""
+    configs = [folder / name for name in names if "/" not in name and name.endswith("config.json")]
+    modules = {module for path in configs for module in CLASS.findall(path.read_text(encoding="utf-8"))}
+    entries = [folder / f"{module}.py" for module in modules if f"{module}.py" in names]
+    imported = [Path(path) for entry in entries for path in get_relative_import_files(entry)]
+    return {path.name for path in [*entries, *imported]}
+
+
+def _is_listed(name: str) -> bool:
+    parent, _, last = name.rpartition("/")
+    if parent == "figures":
+        return last.endswith(FIGURES)
+    if parent == DECODER_TOKENIZER:
+        return last in TOKENIZER
+    return name in TOP
+
+
+def left_out_line(names: list[str]) -> str:
+    """Files by their name, those of a folder by their number."""
+    counts = Counter(name.partition("/")[0] + "/" * ("/" in name) for name in names)
+    told = {name: f"{count} file{'s' * (count > 1)}" for name, count in counts.items()}
+    return ", ".join(f"{name} ({told[name]})" if name.endswith("/") else name for name in counts)
+
+
+def check_card(files: dict[str, Path]) -> None:
+    """
+    Reads the card as the Hub does; raises `ValueError` where its metadata is not what a model of transformers has, a
+    number of `model-index` is not finite, or a picture that it shows is not published.
+    """
+    try:
+        card = ModelCard.load(files[CARD])
+    except Exception as error:  # of yaml, and what the classes of the metadata raise
+        raise ValueError(f"{CARD}: found metadata that cannot be read, expected a model card's: {error}") from error
+    data = card.data
+    for name in ("license", "library_name", "pipeline_tag"):
+        if not isinstance(getattr(data, name), str):
+            raise ValueError(f"{CARD}: {name}: found {getattr(data, name)!r}, expected a text")
+    if data.library_name != "transformers":
+        raise ValueError(f"{CARD}: library_name: found {data.library_name!r}, expected 'transformers'")
+    for name in ("tags", "datasets", "base_model", "metrics", "language"):
+        found = getattr(data, name)
+        values = found if isinstance(found, list) else [] if found is None else [found]
+        if wrong := [value for value in values if not isinstance(value, str)]:
+            raise ValueError(f"{CARD}: {name}: found {wrong[0]!r}, expected texts")
+    for result in data.eval_results or []:
+        value = result.metric_value
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{CARD}: model-index: {result.metric_type}: found {value!r}, expected a number")
+    for target in IMAGE_LINK.findall(card.text):
+        if "://" not in target and target not in files:
+            raise ValueError(f"{CARD}: found the picture {target!r}, expected one that is published")
+
+
+def check_loads(files: dict[str, Path]) -> None:
+    """
+    Loads processor and models of `files` alone in a fresh process that has no network and not this package.
+
+    Raises `ValueError` with what that process said where it fails, or where weights are missing.
+    """
+    config = json.loads(files[CONFIG].read_text(encoding="utf-8"))
+    if not {"AutoConfig", "AutoModel"} <= set(config.get("auto_map", {})):
+        raise ValueError(f"{CONFIG}: found no auto_map, expected the code that belongs to the model")
+    with tempfile.TemporaryDirectory(prefix="storyattn-publish-") as scratch:
+        folder = Path(scratch, "model")
+        for name, path in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path.resolve())
+        caches = {"HF_HOME": scratch, "HF_MODULES_CACHE": f"{scratch}/modules", "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-c", LOADING, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env={**os.environ, **caches})
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        raise ValueError(f"folder: found one that does not load in a fresh process, expected that it does: {last}")
