@@ -60,7 +60,7 @@ def write_card(folder: str | Path, repo_id: str | None = None, license: str | No
     Raises `FileNotFoundError` for a folder without `results.json` or configuration, or no template; `ValueError` for
     files of something else.
     """
-    folder, template = Path(folder).expanduser(), find_template()
+    folder = Path(folder).expanduser()
     config, results = read_config(folder), read_results(folder)
     facts = results.get("facts") or recovered_facts(folder, results, config)
     if license is not None:
@@ -68,9 +68,17 @@ def write_card(folder: str | Path, repo_id: str | None = None, license: str | No
     if facts != results.get("facts"):
         results["facts"] = facts
         write_results(results, folder / "results.json")
-    card = ModelCard.from_template(
+    make_card(folder, repo_id).save(folder / "README.md")
+    return folder / "README.md"
+
+
+def make_card(folder: Path, repo_id: str | None = None) -> ModelCard:
+    """The card of `write_card`, of a folder that has its facts in `results.json`; errors as there."""
+    config, results = read_config(folder), read_results(folder)
+    facts = results["facts"]
+    return ModelCard.from_template(
         card_data(results, facts, repo_id),
-        template_path=str(template),
+        template_path=str(find_template()),
         repo_id=repo_id,
         config=config,
         figures=sorted(path.name for path in (folder / "figures").glob("*.png")),
@@ -80,8 +88,6 @@ def write_card(folder: str | Path, repo_id: str | None = None, license: str | No
         **told_of_results(results),
         **told_of_facts(facts, repo_id),
     )
-    card.save(folder / "README.md")
-    return folder / "README.md"
 
 
 def find_template() -> Path:

@@ -7,10 +7,9 @@ Writes the model card of a published folder anew, from its results.json and what
 
 import argparse
 
-from huggingface_hub.utils import validate_repo_id
-
 from .arguments import LICENSE_NAME
 from .card import write_card
+from .hub import check_repo_id
 from .mistakes import one_line
 
 
@@ -23,15 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with one_line("storyattn card"):
         if arguments.repo_id is not None:
-            _check_repo_id(arguments.repo_id)
+            check_repo_id(arguments.repo_id)
         if arguments.license is not None and not LICENSE_NAME.fullmatch(arguments.license):
             raise ValueError(f"license: found {arguments.license!r}, expected a name such as mit or cc-by-4.0")
         path = write_card(arguments.folder, arguments.repo_id, arguments.license)
     print(f"written to {path}")
-
-
-def _check_repo_id(repo_id: str) -> None:
-    """Raises `ValueError` for what is no `user/name`."""
-    validate_repo_id(repo_id)
-    if "/" not in repo_id:
-        raise ValueError(f"repo_id: found {repo_id!r}, expected user/name")

@@ -7,14 +7,16 @@ Publishes the folder that training leaves on the Hub, as one commit:
 
 import argparse
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from .card import make_card, read_results
 from .hub import MAIN, Upload, check_repo_id, find_user
 from .mistakes import one_line
-from .publish_folder import check_card, check_loads, left_out_line, published_files
+from .publish_folder import CARD, RESULTS, check_card, check_loads, left_out_line, published_files
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,12 +51,35 @@ def publish(
     Checks `folder`, shows what of it is sent, and makes one commit of it on the branch `revision` of `repo_id`, named
     `tag` where that is given. Files that the branch has and the folder has not are removed by the same commit.
 
+    The quick start of a card that nobody has edited loads `repo_id`.
+
     Returns the commit's id, `None` for a dry run, which asks nothing of the network. Raises `ValueError` for what is
     wrong with folder or arguments, and `OSError` where the Hub refuses or cannot be reached; the branch is then as it
     was.
     """
     check_repo_id(repo_id)
-    files, left_out = published_files(Path(folder).expanduser())
+    folder = Path(folder).expanduser()
+    files, left_out = published_files(folder)
+    with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
+        files[CARD] = card_for(folder, repo_id, Path(scratch)) or files[CARD]
+        return send(files, left_out, repo_id, private, revision, tag, dry_run)
+
+
+def card_for(folder: Path, repo_id: str, scratch: Path) -> Path | None:
+    """
+    The card of `folder` with a quick start that loads `repo_id`, as a file in `scratch`; `None` where the card is not
+    as `write_card` leaves it, since somebody has written in it.
+    """
+    if not (folder / RESULTS).is_file() or "facts" not in read_results(folder):
+        return None
+    if (folder / CARD).read_text(encoding="utf-8") != str(make_card(folder)):
+        return None
+    make_card(folder, repo_id).save(scratch / CARD)
+    return scratch / CARD
+
+
+def send(files, left_out, repo_id: str, private: bool, revision: str, tag: str | None, dry_run: bool) -> str | None:
+    """Checks, shows and sends `files`, see `publish`."""
     check_card(files)
     if not dry_run:
         find_user()

@@ -15,6 +15,7 @@ from storyattn.processing_storyattn import DECODER_TOKENIZER
 from transformers.dynamic_module_utils import get_relative_import_files
 
 CARD, CONFIG, WEIGHTS, INDEX = "README.md", "config.json", "model.safetensors", "model.safetensors.index.json"
+RESULTS = "results.json"
 NEEDED = (CARD, CONFIG, "processor_config.json")
 TOKENIZER = (
     "added_tokens.json",
