@@ -216,11 +216,12 @@ def test_a_dry_run_tells_what_is_sent_and_asks_nobody(hub, run, unchecked, tmp_p
     for name in stray:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("x")
+    (folder / "recipe_first.yaml").write_text("seed: 1")
     before = len(hub.requests)
     publish(folder, "user/dry", "--dry_run")
     sent, _, left = capsys.readouterr().out.partition("left out: ")
     assert len(hub.requests) == before and "user/dry" not in hub.repositories
-    assert "  model.safetensors " in sent and "figures/evaluation.png" in sent and " files, " in sent
+    assert "  model.safetensors " in sent and "  figures/evaluation.png " in sent and "  recipe_first.yaml " in sent
     for name in (*stray[:-1], "logs/ (1 file)", "checkpoints/ ("):
         assert name in left and name not in sent
 

@@ -31,7 +31,8 @@ TOKENIZER = (
     "vocab.txt",
 )
 TOP = {*NEEDED, *TOKENIZER, "LICENSE", "generation_config.json", "metrics.jsonl", "preprocessor_config.json"}
-TOP |= {"recipe.yaml", "results.json"}
+TOP |= {"ablations.json", "ablations.md", "results.json"}
+RECIPE = re.compile(r"recipe(_\w+)?\.yaml")  # that of the run, and those of runs before it
 CLASS = re.compile(r'"(\w+)\.\w+"')  # as auto_map and custom_pipelines name what is in a file beside them
 FIGURES = (".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
 IMAGE_LINK = re.compile(r"!\[[^\]]*\]\(([^)\s]+)")
@@ -106,7 +107,7 @@ def _is_listed(name: str) -> bool:
         return last.endswith(FIGURES)
     if parent == DECODER_TOKENIZER:
         return last in TOKENIZER
-    return name in TOP
+    return name in TOP or RECIPE.fullmatch(name) is not None
 
 
 def left_out_line(names: list[str]) -> str:
