@@ -37,7 +37,7 @@ sys.meta_path.insert(0, Missing())
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor, pipeline
 
 torch.set_num_threads(1)
 pictures, captions = [Image.open("one.png"), Image.open("two.png")], ["The red fox walks to the left.", None]
@@ -52,6 +52,11 @@ for name, (repo, options) in json.loads(sys.argv[1]).items():
             found = {"hidden": encoder.eval()(**inputs).last_hidden_state}
             found["ids"] = model.eval().generate(**inputs, max_new_tokens=8, do_sample=False)
             found["frame"] = model.predict_next_frame(**inputs)
+        tell = pipeline("story-continuation", model=repo, **options)
+        told = tell({"frames": pictures, "captions": captions}, num_steps=2, return_attention=True, max_new_tokens=8)
+        found["told"] = torch.tensor([list(frame.tobytes()) for frame in told["frames"]])
+        found["texts"] = torch.tensor(list(" / ".join(told["captions"]).encode()))
+        found["maps"] = told["spatial_attentions"][-1]
         save_file({**inputs, **{key: value.contiguous() for key, value in found.items()}}, f"{name}.safetensors")
     except Exception as error:
         errors[name] = f"{type(error).__name__}: {error}"
@@ -140,14 +145,22 @@ def test_training_publishes_one_commit_of_what_is_listed(hub, run):
     assert {path.name for path in run.glob("*.py")} <= names
     needed = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "modeling_storyattn.py"}
     assert names >= {*needed, "README.md", "results.json", "recipe.yaml", "metrics.jsonl", ".gitattributes"}
-    assert {name for name in one.files if "/" in name} == {"figures/evaluation.png", "figures/loss_curves.png"} | {
-        f"figures/{path.name}" for path in (run / "figures").glob("step-*.png")
-    }
-    assert all(
-        blob.content == (run / name).read_bytes() for name, blob in one.files.items() if name != ".gitattributes"
-    )
+    figures = {f"figures/{path.name}" for path in (run / "figures").iterdir()}
+    assert {name for name in one.files if "/" in name} == figures >= {"figures/evaluation.png"}
+    changed = {".gitattributes", "README.md"}
+    assert all(blob.content == (run / name).read_bytes() for name, blob in one.files.items() if name not in changed)
+    sent, local = one.files["README.md"].content.decode(), (run / "README.md").read_text()
+    assert 'model_id = "user/tale"' in sent and 'model_id = "."' in local, "the quick start loads what is published"
     assert (run / "checkpoints").is_dir() and "push_to_hub" not in (run / "recipe.yaml").read_text()
     assert one.files["model.safetensors"].is_lfs and not one.files["config.json"].is_lfs
+
+
+def test_a_card_that_somebody_edited_is_sent_as_it_is(hub, changed, unchecked):
+    with (changed / "README.md").open("a", encoding="utf-8") as card:
+        card.write("\nOf my own.\n")
+    publish(changed, "user/edited")
+    sent = hub.head("user/edited").files["README.md"].content
+    assert sent == (changed / "README.md").read_bytes() and b"user/edited" not in sent
 
 
 def test_a_second_commit_takes_away_what_the_folder_lacks(hub, published):
