@@ -267,8 +267,9 @@ class StoryAttnForConditionalGeneration(
         self.text_decoder.set_output_embeddings(value)
 
     def save_pretrained(self, save_directory, **kwargs):
-        """As the library's; `config.json` names the pipeline, whose code goes along with the model's."""
-        self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        """As the library's; where the model's code goes along, `config.json` names the pipeline that is part of it."""
+        if self._auto_class is not None:
+            self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
         return super().save_pretrained(save_directory, **kwargs)
 
     @can_return_tuple
