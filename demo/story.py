@@ -20,7 +20,9 @@ def read_story(gallery: list | None, text: str | None) -> tuple[list[Image.Image
         raise ValueError("frames: found none, expected at least one picture; upload some or pick an example")
     if not (text or "").strip():
         return frames, [None] * len(frames)
-    lines = [line.strip() or None for line in text.rstrip("\n").split("\n")]
+    lines = [line.strip() or None for line in text.split("\n")]
+    while len(lines) > len(frames) and lines[-1] is None:
+        lines.pop()
     if len(lines) != len(frames):
         found = f"found {len(lines)} {'line' if len(lines) == 1 else 'lines'}"
         raise ValueError(f"captions: {found}, expected {len(frames)}, one for each frame (an empty one for no caption)")
