@@ -38,22 +38,23 @@ def build_app(teller: Storyteller) -> gr.Blocks:
                     _continue_tab(teller, story)
                 with gr.Tab("Describe"):
                     _describe_tab(teller, story)
-                with gr.Tab("Attention"):
-                    _attention_tab(teller, story)
+                with gr.Tab("Attention") as attention:
+                    _attention_tab(teller, story, attention)
                 with gr.Tab("Find"):
                     _find_tab(teller, story)
     return app
 
 
 def _story_inputs() -> list[gr.components.Component]:
+    gr.Markdown("**Frames**, in the order of the story")
     frames = gr.Gallery(
-        label="Frames, in order",
+        show_label=False,
         type="pil",
         format="png",
         file_types=["image"],
         columns=2,
-        height=260,
-        object_fit="contain",
+        height=300,
+        object_fit="cover",
         interactive=True,
         buttons=[],
         elem_id="frames",
@@ -112,7 +113,7 @@ def _describe_tab(teller: Storyteller, story: list) -> None:
     button.click(run, story, output, show_progress="hidden")
 
 
-def _attention_tab(teller: Storyteller, story: list) -> None:
+def _attention_tab(teller: Storyteller, story: list, tab: gr.Tab) -> None:
     gr.Markdown("Lit is where the spatial attention lets a frame through, dark where it cuts it away.")
     heads = [f"head {number + 1}" for number in range(teller.model.config.num_spatial_heads)]
     with gr.Row():
@@ -138,7 +139,7 @@ def _attention_tab(teller: Storyteller, story: list) -> None:
 
     inputs = [story[0], temperature, gamma, head]
     gr.on(
-        [control.change for control in inputs],
+        [tab.select, *(control.change for control in inputs)],
         run,
         inputs,
         output,

@@ -62,7 +62,7 @@ class Storyteller:
     def _learned(self, name: str) -> float:
         attention = self.model.base_model.spatial_attention
         logarithm = getattr(attention, f"log_{name}")
-        return float(getattr(attention, name) if logarithm is None else logarithm.exp())
+        return getattr(attention, name) if logarithm is None else logarithm.exp().item()
 
     def continue_story(self, frames, captions, num_steps: int) -> Iterator[tuple[Image.Image, str]]:
         """Yields the next frame and its caption, `num_steps` times; each reads those before it."""
