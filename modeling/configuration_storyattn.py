@@ -115,6 +115,8 @@ class StoryAttnConfig(PreTrainedConfig):
 
     Losses:
         loss_weights (`dict[str, float]`): weight of each part, >= 0; parts that are not named keep their default.
+        edge_window (`int`): pixels, along each side, over which edges are averaged before they are compared. 1: each
+            edge has to be in its place; where that cannot be known none is the best guess. More: as many as there are.
         perceptual_model (`str`, *optional*): id or folder of a frozen vision model for the perceptual loss; by default
             the model's own vision encoder with detached weights. It is never stored in the checkpoint.
 
@@ -169,6 +171,7 @@ class StoryAttnConfig(PreTrainedConfig):
     decoder_context_captions: int = 0
 
     loss_weights: dict | None = None
+    edge_window: int = 1
     perceptual_model: str | None = None
 
     def __post_init__(self, **kwargs):
@@ -253,6 +256,7 @@ class StoryAttnConfig(PreTrainedConfig):
         _expect(
             self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
         )
+        _expect(self.edge_window >= 1, "edge_window", self.edge_window, "at least 1")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
         captions = self.decoder_context_captions
         _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")

@@ -504,7 +504,7 @@ class StoryAttnForConditionalGeneration(
             ("reconstruction", result.reconstructed_frames, frames[story_index, trained.rebuilt], trained.rebuilt_mask),
         ):
             if any(weights[f"{name}_{kind}"] for kind in ("l1", "mse", "edge")):
-                losses = pixel_losses(made, true, there, counts[name])
+                losses = pixel_losses(made, true, there, counts[name], self.config.edge_window)
                 parts |= {f"{name}_{kind}": value for kind, value in losses.items()}
         changed = target, trained.changed_pixels, trained.changed, counts["changed"]
         if weights["next_frame_changed"]:

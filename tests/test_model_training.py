@@ -258,6 +258,17 @@ def test_masked_mean():
     assert masked_mean(values, mask & False) == 0
 
 
+def test_edges_that_are_elsewhere_count_unless_a_window_holds_both():
+    """With `edge_window` as many edges as there are will do; without, none is better than one beside its place."""
+    target, moved = torch.zeros(2, 1, 1, 3, 8, 8)
+    target[..., 3:], moved[..., 4:] = 1, 1
+    mask = torch.tensor([[True]])
+    blurred, exact = torch.full_like(target, 0.5), {"edge_window": 1}
+    assert pixel_losses(moved, target, mask, **exact)["edge"] >= pixel_losses(blurred, target, mask, **exact)["edge"]
+    near, blank = (pixel_losses(made, target, mask, edge_window=8)["edge"] for made in (moved, blurred))
+    assert near < 1e-6 < 0.1 < blank
+
+
 def test_pixel_losses_by_hand():
     target = torch.zeros(1, 2, 3, 4, 4)
     predicted = target + 0.5

@@ -1,0 +1,110 @@
+"""
+Opens the app in headless Chromium and takes the pictures of the project's README:
+
+    python demo/screenshots.py --output docs
+
+writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390). Needs playwright and an installed chromium.
+"""
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+HERE = Path(__file__).parent
+DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+START_SECONDS = 300  # of which a busy machine may need many
+
+
+def find_chromium() -> str | None:
+    """The installed chromium, `None` where there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextmanager
+def running_app(*arguments: str) -> Iterator[str]:
+    """The address on which the app is served, on a free port; it ends with the block.
+
+    Raises `RuntimeError` where it ends by itself or is not there within `START_SECONDS`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([sys.executable, HERE / "app.py", *arguments], env=environment)
+    try:
+        _wait(process, url := f"http://127.0.0.1:{port}")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def open_page(url: str, viewport: dict[str, int], dark: bool = False):
+    """A page of headless Chromium at `url`, once the app is drawn; yields it and the addresses that it asked for."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        page = browser.new_page(viewport=viewport, device_scale_factor=1)
+        page.set_default_timeout(1000 * START_SECONDS)
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(f"{url}/?__theme={'dark' if dark else 'light'}")
+        page.locator("#continue").wait_for()
+        yield page, requests
+        browser.close()
+
+
+def load_example(page, number: int = 0) -> None:
+    """Picks an example story and waits until its frames are there."""
+    page.locator(f"#example-{number}").click()
+    page.locator("#frames img").nth(3).wait_for()
+
+
+def continue_story(page, steps: int) -> None:
+    """Adds `steps` frames and waits until all are painted."""
+    page.locator("#steps input[type=number]").fill(str(steps))
+    page.locator("#continue").click()
+    page.locator(".card.made img").nth(steps - 1).wait_for()
+
+
+def main() -> None:
+    """Writes the two pictures."""
+    parser = argparse.ArgumentParser(description="Takes pictures of the demo.")
+    parser.add_argument("--output", default="docs", help="folder for the pictures")
+    arguments = parser.parse_args()
+    with running_app() as url:
+        for name, viewport in (("demo", DESKTOP), ("demo_phone", PHONE)):
+            with open_page(url, viewport) as (page, _):
+                load_example(page)
+                continue_story(page, 4)
+                if name == "demo_phone":
+                    page.locator("#continue").scroll_into_view_if_needed()
+                page.screenshot(path=Path(arguments.output, f"{name}.png"))
+
+
+def _wait(process: subprocess.Popen, url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"app.py ended with status {process.returncode}, expected it to serve {url}")
+        try:
+            urlopen(url, timeout=5).close()
+            return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"app.py did not serve {url} within {START_SECONDS} seconds")
+
+
+if __name__ == "__main__":
+    main()

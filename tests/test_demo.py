@@ -1,0 +1,85 @@
+"""The demo, driven in headless Chromium: its app runs in a process of its own, offline, without the package."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parents[1] / "demo"
+sys.path.append(str(DEMO))
+from screenshots import DESKTOP, PHONE, continue_story, find_chromium, load_example, open_page, running_app  # noqa: E402
+from story import read_story  # noqa: E402
+
+missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
+missing += [] if find_chromium() else ["chromium"]
+browser = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="module")
+def url():
+    with running_app() as address:
+        yield address
+
+
+@browser
+@pytest.mark.slow
+def test_a_story_is_continued_and_a_slider_moves_the_overlay(url):
+    with open_page(url, DESKTOP) as (page, requests):
+        page.locator("#continue").click()
+        assert "frames: found none" in page.locator(".toast-body").inner_text()
+        load_example(page)
+        continue_story(page, 2)
+        assert page.locator(".card.made img").count() == 2
+        assert all(len(text) > 10 for text in page.locator(".card.made span").all_inner_texts())
+
+        page.get_by_role("tab", name="Attention").click()
+        overlays = page.locator("#overlays img")
+        overlays.nth(3).wait_for()
+        before = overlays.first.get_attribute("src")
+        for slider in ("temperature", "gamma"):
+            page.locator(f"#{slider} input[type=range]").press("End")
+            page.wait_for_function("before => document.querySelector('#overlays img').src != before", arg=before)
+            before = overlays.first.get_attribute("src")
+
+        page.get_by_role("tab", name="Find").click()
+        page.locator("#query textarea, #query input").fill("The cat")
+        page.locator("#find-frames").click()
+        page.locator("#found-frames .card.best img").wait_for()
+
+        page.locator("#captions textarea").fill("One line alone.")
+        page.locator("#find-frames").click()
+        page.get_by_text("captions: found 1 line, expected 4").wait_for()
+    assert [asked for asked in requests if not asked.startswith((url, "data:", "blob:"))] == []
+
+
+@browser
+@pytest.mark.slow
+def test_nothing_is_wider_than_a_phone(url):
+    with open_page(url, PHONE) as (page, _):
+        load_example(page)
+        for tab in ("Describe", "Attention", "Find", "Continue"):
+            chosen = page.get_by_role("tab", name=tab)
+            assert chosen.is_visible()
+            chosen.click()
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], tab
+        continue_story(page, 1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_the_app_does_not_import_the_package():
+    for path in DEMO.glob("*.py"):
+        imports = [line for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
+        assert path.name == "draw_examples.py" or not any("storyattn" in line for line in imports), path
+
+
+def test_each_frame_has_a_line():
+    gallery = [("one", None), ("two", None)]
+    assert read_story(gallery, " A fox.\nIt wakes. \n\n") == (["one", "two"], ["A fox.", "It wakes."])
+    assert read_story(gallery, "A fox.\n")[1] == ["A fox.", None]
+    assert read_story(gallery, "\nIt wakes.")[1] == [None, "It wakes."]
+    assert read_story(gallery, " \n")[1] == [None, None]
+    with pytest.raises(ValueError, match="captions: found 3 lines, expected 2"):
+        read_story(gallery, "A fox.\nIt wakes.\nIt eats.")
+    with pytest.raises(ValueError, match="frames: found none"):
+        read_story(None, "A fox.")
