@@ -24,6 +24,8 @@ DEFAULT_MODEL = str(HERE.parent / "checkpoints" / "storyattn-tiny")
 ALL_HEADS = "all heads"
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")
 THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="stone", font=FONT, font_mono=("ui-monospace", "monospace"))
+# Gradio lets style.css reach what is inside of the page's margins alone.
+NARROW = "<style>@media (max-width: 480px) { .gradio-container .main.app { padding: 14px 12px !important } }</style>"
 
 
 def build_app(teller: Storyteller) -> gr.Blocks:
@@ -228,6 +230,7 @@ def main() -> None:
     app.launch(
         theme=THEME,
         css_paths=HERE / "style.css",
+        head=NARROW,
         footer_links=[],
         run_history=False,
         ssr_mode=False,

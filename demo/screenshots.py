@@ -89,7 +89,7 @@ def main() -> None:
                 load_example(page)
                 continue_story(page, 4)
                 if name == "demo_phone":
-                    page.locator("#continue").scroll_into_view_if_needed()
+                    page.locator(".card.made").last.scroll_into_view_if_needed()
                 page.screenshot(path=Path(arguments.output, f"{name}.png"))
 
 
