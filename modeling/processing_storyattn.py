@@ -54,7 +54,7 @@ class StoryAttnProcessor(ProcessorMixin):
         two = self.decoder_tokenizer is not None
         return {"": self.tokenizer, **({"decoder_": self.decoder_tokenizer} if two else {})}
 
-    def __call__(self, frames=None, captions=None, return_tensors="pt", **kwargs) -> BatchFeature:
+    def __call__(self, frames=None, captions=None, return_tensors="pt") -> BatchFeature:
         """Tensors of B stories, padded to the longest of T frames and L tokens.
 
         Args:

@@ -42,12 +42,22 @@ class VisionEncoder(nn.Module):
 def build_vision_model(vision_config) -> nn.Module:
     """The vision model of a configuration: `AutoBackbone` where there is one, else `AutoModel` without pooler."""
     if vision_config.model_type in MODEL_FOR_BACKBONE_MAPPING_NAMES:
-        return AutoBackbone.from_config(vision_config)
-    model = AutoModel.from_config(vision_config)
+        return build_part(AutoBackbone, vision_config)
+    model = build_part(AutoModel, vision_config)
     pooler = getattr(model, "pooler", None)
     if pooler is not None and any(True for _ in pooler.parameters()):
         model.pooler = None
     return model
+
+
+def build_part(auto_class, config) -> nn.Module:
+    """A part with fresh weights, of an Auto class of transformers.
+
+    Where `sdpa` is asked for and the part does not know it, which the library refuses, it has `eager`: the same.
+    """
+    if config._attn_implementation == "sdpa":
+        config._attn_implementation = None  # the library's own choice, which is sdpa where there is one
+    return auto_class.from_config(config)
 
 
 def feature_maps(model: nn.Module, pixel_values: torch.Tensor) -> list[torch.Tensor]:
