@@ -245,6 +245,9 @@ class StoryAttnConfig(PreTrainedConfig):
             _expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers, one per channel")
         _expect(self.max_frames >= 2, "max_frames", self.max_frames, "at least 2")
         _expect(self.max_caption_length >= 3, "max_caption_length", self.max_caption_length, "at least 3")
+        positions = getattr(self.text_config, "max_position_embeddings", None) or self.max_caption_length
+        expected = f"at most the {positions} positions of the text encoder"
+        _expect(self.max_caption_length <= positions, "max_caption_length", self.max_caption_length, expected)
         for heads in ("num_attention_heads", "num_spatial_heads"):
             divides = getattr(self, heads) > 0 and self.hidden_size % getattr(self, heads) == 0
             _expect(divides, heads, getattr(self, heads), f"a divisor of hidden_size ({self.hidden_size})")

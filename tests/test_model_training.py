@@ -238,6 +238,7 @@ def test_shapes_that_do_not_fit_are_refused(small_model, batch):
         ("spatial_temperature", 0.0),
         ("spatial_gamma", -1.0),
         ("max_frames", 1),
+        ("max_caption_length", 4096),  # more than the text encoder has positions for
         ("num_attention_heads", 5),
         ("frame_channels", [16]),
         ("next_caption_dropout", 1.5),

@@ -175,6 +175,23 @@ def test_what_does_not_go_with_a_trained_model_is_refused(refused, flags, told):
     assert told in refused(**flags)
 
 
+def test_a_checkpoint_from_before_a_value_was_there_goes_on(finished, launch, tmp_path, monkeypatch, capsys):
+    """What its configuration lacks is what is default now; another value than that is refused."""
+    folder, read = shutil.copytree(finished, tmp_path / "old"), train_module.read_state
+
+    def read_old(checkpoint) -> dict:
+        state = read(checkpoint)
+        assert state["config"].pop("edge_window") == 1
+        return state
+
+    monkeypatch.setattr(train_module, "read_state", read_old)
+    flags = {**RUN, "max_train_steps": 9, "resume_from_checkpoint": "latest"}
+    with pytest.raises(SystemExit):
+        launch(folder, **flags, config_overrides="edge_window=2")
+    assert "another configuration: edge_window: found 1, expected 2" in capsys.readouterr().err
+    launch(folder, **flags)
+
+
 def test_the_moving_average_is_published_unless_it_is_off(finished, launch, tmp_path):
     checkpoint = finished / "checkpoints" / "step-8"
     published, last = load_file(finished / "model.safetensors"), load_file(checkpoint / "model.safetensors")

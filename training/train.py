@@ -138,7 +138,9 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     state = None
     if checkpoint is not None:
         state = read_state(checkpoint)
-        check_same("configuration", checkpoint, state["config"], run_state["config"])
+        # One from before the configuration had a value was trained with what is its default now.
+        known = {**type(config)().to_dict(), **state["config"]}
+        check_same("configuration", checkpoint, known, run_state["config"])
         check_same("run", checkpoint, state["run"], run_state["run"])
 
     check_perceptual_model(model)

@@ -115,6 +115,8 @@ class StoryAttnConfig(PreTrainedConfig):
 
     Losses:
         loss_weights (`dict[str, float]`): weight of each part, >= 0; parts that are not named keep their default.
+        edge_window (`int`): pixels, along each side, over which edges are averaged before they are compared. 1: each
+            edge has to be in its place; where that cannot be known none is the best guess. More: as many as there are.
         perceptual_model (`str`, *optional*): id or folder of a frozen vision model for the perceptual loss; by default
             the model's own vision encoder with detached weights. It is never stored in the checkpoint.
 
@@ -169,6 +171,7 @@ class StoryAttnConfig(PreTrainedConfig):
     decoder_context_captions: int = 0
 
     loss_weights: dict | None = None
+    edge_window: int = 1
     perceptual_model: str | None = None
 
     def __post_init__(self, **kwargs):
@@ -242,6 +245,9 @@ class StoryAttnConfig(PreTrainedConfig):
             _expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers, one per channel")
         _expect(self.max_frames >= 2, "max_frames", self.max_frames, "at least 2")
         _expect(self.max_caption_length >= 3, "max_caption_length", self.max_caption_length, "at least 3")
+        positions = getattr(self.text_config, "max_position_embeddings", None) or self.max_caption_length
+        expected = f"at most the {positions} positions of the text encoder"
+        _expect(self.max_caption_length <= positions, "max_caption_length", self.max_caption_length, expected)
         for heads in ("num_attention_heads", "num_spatial_heads"):
             divides = getattr(self, heads) > 0 and self.hidden_size % getattr(self, heads) == 0
             _expect(divides, heads, getattr(self, heads), f"a divisor of hidden_size ({self.hidden_size})")
@@ -253,6 +259,7 @@ class StoryAttnConfig(PreTrainedConfig):
         _expect(
             self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
         )
+        _expect(self.edge_window >= 1, "edge_window", self.edge_window, "at least 1")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
         captions = self.decoder_context_captions
         _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")

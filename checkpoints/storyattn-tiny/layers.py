@@ -26,22 +26,33 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """`queries (N,Q,D)`, `memory (N,S,D)`, bool `mask` that broadcasts to `(N,1,Q,S)`, True if seen: `(N,Q,D)`."""
-        keys, values = self.key_value(memory).chunk(2, dim=-1)
-        q, k, v = (self._split(x) for x in (self.query(queries), keys, values))  # (N, heads, Q or S, D / heads)
+        q, k, v = self._projected(queries, memory)
         dropout = self.dropout if self.training else 0.0
         attended = (attend if q.device.type == "cpu" else F.scaled_dot_product_attention)(q, k, v, mask, dropout)
         return self.output(attended.transpose(1, 2).flatten(2))  # (N, Q, D)
 
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def weights(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """How much each query takes of each place of `memory`, shapes as in `forward`: `(N, heads, Q, S)`."""
+        q, k, _ = self._projected(queries, memory)
+        return attention_weights(q, k, mask)
+
+    def _projected(self, queries, memory) -> list[torch.Tensor]:
+        """Queries, keys and values `(N, heads, Q or S, D / heads)`."""
+        keys, values = self.key_value(memory).chunk(2, dim=-1)
+        return [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (self.query(queries), keys, values)]
 
 
 def attend(q, k, v, mask: torch.Tensor | None, dropout: float) -> torch.Tensor:
     """What `F.scaled_dot_product_attention` computes: `(N,heads,Q,d)` from keys and values `(N,heads,S,d)`."""
-    scores = q @ (k * k.shape[-1] ** -0.5).transpose(-1, -2)  # (N, heads, Q, S)
+    return F.dropout(attention_weights(q, k, mask), dropout) @ v
+
+
+def attention_weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Shares `(N,heads,Q,S)`, which sum to 1, of keys `(N,heads,S,d)` for queries `(N,heads,Q,d)`."""
+    scores = q @ (k * k.shape[-1] ** -0.5).transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return F.dropout(scores.softmax(-1), dropout) @ v
+    return scores.softmax(-1)
 
 
 class FeedForward(nn.Sequential):
@@ -71,6 +82,11 @@ class SelfAttentionBlock(GradientCheckpointingLayer):
         normed = self.attention_norm(hidden_states)
         hidden_states = hidden_states + self.attention(normed, normed, mask)
         return hidden_states + self.mlp(self.mlp_norm(hidden_states))
+
+    def attention_weights(self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The weights `(N, heads, S, S)` of the self-attention of `forward`, of the same arguments."""
+        normed = self.attention_norm(hidden_states)
+        return self.attention.weights(normed, normed, mask)
 
 
 def sinusoid(positions: torch.Tensor, width: int, max_period: float = 10_000.0) -> torch.Tensor:

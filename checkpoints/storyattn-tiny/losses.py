@@ -25,11 +25,19 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | 
 
 
 def pixel_losses(
-    predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None
+    predicted: torch.Tensor,
+    target: torch.Tensor,
+    mask: torch.Tensor,
+    count: torch.Tensor | None = None,
+    edge_window: int = 1,
 ) -> dict[str, torch.Tensor]:
-    """L1, MSE and edge loss of `predicted` and `target (B,N,3,H,W)` in [0, 1] over frames `mask (B,N)`."""
+    """L1, MSE and edge loss of `predicted` and `target (B,N,3,H,W)` in [0, 1] over frames `mask (B,N)`.
+
+    Edges are compared as means over `edge_window` x `edge_window` pixels.
+    """
     difference = predicted - target
     edges = sobel_magnitude(predicted.flatten(0, 1)) - sobel_magnitude(target.flatten(0, 1))
+    edges = F.avg_pool2d(edges, edge_window, ceil_mode=True)
     return {
         "l1": masked_mean(difference.abs(), mask, count),
         "mse": masked_mean(difference.square(), mask, count),

@@ -40,7 +40,7 @@ from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
 from .storytelling import TASKS, StorytellingMixin
 from .supervision import Supervision
-from .vision_encoder import VisionEncoder
+from .vision_encoder import VisionEncoder, build_part
 
 
 class StoryAttnPreTrainedModel(PreTrainedModel):
@@ -51,6 +51,20 @@ class StoryAttnPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    # A device map leaves them whole; the parts of transformers name their own.
+    _no_split_modules = ["SpatialAttention", "CrossModalLayer", "TextPooling", "StoryTransformer", "FrameDecoder"]
+
+    def set_attn_implementation(self, attn_implementation: str | dict, *args, **kwargs) -> None:
+        """As the library's; a part that does not know `sdpa`, which the library refuses, keeps `eager`: the same."""
+        if attn_implementation == "sdpa":
+            attn_implementation = {"": "sdpa"}
+            for name in self.config.sub_configs:
+                own = getattr(self.config, name)
+                parts = [part for part in self.modules() if isinstance(part, PreTrainedModel) and part.config is own]
+                if parts:
+                    known = all(part._supports_sdpa for part in parts)
+                    attn_implementation[name] = "sdpa" if known else "eager"
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -94,7 +108,7 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         super().__init__(config)
         size = config.hidden_size
         self.vision_encoder = VisionEncoder(config)
-        self.text_encoder = AutoModel.from_config(config.text_config)
+        self.text_encoder = build_part(AutoModel, config.text_config)
         if getattr(self.text_encoder, "pooler", None) is not None:
             self.text_encoder.pooler = None
         self.text_input = nn.Sequential(nn.Linear(_width(config.text_config), size), nn.LayerNorm(size))
@@ -121,6 +135,15 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         """Replaces the token embedding of the text encoder."""
         self.text_encoder.set_input_embeddings(value)
 
+    def resize_token_embeddings(self, new_num_tokens=None, pad_to_multiple_of=None, mean_resizing=True) -> nn.Embedding:
+        """As the library's, of the text encoder."""
+        written = self.config.decoder_config.vocab_size
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        self.config.text_config.vocab_size = embeddings.num_embeddings
+        if self.config.decoder_tokenizer:  # the library takes the decoder's for the one that was resized
+            self.config.decoder_config.vocab_size = written
+        return embeddings
+
     @can_return_tuple
     def forward(
         self,
@@ -131,6 +154,8 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
         caption_mask: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> StoryAttnModelOutput:
         """Reads B stories of T frames.
@@ -142,14 +167,26 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
             spatial_temperature, spatial_gamma (`float`, *optional*): in place of the configured or learned values.
             caption_mask (`(B, T)`, *optional*): 0 for captions that are not read with the story, as if they were
                 missing; they have their place in the shared space all the same. Default all 1.
+            output_attentions, output_hidden_states (`bool`, *optional*): adds `attentions` and `hidden_states` of the
+                story transformer; default: as configured.
 
         Raises `ValueError` for tensors of the wrong shape, naming what was found and expected.
         """
         inputs = (pixel_values, frame_mask, input_ids, attention_mask)
-        return self.encode(*inputs, spatial_temperature, spatial_gamma, caption_mask)["output"]
+        wanted = output_attentions, output_hidden_states
+        return self.encode(*inputs, spatial_temperature, spatial_gamma, caption_mask, *wanted)["output"]
 
     def encode(
-        self, pixel_values, frame_mask, input_ids, attention_mask, temperature=None, gamma=None, caption_mask=None
+        self,
+        pixel_values,
+        frame_mask,
+        input_ids,
+        attention_mask,
+        temperature=None,
+        gamma=None,
+        caption_mask=None,
+        output_attentions=None,
+        output_hidden_states=None,
     ) -> dict:
         """As `forward`; returns the `output`, and what the frame decoder reads besides.
 
@@ -170,17 +207,23 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         if self.fusion is not None:
             visual, read = self.fusion(seen, gated.flatten(1, 2), text, read_mask)
         fused = torch.cat([visual, self.text_pooling(read, read_mask)], dim=1)
-        states, describe, further = self.story_transformer(
-            seen.unflatten(0, shape), fused.unflatten(0, shape), frame_mask
+        states = self.story_transformer(
+            seen.unflatten(0, shape),
+            fused.unflatten(0, shape),
+            frame_mask,
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            self.config.output_attentions if output_attentions is None else output_attentions,
         )
         output = StoryAttnModelOutput(
-            last_hidden_state=states,
+            last_hidden_state=states.last,
             image_embeds=image_embeds.unflatten(0, shape),
             text_embeds=text_embeds.unflatten(0, shape),
             spatial_attentions=maps.unflatten(0, shape),
-            describe_states=describe,
-            continue_states=further,
+            describe_states=states.seen,
+            continue_states=states.fused,
             logit_scale=self.logit_scale.exp().clamp(max=100.0).squeeze(0),
+            hidden_states=states.hidden_states,
+            attentions=states.attentions,
         )
         return {
             "output": output,
@@ -240,7 +283,7 @@ class StoryAttnForConditionalGeneration(
     def __init__(self, config: StoryAttnConfig):
         super().__init__(config)
         self.model = StoryAttnModel(config)
-        self.text_decoder = AutoModelForCausalLM.from_config(config.decoder_config)
+        self.text_decoder = build_part(AutoModelForCausalLM, config.decoder_config)
         self.prefix = nn.Linear(config.hidden_size, _width(config.decoder_config))
         self.prefix_kind = nn.Parameter(torch.empty(2, config.hidden_size))
         encoder = self.model.vision_encoder
@@ -258,6 +301,16 @@ class StoryAttnForConditionalGeneration(
         """Replaces the token embedding of the text decoder."""
         self.text_decoder.set_input_embeddings(value)
 
+    def resize_token_embeddings(self, new_num_tokens=None, pad_to_multiple_of=None, mean_resizing=True) -> nn.Embedding:
+        """As the library's, of the text decoder, and of the text encoder where they share a tokenizer.
+
+        Where they do not, that of the text encoder is resized by `model.base_model.resize_token_embeddings`.
+        """
+        options = new_num_tokens, pad_to_multiple_of, mean_resizing
+        if not self.config.decoder_tokenizer:
+            self.model.resize_token_embeddings(*options)
+        return super().resize_token_embeddings(*options)
+
     def get_output_embeddings(self) -> nn.Module:
         """The output layer of the text decoder."""
         return self.text_decoder.get_output_embeddings()
@@ -267,8 +320,9 @@ class StoryAttnForConditionalGeneration(
         self.text_decoder.set_output_embeddings(value)
 
     def save_pretrained(self, save_directory, **kwargs):
-        """As the library's; `config.json` names the pipeline, whose code goes along with the model's."""
-        self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        """As the library's; where the model's code goes along, `config.json` names the pipeline that is part of it."""
+        if self._auto_class is not None:
+            self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
         return super().save_pretrained(save_directory, **kwargs)
 
     @can_return_tuple
@@ -288,12 +342,15 @@ class StoryAttnForConditionalGeneration(
         caption_mask: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> StoryAttnOutput:
         """One pass over B stories of T frames: all T - 1 transitions, all T reconstructions, all captions.
 
         Args:
-            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma, caption_mask:
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma, caption_mask,
+            output_attentions, output_hidden_states:
                 as in [`StoryAttnModel`]; what `caption_mask` hides is written, aligned and painted all the same.
             return_loss (`bool`): adds `loss` and `loss_parts`.
             use_next_caption (`bool`): the painted frame t + 1 may read caption t + 1.
@@ -308,7 +365,8 @@ class StoryAttnForConditionalGeneration(
                 has a tokenizer of its own (`config.decoder_tokenizer`).
         """
         inputs = (pixel_values, frame_mask, input_ids, attention_mask)
-        story = self.model.encode(*inputs, spatial_temperature, spatial_gamma, caption_mask)
+        wanted = output_attentions, output_hidden_states
+        story = self.model.encode(*inputs, spatial_temperature, spatial_gamma, caption_mask, *wanted)
         output, frames = story["output"], self.unnormalize(pixel_values)
         told = self._told(attention_mask, frames, use_next_caption, next_caption_mask)
         rebuilt = self._rebuilt(story["frame_mask"]) if reconstructed is None else reconstructed
@@ -503,7 +561,7 @@ class StoryAttnForConditionalGeneration(
             ("reconstruction", result.reconstructed_frames, frames[story_index, trained.rebuilt], trained.rebuilt_mask),
         ):
             if any(weights[f"{name}_{kind}"] for kind in ("l1", "mse", "edge")):
-                losses = pixel_losses(made, true, there, counts[name])
+                losses = pixel_losses(made, true, there, counts[name], self.config.edge_window)
                 parts |= {f"{name}_{kind}": value for kind, value in losses.items()}
         changed = target, trained.changed_pixels, trained.changed, counts["changed"]
         if weights["next_frame_changed"]:

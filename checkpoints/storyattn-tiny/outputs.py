@@ -20,6 +20,10 @@ class StoryAttnModelOutput(ModelOutput):
         describe_states (`(B, T, K, D)`): states at V_t, which know frames <= t and captions < t.
         continue_states (`(B, T, K + M, D)`): states at F_t, which know frames and captions <= t.
         logit_scale (`()`): inverse temperature of the alignment of the two spaces.
+        hidden_states (`tuple` of `(B, T * (2K + M), D)`): what each layer of the story transformer reads, then
+            `last_hidden_state`; with `output_hidden_states=True`.
+        attentions (`tuple` of `(B, heads, T * (2K + M), T * (2K + M))`): how each of these layers looks; with
+            `output_attentions=True`.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -29,6 +33,8 @@ class StoryAttnModelOutput(ModelOutput):
     describe_states: torch.FloatTensor | None = None
     continue_states: torch.FloatTensor | None = None
     logit_scale: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass

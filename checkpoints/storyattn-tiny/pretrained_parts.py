@@ -91,8 +91,11 @@ class PretrainedPartsMixin:
         return self
 
     def save_pretrained(self, save_directory, state_dict: dict | None = None, **kwargs):
-        """As the library's; adapters are merged into what is saved, which loads without PEFT."""
-        if not _adapted(self):
+        """As the library's; adapters are merged into what is saved, which loads without PEFT.
+
+        Those of `add_adapter` and `load_adapter` are not: of them the library saves the adapter alone.
+        """
+        if not _adapted(self) or getattr(self, "_hf_peft_config_loaded", False):
             return super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
         merged = copy.deepcopy(self)
         if state_dict is not None:

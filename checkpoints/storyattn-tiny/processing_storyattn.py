@@ -14,6 +14,8 @@ from .image_processing_storyattn import StoryAttnImageProcessor
 from .pretrained_parts import part_tokenizers
 
 DECODER_TOKENIZER = "decoder_tokenizer"  # the folder, within a saved one, that holds it
+# What pipelines of the library give along, and stories have no use for.
+OF_PIPELINES = ("padding", "truncation", "videos", "audio", "add_special_tokens")
 
 
 class StoryAttnProcessor(ProcessorMixin):
@@ -75,6 +77,8 @@ class StoryAttnProcessor(ProcessorMixin):
         Raises `ValueError` for no story, an empty story, what is no picture or no text, or unequal numbers of pictures
         and captions, naming the story.
         """
+        if unknown := [name for name in kwargs if name not in OF_PIPELINES]:
+            raise TypeError(f"{type(self).__name__}: found the argument {unknown[0]!r}, expected frames and captions")
         if return_tensors != "pt":
             raise ValueError(f"return_tensors: got {return_tensors!r}, expected 'pt'")
         if images is not None or text is not None:

@@ -1,9 +1,21 @@
 """StoryTransformer: one causal pass over the half-frames of a story, V_1 F_1 V_2 F_2 ... V_T F_T."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 from .layers import SelfAttentionBlock, sinusoid
+
+
+class StoryStates(NamedTuple):
+    """What the story transformer gives, see there."""
+
+    last: torch.Tensor
+    seen: torch.Tensor
+    fused: torch.Tensor
+    hidden_states: tuple[torch.Tensor, ...] | None
+    attentions: tuple[torch.Tensor, ...] | None
 
 
 class StoryTransformer(nn.Module):
@@ -29,27 +41,44 @@ class StoryTransformer(nn.Module):
         normal_(self.slots, std=0.5)
 
     def forward(
-        self, seen: torch.Tensor, fused: torch.Tensor, frame_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        self,
+        seen: torch.Tensor,
+        fused: torch.Tensor,
+        frame_mask: torch.Tensor,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> StoryStates:
         """States of a batch of stories.
 
         Args:
             seen (`(B, T, K, D)`), fused (`(B, T, K + M, D)`): tokens of the two halves of each frame.
             frame_mask (`(B, T)`, bool): True for frames that are there.
+            output_hidden_states, output_attentions (`bool`): adds what the layers read and how they look.
 
         Returns:
-            all states `(B, T * (2K + M), D)` in story order, and those at V `(B, T, K, D)` and at F `(B, T, K + M, D)`.
+            [`StoryStates`]: the `last` states `(B, S, D)` in story order, S = T * (2K + M); of these those at V,
+            `seen (B, T, K, D)`, and at F, `fused (B, T, K + M, D)`. Where asked for, `hidden_states`: what each layer
+            reads, then `last`; and `attentions (B, heads, S, S)` of each layer, without dropout. Else `None`.
         """
         num_frames = seen.shape[1]
         tokens = torch.cat([seen, fused], dim=2)  # (B, T, 2K + M, D)
         frame_code = sinusoid(torch.arange(num_frames, device=seen.device), seen.shape[-1])[:, None]
         tokens = tokens + (self.slots + frame_code).to(tokens.dtype)
         states, mask = tokens.flatten(1, 2), self._mask(frame_mask)
+        hidden_states, attentions = (() if wanted else None for wanted in (output_hidden_states, output_attentions))
         for layer in self.layers:
+            if output_hidden_states:
+                hidden_states += (states,)
+            if output_attentions:
+                attentions += (layer.attention_weights(states, mask),)
             states = layer(states, mask)
         states = self.norm(states)
+        if output_hidden_states:
+            hidden_states += (states,)
         by_frame = states.unflatten(1, (num_frames, -1))
-        return states, by_frame[:, :, : self.num_seen], by_frame[:, :, self.num_seen :]
+        return StoryStates(
+            states, by_frame[:, :, : self.num_seen], by_frame[:, :, self.num_seen :], hidden_states, attentions
+        )
 
     def _mask(self, frame_mask: torch.Tensor) -> torch.Tensor:
         """`(B, 1, S, S)`: True where a token may look: its own half-frame, and those before it that are there."""

@@ -29,7 +29,7 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
         """`pixel_values (N,3,H,W)` to features `(N,h,w,D)`, the finer map `(N,C,h',w')` or None, and all maps."""
-        maps = feature_maps(self.backbone, pixel_values)
+        maps = feature_maps(self.backbone, pixel_values.to(self.backbone.dtype))
         features = 0
         for lateral, level in zip(self.laterals, maps[self.attention_level :]):
             projected = lateral(level.permute(0, 2, 3, 1))  # (N, h, w, D)
@@ -42,12 +42,22 @@ class VisionEncoder(nn.Module):
 def build_vision_model(vision_config) -> nn.Module:
     """The vision model of a configuration: `AutoBackbone` where there is one, else `AutoModel` without pooler."""
     if vision_config.model_type in MODEL_FOR_BACKBONE_MAPPING_NAMES:
-        return AutoBackbone.from_config(vision_config)
-    model = AutoModel.from_config(vision_config)
+        return build_part(AutoBackbone, vision_config)
+    model = build_part(AutoModel, vision_config)
     pooler = getattr(model, "pooler", None)
     if pooler is not None and any(True for _ in pooler.parameters()):
         model.pooler = None
     return model
+
+
+def build_part(auto_class, config) -> nn.Module:
+    """A part with fresh weights, of an Auto class of transformers.
+
+    Where `sdpa` is asked for and the part does not know it, which the library refuses, it has `eager`: the same.
+    """
+    if config._attn_implementation == "sdpa":
+        config._attn_implementation = None  # the library's own choice, which is sdpa where there is one
+    return auto_class.from_config(config)
 
 
 def feature_maps(model: nn.Module, pixel_values: torch.Tensor) -> list[torch.Tensor]:
