@@ -89,8 +89,8 @@ def test_two_processes_train_as_one(alone, together):
     _, folder, _ = together
     losses, expected = read_losses(folder), read_losses(alone)
     assert len(losses) == len(expected) == 30
-    norms = sorted(abs(line["grad_norm"] / other["grad_norm"] - 1) for line, other in zip(losses, expected))
-    assert norms[20] < 1e-4 and norms[-1] < 1e-2, "more than errors whose sign hangs on the last bit"
+    norms = [abs(line["grad_norm"] / other["grad_norm"] - 1) for line, other in zip(losses, expected)]
+    assert max(norms[:8]) < 1e-5 and max(norms) < 1e-2, "more than rounding, which grows from step to step"
     for line, other in zip(losses, expected):
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
         assert line["loss_parts"]["alignment"] == pytest.approx(other["loss_parts"]["alignment"], rel=1e-5)
