@@ -93,7 +93,7 @@ def test_two_processes_train_as_one(alone, together):
     assert max(norms[:8]) < 1e-5 and max(norms) < 1e-2, "more than rounding, which grows from step to step"
     for line, other in zip(losses, expected):
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
-        assert line["loss_parts"]["alignment"] == pytest.approx(other["loss_parts"]["alignment"], rel=1e-5)
+        assert line["loss_parts"]["alignment"] == pytest.approx(other["loss_parts"]["alignment"], rel=1e-4)
     made, wanted = weights(folder), weights(alone)
     assert made.keys() == wanted.keys()
     for name in wanted:
