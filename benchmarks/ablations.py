@@ -1,11 +1,11 @@
 """
 What each part of the model and each loss is worth: trainings of one budget that differ in one thing, with three seeds:
 
-    python benchmarks/ablations.py --steps 800 --seeds 0 1 2
+    python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 --output docs/ablations.json
 
-Measured on `validation`, never on a test split. A run that is done already (its `results.json` is in the folder of
-`--runs`) is not made again, so the command may be broken off and given again. Writes a table (Markdown, beside the JSON
-of `--output`) of means and spreads: the sample standard deviation over the seeds. A part earns its place where a
+Measured on `validation`, never on a test split. The numbers of every run are written to `--output` once it is done, and
+what is there already is not trained again, so the command may be broken off and given again. Writes a table (Markdown,
+beside the JSON) of means and spreads: the sample standard deviation over the seeds. A part earns its place where a
 measure without it is worse by more than the spread of both.
 """
 
@@ -20,10 +20,18 @@ from pathlib import Path
 from measuring import markdown_table, positive, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.arguments import parse_arguments
+from storyattn.training.presets import load_preset
 from tqdm.auto import tqdm
 
 ROOT = Path(__file__).parent.parent
 FULL = "everything on"
+NO_CONTEXT = "no story context"
+# The parts of the loss on frames, each for the next frame and for reconstructions, and the rest, one by one.
+OF_FRAMES = ("l1", "mse", "perceptual", "edge")
+LOSSES = {name: (f"next_frame_{name}", f"reconstruction_{name}") for name in OF_FRAMES}
+LOSSES |= {
+    name: (name,) for name in DEFAULT_LOSS_WEIGHTS if name not in {part for both in LOSSES.values() for part in both}
+}
 CHANGES = {
     "no spatial attention": "use_spatial_attention=false",
     **{
@@ -34,14 +42,16 @@ CHANGES = {
     "no fusion": "use_cross_modal_fusion=false",
     "no copying": "use_frame_copy=false",
     "no moving": "use_frame_motion=false",
-    **{f"without {name}": f"loss_weights.{name}=0" for name in DEFAULT_LOSS_WEIGHTS},
+    **{f"without {name}": ",".join(f"loss_weights.{part}=0" for part in parts) for name, parts in LOSSES.items()},
 }
 # The flags of train.py that a variant adds.
 VARIANTS = {
     FULL: [],
-    "no story context": ["--baseline", "no_context", "--train_batch_size", "32"],  # transitions of 8 windows of 5
+    NO_CONTEXT: ["--baseline", "no_context"],
     **{name: ["--config_overrides", change] for name, change in CHANGES.items()},
 }
+# What two runs must share to stand in one table.
+BUDGET = ("recipe", "steps", "train_batch_size", "max_windows", "flags")
 # What the table shows: where it stands in results.json, and whether more is better.
 MEASURES = {
     "l1": (("next_frame", "l1"), False),
@@ -57,48 +67,66 @@ def main(argv: list[str] | None = None) -> None:
     """Trains what is not trained yet, prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="configuration/recipes/storyworld_tiny.yaml", help="what all runs share")
-    parser.add_argument("--steps", type=positive, default=800, help="optimizer steps of a run")
+    parser.add_argument("--steps", type=positive, default=300, help="optimizer steps of a run")
+    parser.add_argument("--train_batch_size", type=positive, default=4, help="stories of a step")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run of every variant for each")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
-    parser.add_argument("--max_windows", type=positive, default=400, help="windows of validation that are measured")
+    parser.add_argument("--max_windows", type=positive, default=100, help="windows of validation that are measured")
     parser.add_argument("--runs", default="runs/ablations", help="folder of the runs")
     parser.add_argument("--output", default="ablations.json", help="file for the numbers; the table goes beside it")
     parser.add_argument("flags", nargs="*", help="further flags of train.py, after --")
     arguments = parser.parse_args(argv)
-    cases = [(variant, seed) for seed in arguments.seeds for variant in arguments.variants]
-    found: dict[str, list[dict]] = {variant: [] for variant in arguments.variants}
-    for variant, seed in tqdm(cases, desc="training", unit="run"):
-        found[variant].append(measures_of(run(arguments, variant, seed)))
-    rows = [{"variant": variant, **summary(measured)} for variant, measured in found.items()]
-    document = {name: value for name, value in vars(arguments).items() if name not in ("runs", "output")}
-    write_json({**document, "rows": rows, "measured": found}, arguments.output)
+    document = {name: getattr(arguments, name) for name in BUDGET}
+    measured = read_measured(arguments.output, document)
+    cases = [(variant, str(seed)) for seed in arguments.seeds for variant in arguments.variants]
+    missing = [(variant, seed) for variant, seed in cases if seed not in measured.get(variant, {})]
+    for variant, seed in tqdm(missing, desc="training", unit="run"):
+        measured.setdefault(variant, {})[seed] = measures_of(run(arguments, variant, seed))
+        write_json({**document, "seeds": arguments.seeds, "measured": measured}, arguments.output)
+    found = {variant: [measured[variant][str(seed)] for seed in arguments.seeds] for variant in arguments.variants}
+    rows = [{"variant": variant, **summary(runs)} for variant, runs in found.items()]
+    write_json({**document, "seeds": arguments.seeds, "rows": rows, "measured": measured}, arguments.output)
     table = table_of(rows)
     Path(arguments.output).with_suffix(".md").write_text(f"{table}\n", encoding="utf-8")
-    print(f"\n{arguments.steps} steps, seeds {arguments.seeds}, mean ± spread on validation\n\n{table}")
-    print(f"\nwritten to {arguments.output}")
+    budget = f"{arguments.steps} steps of {arguments.train_batch_size} stories, seeds {arguments.seeds}"
+    print(f"\n{budget}, mean ± spread on validation\n\n{table}\n\nwritten to {arguments.output}")
 
 
-def run(arguments, variant: str, seed: int) -> dict:
-    """The results of a variant, trained with a seed where that has not been done."""
+def read_measured(output: str, document: dict) -> dict[str, dict[str, dict[str, float]]]:
+    """
+    The numbers of the runs that are done, by variant and seed, as the file `output` has them; raises `SystemExit` where
+    those are of another budget than `document`.
+    """
+    if not Path(output).is_file():
+        return {}
+    earlier = json.loads(Path(output).read_text(encoding="utf-8"))
+    for name, expected in document.items():
+        if earlier.get(name) != expected:
+            found = f"{earlier.get(name)!r} in {output}"
+            raise SystemExit(
+                f"benchmarks/ablations.py: {name}: found {found}, expected {expected!r}; or another --output"
+            )
+    return earlier["measured"]
+
+
+def run(arguments, variant: str, seed: str) -> dict:
+    """Trains a variant with a seed; returns the numbers of its `results.json`."""
     folder = Path(arguments.runs) / "".join(c if c.isalnum() else "_" for c in variant) / f"seed-{seed}"
-    results = folder / "results.json"
-    if not results.is_file():
-        command = [sys.executable, ROOT / "train.py", ROOT / arguments.recipe, "--output_dir", folder]
-        command += ["--max_train_steps", arguments.steps, "--seed", seed, "--test_split", "validation"]
-        command += ["--max_test_windows", arguments.max_windows, "--eval_steps", 0, "--save_steps", 0]
-        command += [*VARIANTS[variant], *arguments.flags]
-        own = parse_arguments([str(ROOT / arguments.recipe)])[0].config_overrides
-        if own and variant in CHANGES:  # which would take the place of the recipe's
-            command += ["--config_overrides", f"{own},{CHANGES[variant]}"]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"benchmarks/ablations.py: {variant}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
-        shutil.rmtree(folder / "checkpoints")
-    document = json.loads(results.read_text(encoding="utf-8"))
-    if f"--max_train_steps {arguments.steps} " not in document["command"]:
-        found = f"{folder} of another number of steps"
-        raise SystemExit(f"benchmarks/ablations.py: runs: found {found}, expected {arguments.steps}; or another folder")
-    return document["metrics"]
+    recipe = parse_arguments([str(ROOT / arguments.recipe)])[0]
+    config = load_preset(recipe.preset)
+    # As many transitions a step: a window of T frames has T - 1 of them, the pairs of `no_context` one.
+    per_story = config.max_frames - 1 if variant == NO_CONTEXT else 1
+    command = [sys.executable, ROOT / "train.py", ROOT / arguments.recipe, "--output_dir", folder, "--seed", seed]
+    command += ["--max_train_steps", arguments.steps, "--train_batch_size", arguments.train_batch_size * per_story]
+    command += ["--test_split", "validation", "--max_test_windows", arguments.max_windows]
+    command += ["--max_eval_windows", 8, "--eval_steps", 0, "--save_steps", 0, *VARIANTS[variant], *arguments.flags]
+    if recipe.config_overrides and variant in CHANGES:  # which would take the place of the recipe's
+        command += ["--config_overrides", f"{recipe.config_overrides},{CHANGES[variant]}"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"benchmarks/ablations.py: {variant}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
+    shutil.rmtree(folder / "checkpoints")
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
 
 
 def measures_of(metrics: dict) -> dict[str, float]:

@@ -28,6 +28,7 @@ def trainings(monkeypatch, ablations) -> list[list[str]]:
         value = training.seed + 1.0
         found = {"next_frame": {"l1": value, "l1_changed": value, "edge_ratio": value}, "next_caption": {"loss": value}}
         found |= {"retrieval": {"text_to_image": {"within_story_r1": value}}, "attention": {"pointing_game": value}}
+        assert 0 <= training.seed <= 1, "a seed that fails"
         folder = Path(training.output_dir)
         (folder / "checkpoints").mkdir(parents=True)
         document = {"command": " ".join(command), "metrics": found}
@@ -66,8 +67,25 @@ def test_a_run_that_is_done_is_not_made_again(ablations, trainings, tmp_path, ca
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
     ablations.main(flags(tmp_path))
     assert len(trainings) == 4
-    with pytest.raises(SystemExit, match="another number of steps, expected 5"):
+    with pytest.raises(SystemExit, match="steps: found 300 in .*, expected 5; or another --output"):
         ablations.main(flags(tmp_path, "--steps", "5"))
+
+
+def test_what_was_done_before_it_broke_off_is_kept(ablations, trainings, tmp_path):
+    with pytest.raises(AssertionError, match="a seed that fails"):
+        ablations.main(flags(tmp_path, "--seeds", "1", "2"))
+    assert len(trainings) == 3
+    ablations.main(flags(tmp_path, "--seeds", "0", "1"))
+    seeds = [parse_arguments(line[2:])[2].seed for line in trainings]
+    assert seeds == [1, 1, 2, 0, 0]
+    assert json.loads((tmp_path / "numbers.json").read_text())["rows"][0]["l1"][0] == 1.5
+
+
+def test_without_story_context_a_step_has_as_many_transitions(ablations, trainings, tmp_path):
+    ablations.main(flags(tmp_path, "--variants", ablations.FULL, ablations.NO_CONTEXT, "--train_batch_size", "3"))
+    sizes = [parse_arguments(line[2:])[2].train_batch_size for line in trainings]
+    assert sizes == [3, 12] * 2
+    assert [parse_arguments(line[2:])[0].baseline for line in trainings] == [None, "no_context"] * 2
 
 
 def test_what_fails_is_told_by_name(ablations, tmp_path):
