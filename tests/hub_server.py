@@ -1,8 +1,9 @@
 """
 A Hub on this machine: what the client of huggingface_hub and transformers asks of it for models, kept in memory.
 
-Paths, statuses and headers are those that huggingface_hub 2.4 sends and expects, without Xet (`HF_HUB_DISABLE_XET=1`).
-As on the real one, large files come and go through a storage of another origin, by URLs that need no token.
+Paths, statuses and headers are those that huggingface_hub 1.33 and 2.4 send and expect, without Xet
+(`HF_HUB_DISABLE_XET=1`). As on the real one, large files come and go through a storage on another host, by URLs that
+need no token.
 """
 
 import base64
@@ -121,7 +122,9 @@ class HubServer:
         self.requests: list[tuple] = []
         self.lock = threading.Lock()
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler(self, table)) for table in (HUB, STORAGE)]
-        self.url, self.storage_url = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
+        # Two names, for a client may follow redirections that stay on one host, whatever the port.
+        hosts = ("127.0.0.1", "localhost")
+        self.url, self.storage_url = (f"http://{host}:{s.server_port}" for host, s in zip(hosts, self._servers))
 
     def __enter__(self) -> "HubServer":
         for server in self._servers:
@@ -325,6 +328,8 @@ def storage_put(request: Request):
 
 
 def storage_get(request: Request):
+    if request.parts[0] not in request.hub.stored:
+        raise Refusal(404, f"no object {request.parts[0]}")
     return send_file(request, request.hub.stored[request.parts[0]], {"ETag": f'"{request.parts[0]}"'})
 
 
@@ -360,9 +365,11 @@ def respond(http: BaseHTTPRequestHandler, status: int, body: bytes, headers: dic
     http.send_response(status)
     for name, value in {**headers, "Content-Length": str(len(body))}.items():
         http.send_header(name, value)
+    if http.close_connection and not http.breaks_off:
+        http.send_header("Connection", "close")
     http.end_headers()
     if http.command != "HEAD":
-        http.wfile.write(body[: len(body) // 2] if http.close_connection else body)
+        http.wfile.write(body[: len(body) // 2] if http.breaks_off else body)
 
 
 # Step, methods, path, and the route, which returns an object for JSON, a status and one, or `None`: it has answered.
@@ -391,7 +398,8 @@ def handler(hub: HubServer, table: tuple) -> type[BaseHTTPRequestHandler]:
     """Answers by the routes of `table`."""
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version = "HTTP/1.1"  # a connection stays open unless the client wants it closed, or it breaks off
+        breaks_off = False
 
         def answer(self) -> None:
             path = urlsplit(self.path).path
@@ -410,9 +418,10 @@ def handler(hub: HubServer, table: tuple) -> type[BaseHTTPRequestHandler]:
             faults = hub.faults.get(step)
             fault = faults.pop(0) if faults else None
             size = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(size // 2 if fault == "drop" else size)
-            self.close_connection = fault == "drop"
-            if fault == "drop" and self.command != "GET":
+            self.breaks_off = fault == "drop"
+            self.close_connection = self.close_connection or self.breaks_off
+            body = self.rfile.read(size // 2 if self.breaks_off else size)
+            if self.breaks_off and self.command != "GET":
                 return self.connection.shutdown(socket.SHUT_RDWR)
             if fault == "wrong_hash":
                 body = bytes([body[0] ^ 1]) + body[1:]

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+import transformers
 from conftest import draw_story, small_config
+from packaging.version import Version
 from storyattn import StoryAttnForConditionalGeneration
 from transformers import (
     DynamicCache,
@@ -93,6 +95,10 @@ def test_sampling_is_that_of_the_seed(model, inputs):
     assert torch.equal(written[0], written[1]) and not torch.equal(written[0], written[2])
 
 
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.18"),
+    reason="below transformers 5.18 its prompt lookup writes something else wherever a text begins with embeddings",
+)
 def test_speculation_by_what_was_read(model, inputs, greedy):
     one = {name: value[:1] for name, value in inputs.items()}
     assert torch.equal(model.generate(**one, **GREEDY, prompt_lookup_num_tokens=2), greedy[:1])

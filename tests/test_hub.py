@@ -73,7 +73,7 @@ def hub():
         for name, value in constants.items():
             patch.setattr(f"huggingface_hub.constants.{name}", value)
         patch.setenv("HF_TOKEN", "hf_write")
-        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield server
 
 
