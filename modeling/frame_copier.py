@@ -116,7 +116,8 @@ class Mover(nn.Module):
         query = self.query(plan) * plan.shape[-1] ** -0.5
         scores = torch.einsum("bnpd,btqd->bnptq", query, self.cell_key(cells)).float()
         own = (query @ self.plan_key(plan).transpose(-1, -2)).float()  # (B, N, P, P)
-        last = F.one_hot(source, cells.shape[1])[:, :, None, :, None]  # (B, N, 1, T, 1)
+        steps = torch.arange(cells.shape[1], device=cells.device)
+        last = (source[..., None] == steps)[:, :, None, :, None]  # (B, N, 1, T, 1)
         scores = scores + own[:, :, :, None] * last
         return scores.masked_fill(~visible[:, :, None, :, None], -torch.inf).flatten(3).softmax(-1)
 
@@ -136,4 +137,4 @@ def fine_structure(frames: torch.Tensor, radius: int) -> torch.Tensor:
 
 def take(per_frame: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """`per_frame (B, T, ...)` at `index (B, N)`: `(B, N, ...)`."""
-    return per_frame[torch.arange(len(index), device=index.device)[:, None], index]
+    return per_frame[torch.arange(index.shape[0], device=index.device)[:, None], index]

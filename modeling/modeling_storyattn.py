@@ -479,8 +479,8 @@ class StoryAttnForConditionalGeneration(
         seen_mask = torch.arange(context.shape[2], device=frames.device) < seen.shape[2]
         seen = F.pad(seen, (0, 0, 0, context.shape[2] - seen.shape[2]))
         source = torch.cat([steps[:-1].expand(batch, -1), rebuilt], dim=1)  # (B, T - 1 + R)
-        visible = (source[..., None] >= steps) & story["frame_mask"][:, None]
-        visible[:, number - 1 :] = False
+        is_predicted = torch.arange(source.shape[1], device=frames.device)[:, None] < number - 1
+        visible = (source[..., None] >= steps) & story["frame_mask"][:, None] & is_predicted
         visible |= source[..., None] == steps
         return self.frame_decoder(
             frames,
@@ -538,17 +538,20 @@ class StoryAttnForConditionalGeneration(
     def _caption_logits(self, states, input_ids, attention_mask, told_ids, told_mask, task: str) -> torch.Tensor:
         """`states (B,N,K,D)`, captions `(B,N,L)`: logits `(B,N,L,V)` of the tokens that follow each position."""
         shape = states.shape[:2]
-        if not shape.numel():  # stories of one frame have no next caption, and decoders refuse to read nothing
+        if 0 in shape:  # stories of one frame have no next caption, and decoders refuse to read nothing
             return states.new_zeros(*shape, input_ids.shape[-1], self.config.vocab_size)
         prefix, prefix_mask = self._prefix(*(x.flatten(0, 1) for x in (states, told_ids, told_mask)), task)
         words = self.text_decoder.get_input_embeddings()(input_ids.flatten(0, 1))
         mask = torch.cat([prefix_mask, attention_mask.flatten(0, 1)], dim=1)
+        kept = input_ids.shape[-1]
+        if not isinstance(kept, int):  # a length that `torch.export` leaves open would be taken for one place
+            kept = torch.arange(-kept, 0, device=words.device)
         logits = self.text_decoder(
             inputs_embeds=torch.cat([prefix, words.to(prefix.dtype)], dim=1),
             attention_mask=mask,
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
             use_cache=False,
-            logits_to_keep=input_ids.shape[-1],
+            logits_to_keep=kept,
         ).logits
         return logits.unflatten(0, shape)
 

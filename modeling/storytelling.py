@@ -42,7 +42,7 @@ class StorytellingMixin:
         Returns:
             token ids `(B * num_return_sequences, n)`, without the start token; frames `(B, 3, H, W)` in [0, 1].
 
-        Raises `ValueError` for an unknown task or mode.
+        Raises `ValueError` for an unknown task or mode, and for `guidance_scale` without `negative_prompt_ids`.
         """
         if generation_mode not in MODES:
             raise ValueError(f"generation_mode: got {generation_mode!r}, expected one of {', '.join(map(repr, MODES))}")
@@ -69,6 +69,9 @@ class StorytellingMixin:
             if getattr(config, name) is None:
                 setattr(config, name, getattr(self.config, name))
         others = config.update(**generation_kwargs)  # streamers, stopping criteria and the like
+        if config.guidance_scale not in (None, 1) and others.get("negative_prompt_ids") is None:
+            found = f"guidance_scale: got {config.guidance_scale} without negative_prompt_ids"
+            raise ValueError(f"{found}, expected both: what is read before the words has no ids to leave out")
         if config.max_length is None and config.max_new_tokens is None:
             config.max_new_tokens = self.config.max_caption_length
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)

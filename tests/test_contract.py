@@ -250,3 +250,27 @@ def test_export(cls, config, inputs, tmp_path):
         expected = model(**inputs)
     for name, value in expected.items():
         assert torch.allclose(found[name], value, atol=1e-5), name
+
+
+@CLASSES
+@pytest.mark.slow
+def test_export_for_other_sizes(cls, config, small_processor):
+    """Numbers of stories and frames and the length of captions may be left open; a whole model then wants 3 frames."""
+    model = fresh(cls, copy.deepcopy(config))
+    model.config.decoder_context_captions = 1
+    numbers = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    captions = {**numbers, 2: torch.export.Dim.DYNAMIC}
+    dims = {"pixel_values": numbers, "frame_mask": numbers, "input_ids": captions, "attention_mask": captions}
+
+    def read(batch: int, length: int) -> dict:
+        stories = [draw_story(seed, length - seed % 2) for seed in range(batch)]
+        return dict(small_processor(*([story[name] for story in stories] for name in ("frames", "captions"))))
+
+    with torch.no_grad():
+        exported = torch.export.export(model, (), read(5, 4), strict=False, dynamic_shapes=dims).module()
+        for batch, length, cut in ((2, 3, 0), (3, 4, 3), (1, 4, 1)):
+            inputs = read(batch, length)
+            inputs |= {name: inputs[name][..., : 16 - cut] for name in ("input_ids", "attention_mask")}
+            found = exported(**inputs)
+            for name, value in model(**inputs).items():
+                assert found[name].shape == value.shape and torch.allclose(found[name], value, atol=1e-5), name

@@ -104,6 +104,21 @@ def test_speculation_by_what_was_read(model, inputs, greedy):
     assert torch.equal(model.generate(**one, **GREEDY, prompt_lookup_num_tokens=2), greedy[:1])
 
 
+def test_guidance_away_from_what_is_written_without_the_story(model, inputs, greedy):
+    """By the library, from a start of the caller's; all that the decoder reads of the story has no ids."""
+    start = torch.full((2, 1), model.config.bos_token_id)
+    options = {**GREEDY, "output_logits": True, "output_scores": True, "return_dict_in_generate": True}
+    found = model.generate(**inputs, **options, guidance_scale=1.5, negative_prompt_ids=start)
+    assert not torch.equal(found.sequences, greedy)
+    for index, (logits, scores) in enumerate(zip(found.logits, found.scores)):
+        with torch.no_grad():
+            alone = model.text_decoder(torch.cat([start, found.sequences[:, :index]], dim=1)).logits[:, -1]
+        alone, told = alone.log_softmax(-1), logits.log_softmax(-1)
+        assert torch.allclose(scores, alone + 1.5 * (told - alone), atol=1e-4)
+    with pytest.raises(ValueError, match="guidance_scale: got 1.5 without negative_prompt_ids"):
+        model.generate(**inputs, **GREEDY, guidance_scale=1.5)
+
+
 class AfterThree(StoppingCriteria):
     """Stops the first story after three tokens."""
 

@@ -151,6 +151,17 @@ def test_a_decoder_that_looks_ahead_and_unknown_names_are_refused(sources, tmp_p
         build(decodr=sources["decoder"])
 
 
+def test_text_models_of_too_few_positions_are_named(sources):
+    """The decoder of 96 positions reads captions and 3 + 2 states; the text encoder of 40 a caption."""
+    names = {"decoder": sources["decoder"]}
+    build(**names, config=small_config(max_caption_length=30), decoder_context_captions=2)  # 3 * 30 + 5 = 95
+    with pytest.raises(ValueError, match="decoder: found .*decoder', which has 96 positions, expected at least 98"):
+        build(**names, config=small_config(max_caption_length=31), decoder_context_captions=2)
+    build(text=sources["text"], config=small_config(), max_caption_length=32)
+    with pytest.raises(ValueError, match="max_caption_length: got 41, expected at most the 40 positions of the text"):
+        build(text=sources["text"], config=small_config(max_caption_length=30), max_caption_length=41)
+
+
 # Two tokenizers
 
 

@@ -69,5 +69,5 @@ class TextPooling(nn.Module):
 
     def forward(self, text_states: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
         """`text_states (N,L,D)`, boolean `text_mask (N,L)`: tokens `(N, num_text_tokens, D)`."""
-        queries = self.queries.expand(len(text_states), -1, -1).to(text_states.dtype)
+        queries = self.queries.expand(text_states.shape[0], -1, -1).to(text_states.dtype)
         return queries + self.attention(queries, self.norm(text_states), text_mask[:, None, None])

@@ -62,6 +62,8 @@ class PretrainedPartsMixin:
         """Loads the weights of parts as `config_with_parts` has configured them; returns the model."""
         for part, source in (("vision", vision), ("text", text), ("decoder", decoder)):
             if source is not None:
+                if part == "decoder":
+                    _check_positions(source, self.config)
                 with _naming(part, source):
                     _load(self.parts[part], source, part)
         return self if vision is None else self.freeze_statistics()
@@ -183,6 +185,18 @@ def _check_kind(part: str, config, image_size) -> None:
             AutoModelForCausalLM.from_config(config)
         elif "last_hidden_state" not in AutoModel.from_config(config).eval()(torch.zeros(1, 2, dtype=torch.long)):
             raise ValueError("it gives no states of its tokens")
+
+
+def _check_positions(source, config: StoryAttnConfig) -> None:
+    """Refuses a decoder that was made for fewer tokens than it is to read; `config.check` does a text encoder."""
+    length, captions = config.max_caption_length, config.decoder_context_captions + 1
+    states = config.num_visual_tokens + config.num_text_tokens
+    needed = captions * length + states
+    positions = getattr(config.decoder_config, "max_position_embeddings", None) or needed
+    if positions < needed:
+        told = f"decoder: found {str(source)!r}, which has {positions} positions, expected at least {needed}"
+        own = f"(decoder_context_captions {captions - 1} + the one it writes) of max_caption_length {length}"
+        raise ValueError(f"{told}: captions {own} and {states} states of the story")
 
 
 def _load(module: nn.Module, source, part: str) -> None:
