@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import draw_story, refused_line
 from hub_server import HubServer
 from huggingface_hub import HfApi, hf_hub_download
@@ -147,7 +148,7 @@ def test_training_publishes_one_commit_of_what_is_listed(hub, run):
     assert names >= {*needed, "README.md", "results.json", "recipe.yaml", "metrics.jsonl", ".gitattributes"}
     figures = {f"figures/{path.name}" for path in (run / "figures").iterdir()}
     assert {name for name in one.files if "/" in name} == figures >= {"figures/evaluation.png"}
-    changed = {".gitattributes", "README.md"}
+    changed = {".gitattributes", "README.md", "recipe.yaml", "results.json"}
     assert all(blob.content == (run / name).read_bytes() for name, blob in one.files.items() if name not in changed)
     sent, local = one.files["README.md"].content.decode(), (run / "README.md").read_text()
     assert 'model_id = "user/tale"' in sent and 'model_id = "."' in local, "the quick start loads what is published"
@@ -160,7 +161,47 @@ def test_a_card_that_somebody_edited_is_sent_as_it_is(hub, changed, unchecked):
         card.write("\nOf my own.\n")
     publish(changed, "user/edited")
     sent = hub.head("user/edited").files["README.md"].content
-    assert sent == (changed / "README.md").read_bytes() and b"user/edited" not in sent
+    paths = read_flags(changed)["dataset"], read_flags(changed)["config"]
+    expected = (changed / "README.md").read_text()
+    for path in (*paths, json.loads((changed / "results.json").read_text())["model"]):
+        expected = expected.replace(path, Path(path).name)
+    assert sent.decode() == expected and b"user/edited" not in sent
+
+
+def read_flags(folder: Path) -> dict:
+    return yaml.safe_load((folder / "recipe.yaml").read_text())
+
+
+def test_no_path_of_this_machine_is_sent(hub, changed, unchecked, capsys):
+    """But its last part; the folder itself stays as it is."""
+    local = [read_flags(changed)[name] for name in ("dataset", "config")]
+    odd = "/jane's home/my stories/tales"
+    for name, key in (("recipe.yaml", "dataset"), ("results.json", "dataset")):
+        text = (changed / name).read_text()
+        assert local[0] in text
+        (changed / name).write_text(text.replace(f'"{key}": "{local[0]}"', f'"{key}": "{odd}"'))
+    with (changed / "recipe_first.yaml").open("w") as recipe:
+        yaml.safe_dump({"dataset": odd, "config_overrides": "perceptual_model=/models/eyes", "seed": 1}, recipe)
+    before = {name: (changed / name).read_bytes() for name in ("recipe.yaml", "results.json", "README.md")}
+    publish(changed, "user/paths")
+    files = hub.head("user/paths").files
+    for name in ("recipe.yaml", "recipe_first.yaml", "results.json", "README.md"):
+        text = files[name].content.decode()
+        assert not [path for path in (*local, odd, "jane", "/models", "/tmp") if path in text], name
+    flags = yaml.safe_load(files["recipe_first.yaml"].content)
+    assert flags == {"config_overrides": "perceptual_model=eyes", "dataset": "tales", "seed": 1}
+    results = json.loads(files["results.json"].content)
+    assert results["dataset"] == "tales" and f"--dataset={Path(local[0]).name}" in results["command"].split()
+    assert results["metrics"] == json.loads(before["results.json"])["metrics"]
+    assert all((changed / name).read_bytes() == content for name, content in before.items())
+    listed = capsys.readouterr().out.split("local paths are sent as their last part: ")[1].splitlines()[0]
+    assert odd in listed and "/models/eyes" in listed and local[1] in listed
+
+
+@pytest.mark.parametrize(("text", "found"), [("a: [", "no YAML"), ("- a", "a list")])
+def test_a_recipe_that_is_none_is_refused(changed, text, found):
+    (changed / "recipe_first.yaml").write_text(text)
+    assert f"recipe_first.yaml: found {found}, expected a recipe" in refused(changed, "user/recipe", "--dry_run")
 
 
 def test_a_second_commit_takes_away_what_the_folder_lacks(hub, published):
@@ -351,15 +392,46 @@ def test_a_run_that_could_not_publish_says_how_to(hub, run, unchecked):
     assert hub.repositories["user/later"].private
 
 
-def test_an_interrupted_upload_is_one_line(monkeypatch, capsys):
-    def interrupted(*arguments, **options):
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Control-C in the middle of the upload, once."""
+
+    def interrupt(*arguments, **options):
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(publish_cli, "publish", interrupted)
+    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", interrupt)
+
+
+def last_line(capsys) -> str:
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return told.splitlines()[-1]
+
+
+def test_an_interrupted_upload_is_one_line(hub, run, changed, unchecked, interrupted, capsys):
+    publish(run, "user/broken", "--dry_run")
     with pytest.raises(SystemExit) as ended:
-        publish("runs/none", "user/none")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 130 and "all of it or nothing" in line
+        publish(changed, "user/broken", "--tag", "v1")
+    assert ended.value.code == 130 and len(hub.repositories["user/broken"].commits) == 1
+    told, again = last_line(capsys).split("; to try again: ")
+    assert told == "storyattn publish: broken off; user/broken has all of the commit or nothing of it"
+    assert again == f"storyattn publish {changed} --repo_id user/broken --tag v1"
+    cli.main(shlex.split(again)[1:])
+    assert "model.safetensors" in hub.head("user/broken", "v1").files
+
+
+def test_an_interrupted_upload_of_a_run_is_one_line(
+    hub, stories_folder, small_config_file, unchecked, interrupted, tmp_path, capsys
+):
+    flags = run_flags(tmp_path / "mine", stories_folder, small_config_file, max_train_steps=1, push_to_hub=True)
+    with pytest.raises(SystemExit) as ended:
+        train_module.main(flags)
+    assert ended.value.code == 130 and len(hub.repositories["user/mine"].commits) == 1
+    told, again = last_line(capsys).split("; to try again: ")
+    assert told.startswith("push_to_hub: the model is trained, publishing it was broken off; user/mine has")
+    cli.main(shlex.split(again)[1:])
+    assert "model.safetensors" in hub.head("user/mine").files
 
 
 # Checks

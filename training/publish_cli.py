@@ -6,6 +6,7 @@ Publishes the folder that training leaves on the Hub, as one commit:
 """
 
 import argparse
+import shlex
 import sys
 import tempfile
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 
 from .card import make_card, read_results
 from .hub import MAIN, Upload, check_repo_id, find_user
+from .local_paths import shorten_local_paths
 from .mistakes import one_line
 from .publish_folder import CARD, RESULTS, check_card, check_loads, left_out_line, published_files
 
@@ -30,13 +32,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--revision", default=MAIN, help="branch, made from main where it is missing; default: main")
     parser.add_argument("--tag", help="name that the commit gets as well, such as v1")
     parser.add_argument("--dry_run", action="store_true", help="check, show what would be sent, and stop there")
-    arguments = vars(parser.parse_args(sys.argv[1:] if argv is None else list(argv)))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = vars(parser.parse_args(argv))
+    folder, repo_id = arguments.pop("folder"), arguments.pop("repo_id")
     try:
         with one_line("storyattn publish"):
-            publish(arguments.pop("folder"), arguments.pop("repo_id"), **arguments)
+            publish(folder, repo_id, **arguments)
     except KeyboardInterrupt:
-        print("storyattn publish: broken off; the branch has all of it or nothing, run it again", file=sys.stderr)
+        again = shlex.join(["storyattn", "publish", *argv])
+        print(f"storyattn publish: {broken_off(repo_id)}; to try again: {again}", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def broken_off(repo_id: str) -> str:
+    """How things stand after a control-C in `publish`, wherever it came."""
+    return f"broken off; {repo_id} has all of the commit or nothing of it"
 
 
 def publish(
@@ -51,7 +61,8 @@ def publish(
     Checks `folder`, shows what of it is sent, and makes one commit of it on the branch `revision` of `repo_id`, named
     `tag` where that is given. Files that the branch has and the folder has not are removed by the same commit.
 
-    The quick start of a card that nobody has edited loads `repo_id`.
+    The quick start of a card that nobody has edited loads `repo_id`. Of absolute paths in the card, in results and in
+    recipes the last part alone is sent.
 
     Returns the commit's id, `None` for a dry run, which asks nothing of the network. Raises `ValueError` for what is
     wrong with folder or arguments, and `OSError` where the Hub refuses or cannot be reached; the branch is then as it
@@ -62,6 +73,9 @@ def publish(
     files, left_out = published_files(folder)
     with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
         files[CARD] = card_for(folder, repo_id, Path(scratch)) or files[CARD]
+        short = shorten_local_paths(files, Path(scratch))
+        if short:
+            print(f"local paths are sent as their last part: {', '.join(sorted(short))}")
         return send(files, left_out, repo_id, private, revision, tag, dry_run)
 
 

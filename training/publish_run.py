@@ -1,10 +1,12 @@
 """`--push_to_hub`: a run that publishes its model at the end."""
 
 import shlex
+import signal
 from pathlib import Path
 
 from .hub import check_repo_id, find_user
-from .publish_cli import publish
+from .interruption import Interrupted
+from .publish_cli import broken_off, publish
 
 
 def hub_repository(model_args, args) -> str | None:
@@ -24,10 +26,16 @@ def hub_repository(model_args, args) -> str | None:
 
 
 def push_to_hub(args, repo_id: str) -> None:
-    """Publishes the folder of a run that has ended; the `OSError` of a failure tells how to do that later."""
+    """
+    Publishes the folder of a run that has ended. The `OSError` of a failure, and the `Interrupted` of a control-C, tell
+    how to do that later.
+    """
+    private = " --private" if args.hub_private_repo else ""
+    later = f"storyattn publish {shlex.quote(args.output_dir)} --repo_id {repo_id}{private}"
     try:
         publish(args.output_dir, repo_id, private=args.hub_private_repo)
     except (ValueError, OSError) as error:
-        private = " --private" if args.hub_private_repo else ""
-        later = f"storyattn publish {shlex.quote(args.output_dir)} --repo_id {repo_id}{private}"
         raise OSError(f"push_to_hub: the model is trained but not published: {error}; by hand: {later}") from error
+    except KeyboardInterrupt:
+        told = f"push_to_hub: the model is trained, publishing it was {broken_off(repo_id)}; to try again: {later}"
+        raise Interrupted(signal.SIGINT, told) from None
