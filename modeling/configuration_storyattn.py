@@ -103,7 +103,7 @@ class StoryAttnConfig(PreTrainedConfig):
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
         use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
-        use_frame_detail (`bool`): with `use_frame_copy`, what is painted may take on the fine structure of the last frame,
+        use_frame_detail (`bool`): with `use_frame_copy`, what is painted may take on fine structure of the last frame,
             for pictures whose own cannot be known, as in books; off by default.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.

@@ -103,6 +103,8 @@ class StoryAttnConfig(PreTrainedConfig):
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
         use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
+        use_frame_detail (`bool`): with `use_frame_copy`, what is painted may take on fine structure of the last frame,
+            for pictures whose own cannot be known, as in books; off by default.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
@@ -162,6 +164,7 @@ class StoryAttnConfig(PreTrainedConfig):
 
     use_frame_copy: bool = True
     use_frame_motion: bool = True
+    use_frame_detail: bool = False
     num_frame_layers: int = 3
     frame_stride: int = 8
     frame_channels: list[int] | tuple[int, ...] = (64, 32)
