@@ -1,0 +1,153 @@
+"""
+How far frozen encoders alone align the pictures and captions of a data set: what an alignment that is trained on top of
+them has to reach, and about where it ends where stories are few:
+
+    python benchmarks/frozen_features.py --dataset FOLDER --vision FOLDER_OR_HUB_ID --text FOLDER_OR_HUB_ID
+
+Features are those of the baseline `projection`, the means over places and over tokens. Canonical correlation analysis
+with shrinkage (Vinod 1976) projects both, in closed form, from `train`; shrinkage and dimensions are those that are
+best on `validation` (the sum of `r10` and `r1` within the story, text to image). With `--previous` the features of a
+page are averaged with those of the pages before it: what knowing the story so far would add.
+"""
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+from measuring import markdown_table, positive, write_json
+from storyattn.image_processing_storyattn import StoryAttnImageProcessor
+from storyattn.pretrained_parts import normalization
+from storyattn.training.baselines.projection import caption_features, picture_features
+from storyattn.training.retrieval import retrieval_metrics
+from storyattn.training.sources import read_stories
+from storyattn.training.tokenizer import load_tokenizer
+from tqdm.auto import tqdm
+from transformers import AutoModel
+
+SHRINKAGE = (0.1, 0.3, 1.0, 3.0, 10.0)
+DIMENSIONS = (16, 48, 128)
+KEPT = 300  # principal components of either side
+MEASURES = ("r1", "r5", "r10", "within_story_r1")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Prints a table of recalls, text to image, for each size of frames, with chance, and writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="as train.py takes it")
+    parser.add_argument("--vision", required=True, help="folder or Hub id of the vision model")
+    parser.add_argument("--text", required=True, help="that of the text encoder, whose tokenizer is used")
+    parser.add_argument("--sizes", nargs="+", type=positive, default=[96, 192], help="pixels of a side, tables of each")
+    parser.add_argument("--max_caption_length", type=positive, default=128, help="tokens of a caption")
+    parser.add_argument("--previous", type=int, default=4, help="pages before a page for the rows with story so far")
+    parser.add_argument("--test_split", help="measured as well, once all has been chosen")
+    parser.add_argument("--output", default="frozen_features.json", help="file for the numbers")
+    arguments = parser.parse_args(argv)
+    splits = ["train", "validation", *([arguments.test_split] if arguments.test_split else [])]
+    stories = {split: read_stories(arguments.dataset, split) for split in splits}
+    texts = {split: text_features(arguments, told) for split, told in stories.items()}
+    numbers = {split: story_numbers(told) for split, told in stories.items()}
+    rows = []
+    for size in arguments.sizes:
+        pictures = {split: frame_features(arguments.vision, told, size) for split, told in stories.items()}
+        for previous in dict.fromkeys((0, arguments.previous)):
+            sides = [
+                {split: with_previous(features, numbers[split], previous) for split, features in side.items()}
+                for side in (pictures, texts)
+            ]
+            found = best_alignment(*sides, numbers)
+            what = "the page alone" if not previous else f"with the {previous} before"
+            rows += [{"size": size, "reads": what, "split": split, **found[split]} for split in splits[1:]]
+    columns = {name: lambda row, name=name: str(row[name]) for name in ("size", "reads", "split")}
+    columns |= {name: lambda row, name=name: f"{row[name]:.4f}" for name in MEASURES}
+    columns |= {f"chance {name}": lambda row, name=name: f"{row[f'chance_{name}']:.4f}" for name in MEASURES[2:]}
+    print(f"\nshrinkage and dimensions chosen on validation\n\n{markdown_table(columns, rows)}")
+    write_json({"dataset": arguments.dataset, "previous": arguments.previous, "rows": rows}, arguments.output)
+    print(f"\nwritten to {arguments.output}")
+
+
+def story_numbers(stories) -> torch.Tensor:
+    """`(N,)`: of each page that has a caption the number of its story."""
+    return torch.tensor([i for i, captions in enumerate(stories["captions"]) for caption in captions if caption])
+
+
+@torch.no_grad()
+def text_features(arguments, stories) -> torch.Tensor:
+    """Features `(N, C)` of all captions."""
+    encoder = AutoModel.from_pretrained(arguments.text, dtype=torch.float32).eval()
+    tokenizer = load_tokenizer(arguments.text)
+    captions = [caption for told in stories["captions"] for caption in told if caption]
+    found = []
+    for start in tqdm(range(0, len(captions), 32), desc="reading captions", unit="batch"):
+        options = {"padding": True, "truncation": True, "max_length": arguments.max_caption_length}
+        inputs = tokenizer(captions[start : start + 32], return_tensors="pt", **options)
+        found.append(caption_features(encoder, inputs["input_ids"], inputs["attention_mask"]))
+    return torch.cat(found).double()
+
+
+@torch.no_grad()
+def frame_features(source: str, stories, size: int) -> torch.Tensor:
+    """Features `(N, C)` of all frames that have a caption, cropped to `size` x `size` pixels."""
+    encoder = AutoModel.from_pretrained(source, dtype=torch.float32).eval()
+    processor = StoryAttnImageProcessor(size={"height": size, "width": size}, **normalization(source))
+    found = []
+    for story in tqdm(stories, desc=f"looking at {size} x {size} pixels", unit="story"):
+        frames = [frame for frame, caption in zip(story["frames"], story["captions"]) if caption]
+        if frames:
+            found.append(picture_features(encoder, processor(frames, return_tensors="pt")["pixel_values"]))
+    return torch.cat(found).double()
+
+
+def with_previous(features: torch.Tensor, stories: torch.Tensor, previous: int) -> torch.Tensor:
+    """`features (N, C)`, each the mean of its own and those of up to `previous` pages before it in its story."""
+    means = []
+    for number in stories.unique():
+        own = features[stories == number]
+        means += [own[max(0, page - previous) : page + 1].mean(0) for page in range(len(own))]
+    return torch.stack(means)
+
+
+def best_alignment(pictures: dict, texts: dict, stories: dict) -> dict[str, dict[str, float]]:
+    """The recalls of every split but `train`, by what is best on `validation`."""
+    pictures, texts = principal_components(pictures), principal_components(texts)
+    best = None
+    for shrink in ((a, b) for a in SHRINKAGE for b in SHRINKAGE):
+        maps = canonical_projections(pictures["train"], texts["train"], *shrink)
+        for width in DIMENSIONS:
+            found = {}
+            for split in stories:
+                image, text = (side[split] @ m[:, :width] for side, m in zip((pictures, texts), maps))
+                embeds = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+                if split != "train":
+                    found[split] = retrieval_metrics(*embeds, stories[split])["text_to_image"]
+            score = found["validation"]["r10"] + found["validation"]["within_story_r1"]
+            if best is None or score > best[0]:
+                best = score, found
+    return best[1]
+
+
+def principal_components(features: dict) -> dict:
+    """The largest components of the features `(N, C)` of all splits, by those of `train`."""
+    mean = features["train"].mean(0)
+    centred = features["train"] - mean
+    vectors = torch.linalg.eigh(centred.T @ centred / len(centred)).eigenvectors[:, -KEPT:]
+    return {split: (values - mean) @ vectors for split, values in features.items()}
+
+
+def canonical_projections(first, second, shrink_first: float, shrink_second: float) -> tuple:
+    """
+    Maps `(C, d)` of two centred sets of features `(N, C)`, each direction scaled by its canonical correlation.
+    `shrink_...` times the mean variance is added to the variances.
+    """
+    roots = []
+    for features, shrink in ((first, shrink_first), (second, shrink_second)):
+        covariance = features.T @ features / len(features)
+        ridge = shrink * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
+        values, vectors = torch.linalg.eigh(covariance + ridge)
+        roots.append(vectors * values.rsqrt() @ vectors.T)
+    between = roots[0] @ (first.T @ second / len(first)) @ roots[1]
+    left, correlations, right = torch.linalg.svd(between, full_matrices=False)
+    return roots[0] @ left * correlations, roots[1] @ right.T * correlations
+
+
+if __name__ == "__main__":
+    main()

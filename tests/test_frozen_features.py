@@ -1,0 +1,60 @@
+"""The benchmark of frozen features: that it finds what two sets share, and nothing where they share none."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import draw_story
+from datasets import Dataset, DatasetDict, Features, Image, List, Value
+from pretrained_folders import save_text, save_vision
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("frozen_features")
+
+
+def sides(shared: float) -> tuple[dict, dict, dict]:
+    """Features of pictures and texts with a common part of that size, and the story of each."""
+    torch.manual_seed(0)
+    pictures, texts, stories = {}, {}, {}
+    mixing = torch.randn(2, 6, 20, dtype=torch.double)
+    for split, number in (("train", 600), ("validation", 60), ("test", 60)):
+        common = torch.randn(number, 6, dtype=torch.double)
+        pictures[split], texts[split] = shared * common @ mixing + torch.randn(2, number, 20, dtype=torch.double)
+        stories[split] = torch.arange(number) // 6
+    return pictures, texts, stories
+
+
+def test_what_two_sides_share_is_found(frozen):
+    found = frozen.best_alignment(*sides(shared=5.0))
+    assert found["test"]["r1"] > 0.8 and found["test"]["within_story_r1"] > 0.9
+    nothing = frozen.best_alignment(*sides(shared=0.0))
+    assert nothing["test"]["r10"] < 0.35 and nothing["test"]["chance_r10"] == pytest.approx(1 / 6)
+
+
+def test_pages_before_are_of_the_same_story(frozen):
+    features = torch.tensor([[0.0], [3.0], [6.0], [9.0], [100.0], [200.0]])
+    found = frozen.with_previous(features, torch.tensor([0, 0, 0, 0, 1, 1]), 2)
+    assert found.flatten().tolist() == [0.0, 1.5, 3.0, 6.0, 100.0, 150.0]
+
+
+def test_the_table_has_every_size_and_split(frozen, tmp_path, capsys):
+    schema = {"frames": List(Image()), "captions": List(Value("string"))}
+    stories = [{name: draw_story(seed, num_frames=4)[name] for name in schema} for seed in range(8)]
+    splits = {"train": stories[:4], "validation": stories[4:6], "test": stories[6:]}
+    made = {name: Dataset.from_list(rows, features=Features(schema)) for name, rows in splits.items()}
+    DatasetDict(made).save_to_disk(tmp_path / "stories")
+    parts = ["--vision", str(save_vision(tmp_path / "vision")), "--text", str(save_text(tmp_path / "text"))]
+    output = tmp_path / "numbers.json"
+    more = ["--sizes", "32", "--max_caption_length", "24", "--test_split", "test", "--output", str(output)]
+    frozen.main(["--dataset", str(tmp_path / "stories"), *parts, *more])
+    rows = json.loads(output.read_text())["rows"]
+    assert [(row["size"], row["reads"], row["split"]) for row in rows] == [
+        (32, reads, split) for reads in ("the page alone", "with the 4 before") for split in ("validation", "test")
+    ]
+    assert all(0 <= row["r10"] <= 1 for row in rows)
+    assert "| 32 | the page alone | test |" in capsys.readouterr().out
