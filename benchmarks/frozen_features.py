@@ -27,6 +27,7 @@ from transformers import AutoModel
 SHRINKAGE = (0.1, 0.3, 1.0, 3.0, 10.0)
 DIMENSIONS = (16, 48, 128)
 KEPT = 300  # principal components of either side
+TINY = 1e-9  # variance below which there is none
 MEASURES = ("r1", "r5", "r10", "within_story_r1")
 
 
@@ -143,7 +144,7 @@ def canonical_projections(first, second, shrink_first: float, shrink_second: flo
         covariance = features.T @ features / len(features)
         ridge = shrink * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
         values, vectors = torch.linalg.eigh(covariance + ridge)
-        roots.append(vectors * values.rsqrt() @ vectors.T)
+        roots.append(vectors * values.clamp(min=TINY).rsqrt() @ vectors.T)
     between = roots[0] @ (first.T @ second / len(first)) @ roots[1]
     left, correlations, right = torch.linalg.svd(between, full_matrices=False)
     return roots[0] @ left * correlations, roots[1] @ right.T * correlations
