@@ -15,9 +15,9 @@ class Copier(nn.Module):
     Light is planned cell by cell and grows smoothly in between, whether to use it as well: decided pixel by pixel, it
     would be grained. Whether to paint, and whether to move, is decided pixel by pixel, for figures have edges.
 
-    Outside of training, what is painted takes on a share `frame_detail` of the fine structure of the last frame: of what
-    that has more than its mean over a cell. Lines and texture of a picture that cannot be foreseen are missing in the
-    best guess, which is a mean of all that might come; trained with it, the painter would learn to take it out.
+    Outside of training, what is painted takes on a share `frame_detail` of the last frame's fine structure: of what it
+    has more than its mean over a cell. Lines and texture of a picture that cannot be foreseen are missing in the best
+    guess, which is a mean of all that might come; trained with it, the painter would learn to take it out.
     """
 
     def __init__(self, config):

@@ -87,9 +87,7 @@ def test_it_learns_where_a_figure_has_gone(mover):
 
 
 def test_what_is_painted_takes_on_what_the_last_frame_has_more_than_its_surroundings(frames):
-    copier = Copier(StoryAttnConfig(**SMALL_CONFIG, frame_stride=STRIDE, use_frame_detail=True))
-    copier.detail.weight.data.zero_()
-    copier.detail.bias.data.fill_(1 + torch.logit(torch.tensor(0.25)))
+    copier = Copier(StoryAttnConfig(**SMALL_CONFIG, frame_stride=STRIDE, frame_detail=0.25)).eval()
     plan, painted = torch.zeros(2, 32, ROWS, COLUMNS), torch.full((2, 1, *frames.shape[2:]), 0.5)
     choice = torch.full((2, 1, 2, *frames.shape[3:]), 100.0)  # all is painted, or moved where that is known
     source, visible = torch.full((2, 1), 2), torch.ones(2, 1, 3, dtype=torch.bool)
@@ -100,3 +98,5 @@ def test_what_is_painted_takes_on_what_the_last_frame_has_more_than_its_surround
     assert torch.allclose(mixed[:, 0, :, row, column], expected, atol=1e-6)
     moved, _ = copier(plan, choice, painted, frames[:, :1], frames, source, visible)
     assert torch.allclose(moved, frames[:, :1], atol=1e-6), "what is moved has its own"
+    learnt, _ = copier.train()(plan, choice, painted, None, frames, source, visible)
+    assert torch.allclose(learnt, painted, atol=1e-6), "in training it has none"

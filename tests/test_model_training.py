@@ -24,7 +24,7 @@ SWITCHES = {
     "use_cross_modal_fusion": False,
     "use_frame_copy": False,
     "use_frame_motion": False,
-    "use_frame_detail": True,
+    "frame_detail": 0.5,
     "spatial_temperature": 2.0,
     "spatial_gamma": 1.0,
     "num_story_layers": 2,
@@ -56,7 +56,6 @@ def test_every_parameter_learns(preset):
     stories = [draw_story(seed, num_frames=5) for seed in range(3)]
     frames, captions = ([story[name] for story in stories] for name in ("frames", "captions"))
     config = load_preset(preset)
-    config.use_frame_detail = True
     tokenizer = train_tokenizer([text for told in captions for text in told if text], config.vocab_size)
     config.adapt_to_tokenizer(tokenizer)
     inputs = build_processor(config, tokenizer)(frames=frames, captions=captions, return_tensors="pt")

@@ -103,8 +103,8 @@ class StoryAttnConfig(PreTrainedConfig):
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
         use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
-        use_frame_detail (`bool`): with `use_frame_copy`, what is painted may take on fine structure of the last frame,
-            for pictures whose own cannot be known, as in books; off by default.
+        frame_detail (`float`): with `use_frame_copy`, share of the last frame's fine structure that painted pixels take
+            on outside of training, in [0, 1]: for pictures whose own cannot be known, as in books.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
@@ -164,7 +164,7 @@ class StoryAttnConfig(PreTrainedConfig):
 
     use_frame_copy: bool = True
     use_frame_motion: bool = True
-    use_frame_detail: bool = False
+    frame_detail: float | int = 0.0
     num_frame_layers: int = 3
     frame_stride: int = 8
     frame_channels: list[int] | tuple[int, ...] = (64, 32)
@@ -263,6 +263,7 @@ class StoryAttnConfig(PreTrainedConfig):
             self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
         )
         _expect(self.edge_window >= 1, "edge_window", self.edge_window, "at least 1")
+        _expect(0 <= self.frame_detail <= 1, "frame_detail", self.frame_detail, "in [0, 1]")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
         captions = self.decoder_context_captions
         _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")

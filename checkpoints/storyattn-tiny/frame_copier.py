@@ -15,17 +15,16 @@ class Copier(nn.Module):
     Light is planned cell by cell and grows smoothly in between, whether to use it as well: decided pixel by pixel, it
     would be grained. Whether to paint, and whether to move, is decided pixel by pixel, for figures have edges.
 
-    With `use_frame_detail`, what is painted takes on fine structure of the last frame: what that has more than its mean
-    over a cell, in a share that is planned cell by cell. Lines and texture of a picture that cannot be foreseen are
-    missing in the best guess, which is a mean of all that might come.
+    Outside of training, what is painted takes on a share `frame_detail` of the last frame's fine structure: of what it
+    has more than its mean over a cell. Lines and texture of a picture that cannot be foreseen are missing in the best
+    guess, which is a mean of all that might come; trained with it, the painter would learn to take it out.
     """
 
     def __init__(self, config):
         super().__init__()
         self.light = ZeroConv(config.hidden_size, 7, 1)
         self.age = nn.Conv2d(config.hidden_size, 2, 1)
-        self.detail = ZeroConv(config.hidden_size, 1, 1) if config.use_frame_detail else None
-        self.radius = config.frame_stride // 2
+        self.detail, self.radius = config.frame_detail, config.frame_stride // 2
 
     def forward(self, plan, choice, painted, moved, frames, source, visible):
         """Mixes N frames of B stories.
@@ -46,9 +45,8 @@ class Copier(nn.Module):
         lit = (last * (1 + light[:, :, :3]) + light[:, :, 3:6]).clamp(0, 1)
         older, share = self._older(plan, frames, source, visible, size)
         new, move = choice.sigmoid().split(1, dim=2)
-        if self.detail is not None:
-            share_of_detail = F.interpolate(self.detail(plan).float(), size, mode="bilinear").unflatten(0, shape)
-            painted = (painted + (share_of_detail - 1).sigmoid() * fine_structure(last, self.radius)).clamp(0, 1)
+        if self.detail and not self.training:
+            painted = (painted + self.detail * fine_structure(last, self.radius)).clamp(0, 1)
         if moved is not None:
             painted = move * moved + (1 - move) * painted
         relit = light[:, :, 6:].sigmoid()  # (B, N, 1, H, W)
