@@ -1,16 +1,18 @@
 """What a published folder holds, and that a process without the package can use it."""
 
+import copy
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from storyattn.training import card
 from storyattn.training.card import card_data, find_template
 from storyattn.training.card_tables import result_tables
-from storyattn.training.publishing import write_hub_folder
+from storyattn.training.publishing import round_weights, store_weights, write_hub_folder
 
 FRAMES = {"l1": 0.1234567890123, "l1_changed": 0.3, "psnr": 20.0, "ssim": 0.6, "perceptual": 0.2, "edge_ratio": 0.9}
 TEXTS = {"loss": 2.5, "loss_shuffled_frames": 2.75, "bleu4": 0.1, "rouge_l": 0.4, "chrf": 0.3, "distinct2": 0.5}
@@ -154,3 +156,33 @@ def test_template_is_found_in_an_installation_and_its_absence_told(monkeypatch, 
     monkeypatch.setattr(card, "files", lambda name: [])
     with pytest.raises(FileNotFoundError, match=r"model_card\.md"):
         find_template()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_in_half_the_space_load_as_they_were_measured(small_model, tmp_path, dtype):
+    model = copy.deepcopy(small_model)
+    round_weights(model, dtype)
+    assert not torch.equal(model.prefix.weight, small_model.prefix.weight)
+    sizes = {}
+    for name, shard in (("whole", "5GB"), ("sharded", "40KB")):
+        model.save_pretrained(tmp_path / name, max_shard_size=shard)
+        before = sum(path.stat().st_size for path in (tmp_path / name).glob("*.safetensors"))
+        store_weights(tmp_path / name, dtype)
+        sizes[name] = sum(path.stat().st_size for path in (tmp_path / name).glob("*.safetensors"))
+        assert sizes[name] < 0.6 * before
+        loaded = type(model).from_pretrained(tmp_path / name)
+        assert loaded.dtype == torch.float32
+        expected = model.state_dict()
+        assert all(torch.equal(weight, expected[key]) for key, weight in loaded.state_dict().items())
+    index = json.loads((tmp_path / "sharded" / "model.safetensors.index.json").read_text())
+    assert 0.5 * sizes["sharded"] < index["metadata"]["total_size"] <= sizes["sharded"]
+
+
+def test_weights_beyond_half_precision_are_refused(small_model):
+    model = copy.deepcopy(small_model)
+    model.prefix.weight.data[0, 0] = 70000.0
+    with pytest.raises(
+        ValueError, match="save_dtype: found weights of up to 7e.04 in prefix.weight, expected what float"
+    ):
+        round_weights(model, "float16")
+    round_weights(model, "bfloat16")

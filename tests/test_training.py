@@ -12,6 +12,7 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
+from storyattn.training import evaluate_cli
 from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
 from storyattn.training.checkpoints import list_checkpoints, verify_checkpoint
@@ -126,6 +127,24 @@ def test_a_run_leaves_a_folder_ready_for_the_hub(finished):
     frames = [[PILImage.new("RGB", (40, 40), "red")]]
     told = model.continue_story(processor, frames, [["A fox."]], 1)
     assert len(told.frames[0]) == len(told.captions[0]) == 1
+
+
+def test_what_is_stored_in_half_precision_is_what_was_measured(launch, stories_folder, tmp_path):
+    launch(tmp_path / "run", **{**RUN, "max_train_steps": 2, "max_test_windows": None, "save_dtype": "float16"})
+    stored = load_file(tmp_path / "run" / "model.safetensors")
+    assert {weight.dtype for weight in stored.values() if weight.is_floating_point()} == {torch.float16}
+    again = [
+        "--model",
+        str(tmp_path / "run"),
+        "--dataset",
+        str(stories_folder),
+        "--output",
+        str(tmp_path / "again.json"),
+    ]
+    evaluate_cli.main(again)
+    known, measured = (json.loads((tmp_path / name).read_text()) for name in ("run/results.json", "again.json"))
+    for part, name in (("next_frame", "l1"), ("next_caption", "loss")):
+        assert measured["metrics"][part][name] == pytest.approx(known["metrics"][part][name], rel=1e-6)
 
 
 def test_the_log_has_a_line_for_every_step_and_evaluation(finished):

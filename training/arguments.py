@@ -24,6 +24,7 @@ Schedule = Literal[
     "constant_with_warmup",
     "inverse_sqrt",
 ]
+SaveDtype = Literal["float32", "float16", "bfloat16"]
 Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
 Baseline = Literal["notebook", "no_context", "text_only", "projection"]
@@ -152,6 +153,7 @@ class TrainingArguments:
     compile: bool = _flag(False, "compile the model by torch.compile; needs a C++ compiler on a CPU")
     resume_from_checkpoint: str | None = _flag(None, "latest, or the folder of a checkpoint")
     report_to: str | None = _flag(None, "trackers of accelerate, such as tensorboard,wandb; default: none")
+    save_dtype: SaveDtype = _flag("float32", "precision in which published weights are stored; computed is in float32")
     push_to_hub: bool = _flag(False, "publish the model on the Hub at the end")
     hub_model_id: str | None = _flag(None, "where to: user/name; default: the folder's name, of whose token it is")
     hub_private_repo: bool = _flag(False, "publish it in a private repository")

@@ -56,7 +56,7 @@ from .parts import (
 )
 from .prepared_stories import PreparedStories, prepare_stories
 from .publish_run import hub_repository, push_to_hub
-from .publishing import write_hub_folder
+from .publishing import round_weights, store_weights, write_hub_folder
 from .sources import STORYWORLD, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
@@ -427,8 +427,9 @@ def training_facts(loop, splits, data_args, args, command: str, parts: dict[str,
 def finish(model, processor, splits, data_args, args, facts, write) -> dict:
     """
     Evaluates the trained model on the test splits, and lets `write(model, processor, output_dir, results)` write what
-    is left of it; returns the results.
+    is left of it; returns the results. Both are of the weights as `save_dtype` stores them.
     """
+    round_weights(model, args.save_dtype)
     options = {
         "train_stories": splits["train"],
         "batch_size": args.eval_batch_size,
@@ -450,6 +451,7 @@ def finish(model, processor, splits, data_args, args, facts, write) -> dict:
     output_dir = Path(args.output_dir)
     evaluation_picture(model, processor, splits["test"], output_dir / "figures" / "evaluation.png")
     write(model, processor, output_dir, results)
+    store_weights(output_dir, args.save_dtype)
     print(format_metrics(results["metrics"]))
     print(f"\nthe model and results.json are in {output_dir}")
     return results
