@@ -201,6 +201,8 @@ def test_a_checkpoint_from_before_a_value_was_there_goes_on(finished, launch, tm
     def read_old(checkpoint) -> dict:
         state = read(checkpoint)
         assert state["config"].pop("edge_window") == 1
+        assert state["config"]["vision_config"].pop("drop_path_rate") == 0.0
+        state["config"]["loss_weights"].pop("next_frame_lit")
         return state
 
     monkeypatch.setattr(train_module, "read_state", read_old)

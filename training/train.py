@@ -138,8 +138,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     state = None
     if checkpoint is not None:
         state = read_state(checkpoint)
-        # One from before the configuration had a value was trained with what is its default now.
-        known = {**type(config)().to_dict(), **state["config"]}
+        # One from before the configuration, or that of a part, had a value was trained with what is its default now.
+        known = type(config).from_dict(state["config"]).to_dict()
         check_same("configuration", checkpoint, known, run_state["config"])
         check_same("run", checkpoint, state["run"], run_state["run"])
 
