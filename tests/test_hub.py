@@ -19,7 +19,7 @@ from storyattn import StoryAttnForConditionalGeneration
 from storyattn.training import cli, publish_cli
 from storyattn.training import train as train_module
 from storyattn.training.arguments import TrainingArguments
-from storyattn.training.hub import Upload, one_reason
+from storyattn.training.hub import Upload, check_ref, one_reason
 from storyattn.training.publish_folder import check_card, check_loads, published_files
 from storyattn.training.publish_run import push_to_hub
 
@@ -363,6 +363,19 @@ def test_no_network_is_told(hub, run, unchecked, monkeypatch):
     assert "network: http://127.0.0.1:9 cannot be reached" in refused(run, "user/tale")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in refused(run, "user/tale")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a..b", "v1~", "-v", "/v", "v/", "v.", "a//b", "v.lock", "@{1}", "a:b"])
+def test_a_name_that_git_refuses_is_refused_before_anything_is_sent(hub, run, name):
+    before = len(hub.requests)
+    for flag in ("revision", "tag"):
+        assert f"{flag}: found {name!r}, expected a name" in refused(run, "user/refs", f"--{flag}={name}", "--dry_run")
+    assert len(hub.requests) == before
+
+
+@pytest.mark.parametrize("name", ["v1", "v1.0-rc_2", "try/one", "a@b", "Größe"])
+def test_a_name_that_git_takes_is_taken(name):
+    assert check_ref("tag", name) == name
 
 
 def test_a_repository_that_is_not_there_is_told(hub):

@@ -12,6 +12,8 @@ from huggingface_hub.utils import validate_repo_id
 MAIN = "main"
 KEPT = (".gitattributes",)  # the Hub's own files in a repository
 TOKENS = "https://huggingface.co/settings/tokens"
+# What git refuses in the name of a branch or tag (git check-ref-format), and a dash in front.
+BAD_REF = re.compile(r"[\s~^:?*\[\\\x00-\x1f\x7f]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-./]|[./]$|^@?$")
 
 
 def is_hub_id(name: str) -> bool:
@@ -25,6 +27,13 @@ def check_repo_id(repo_id: str) -> str:
         raise ValueError(f"repo_id: found {repo_id!r}, expected user/name")
     validate_repo_id(repo_id)
     return repo_id
+
+
+def check_ref(kind: str, name: str) -> str:
+    """Returns it; raises `ValueError` where `name` cannot be that of a branch or tag. `kind` is what the flag is."""
+    if BAD_REF.search(name):
+        raise ValueError(f"{kind}: found {name!r}, expected a name that git takes, such as v1 or try/two")
+    return name
 
 
 def find_user() -> str:

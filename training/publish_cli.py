@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from .card import make_card, read_results
-from .hub import MAIN, Upload, check_repo_id, find_user
+from .hub import MAIN, Upload, check_ref, check_repo_id, find_user
 from .local_paths import shorten_local_paths
 from .mistakes import one_line
 from .publish_folder import CARD, RESULTS, check_card, check_loads, left_out_line, published_files
@@ -69,6 +69,9 @@ def publish(
     was.
     """
     check_repo_id(repo_id)
+    check_ref("revision", revision)
+    if tag is not None:
+        check_ref("tag", tag)
     folder = Path(folder).expanduser()
     files, left_out = published_files(folder)
     with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
