@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).parents[1] / "demo"
+EXAMPLE = DEMO / "examples" / "the_elephant_and_the_honey"
 sys.path.append(str(DEMO))
 from screenshots import DESKTOP, PHONE, continue_story, find_chromium, load_example, open_page, running_app  # noqa: E402
 from story import read_story  # noqa: E402
@@ -20,6 +21,10 @@ browser = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(m
 def url():
     with running_app() as address:
         yield address
+
+
+def width_of(page) -> float:
+    return page.locator(".gradio-container").bounding_box()["width"]
 
 
 @browser
@@ -51,6 +56,35 @@ def test_a_story_is_continued_and_a_slider_moves_the_overlay(url):
         page.locator("#find-frames").click()
         page.get_by_text("captions: found 1 line, expected 4").wait_for()
     assert [asked for asked in requests if not asked.startswith((url, "data:", "blob:"))] == []
+
+
+@browser
+@pytest.mark.slow
+def test_frames_are_described_and_captions_found(url):
+    with open_page(url, DESKTOP) as (page, _):
+        width = width_of(page)
+        load_example(page)
+        given = page.locator("#captions textarea").input_value().split("\n")
+        page.get_by_role("tab", name="Describe").click()
+        page.locator("#describe").click()
+        described = page.locator(".card").filter(has_text="described")
+        described.nth(3).wait_for()
+        assert described.locator("img").count() == 4
+        assert all("elephant" in text for text in described.locator("span").all_inner_texts())
+        assert width_of(page) == width, "the page has become wider with what is on it"
+
+        page.get_by_role("tab", name="Find").click()
+        page.locator("#find-captions").click()
+        page.get_by_text("picture: found none").wait_for()
+        page.locator("#picture input[type=file]").set_input_files(EXAMPLE / "1.png")
+        page.locator("#picture img").wait_for()
+        page.locator("#find-captions").click()
+        found = page.locator("#found-captions li")
+        found.nth(3).wait_for()
+        texts = found.all_inner_texts()
+        assert sorted(text.split(" ", 1)[1] for text in texts) == sorted(given) and given[0] in texts[0]
+        cosines = [float(text.split()[0]) for text in texts]
+        assert cosines == sorted(cosines, reverse=True) and cosines[0] > cosines[-1]
 
 
 @browser
