@@ -86,7 +86,7 @@ def main() -> None:
     with running_app() as url:
         for name, viewport in (("demo", DESKTOP), ("demo_phone", PHONE)):
             with open_page(url, viewport) as (page, _):
-                load_example(page)
+                load_example(page, 1)
                 continue_story(page, 4)
                 if name == "demo_phone":
                     page.locator(".card.made").last.scroll_into_view_if_needed()
