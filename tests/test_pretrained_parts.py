@@ -421,7 +421,7 @@ def test_mistakes_are_one_line(launch, flags, expected, tmp_path):
 
 def test_without_peft_lora_says_what_is_missing(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ValueError, match=r"decoder_tuning: found 'lora' without PEFT.*storyattn\[peft\]"):
+    with pytest.raises(ValueError, match=r"decoder_tuning: found 'lora' without PEFT.*pip install peft"):
         tune_parts(model, tuning(decoder="lora"))
 
 

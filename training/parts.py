@@ -122,7 +122,7 @@ def add_adapters(part: str, module: nn.Module, rank: int, alpha: float) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ValueError(f"{part}_tuning: found 'lora' without PEFT, expected pip install storyattn[peft]") from error
+        raise ValueError(f"{part}_tuning: found 'lora' without PEFT, expected it; pip install peft") from error
     output = module.get_output_embeddings()
     layers = {name: layer for name, layer in module.named_modules() if _can_adapt(layer) and layer is not output}
     if not layers:
