@@ -66,6 +66,10 @@ def read_losses(output_dir: Path) -> list[dict]:
     return [line for line in lines if "loss" in line]
 
 
+def alignment_of(line: dict) -> float:
+    return line["loss_parts"]["alignment"]
+
+
 @pytest.fixture(scope="module")
 def alone(data, tmp_path_factory, one_thread) -> Path:
     """A run of one process with batches of six stories."""
@@ -89,11 +93,12 @@ def test_two_processes_train_as_one(alone, together):
     _, folder, _ = together
     losses, expected = read_losses(folder), read_losses(alone)
     assert len(losses) == len(expected) == 30
-    norms = [abs(line["grad_norm"] / other["grad_norm"] - 1) for line, other in zip(losses, expected)]
-    assert max(norms[:8]) < 1e-5 and max(norms) < 1e-2, "more than rounding, which grows from step to step"
+    # What differs is rounding, which grows from step to step.
+    for name, read in {"norm": lambda line: line["grad_norm"], "alignment": alignment_of}.items():
+        apart = [abs(read(line) / read(other) - 1) for line, other in zip(losses, expected)]
+        assert max(apart[:8]) < 1e-5 and max(apart) < (1e-2 if name == "norm" else 1e-3), (name, apart)
     for line, other in zip(losses, expected):
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
-        assert line["loss_parts"]["alignment"] == pytest.approx(other["loss_parts"]["alignment"], rel=1e-4)
     made, wanted = weights(folder), weights(alone)
     assert made.keys() == wanted.keys()
     for name in wanted:
