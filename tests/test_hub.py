@@ -15,7 +15,7 @@ from conftest import draw_story, refused_line
 from hub_server import HubServer
 from huggingface_hub import HfApi, hf_hub_download
 from safetensors.torch import load_file, save_file
-from storyattn import StoryAttnForConditionalGeneration
+from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training import cli, publish_cli
 from storyattn.training import train as train_module
 from storyattn.training.arguments import TrainingArguments
@@ -244,6 +244,20 @@ def test_a_stranger_finds_the_same_models(hub, published, tmp_path):
     assert not torch.equal(found["first"]["hidden"], found["second"]["hidden"])
     given = {step for step, *_, headers in hub.requests if "authorization" in headers}
     assert "commit" in given and "resolve" in given and not given & {"upload", "download"}
+
+
+def test_the_librarys_own_push_to_hub_sends_what_a_stranger_loads(hub, run, tmp_path):
+    """Weights in shards, processor, and the code of both."""
+    model, processor = StoryAttnForConditionalGeneration.from_pretrained(run), StoryAttnProcessor.from_pretrained(run)
+    model.push_to_hub("user/own", max_shard_size="60KB")
+    processor.push_to_hub("user/own")
+    folder = tmp_path / "own"
+    for name, blob in hub.head("user/own").files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(blob.content)
+    files, _ = published_files(folder)
+    assert {"model.safetensors.index.json", "pipeline_storyattn.py", "fusion.py"} <= files.keys()
+    check_loads(files)
 
 
 def test_the_same_once_more_is_no_commit_and_a_branch_leaves_main(hub, run, unchecked, capsys):
