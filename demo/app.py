@@ -40,8 +40,9 @@ def build_app(teller: Storyteller) -> gr.Blocks:
                     _continue_tab(teller, story)
                 with gr.Tab("Describe"):
                     _describe_tab(teller, story)
-                with gr.Tab("Attention") as attention:
-                    _attention_tab(teller, story, attention)
+                if teller.model.config.use_spatial_attention:
+                    with gr.Tab("Attention") as attention:
+                        _attention_tab(teller, story, attention)
                 with gr.Tab("Find"):
                     _find_tab(teller, story)
     return app

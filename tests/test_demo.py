@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import SMALL_CONFIG
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 
 DEMO = Path(__file__).parents[1] / "demo"
 EXAMPLE = DEMO / "examples" / "the_elephant_and_the_honey"
 sys.path.append(str(DEMO))
 from screenshots import DESKTOP, PHONE, continue_story, find_chromium, load_example, open_page, running_app  # noqa: E402
-from story import read_story  # noqa: E402
+from story import Storyteller, read_story  # noqa: E402
 
 missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
 missing += [] if find_chromium() else ["chromium"]
@@ -99,6 +101,18 @@ def test_nothing_is_wider_than_a_phone(url):
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], tab
         continue_story(page, 1)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("use_spatial_attention", [True, False])
+def test_attention_is_shown_where_the_model_has_some(use_spatial_attention):
+    pytest.importorskip("gradio")
+    from app import build_app
+
+    config = StoryAttnConfig(**SMALL_CONFIG, use_spatial_attention=use_spatial_attention)
+    teller = Storyteller.__new__(Storyteller)
+    teller.model = StoryAttnForConditionalGeneration(config)
+    tabs = [block["props"].get("label") for block in build_app(teller).get_config_file()["components"]]
+    assert ("Attention" in tabs) == use_spatial_attention and "Continue" in tabs
 
 
 def test_the_app_does_not_import_the_package():
