@@ -15,8 +15,8 @@ class Copier(nn.Module):
     Light is planned cell by cell and grows smoothly in between, whether to use it as well: decided pixel by pixel, it
     would be grained. Whether to paint, and whether to move, is decided pixel by pixel, for figures have edges.
 
-    Outside of training, what is painted takes on a share `frame_detail` of the last frame's fine structure: of what it
-    has more than its mean over a cell. Lines and texture of a picture that cannot be foreseen are missing in the best
+    Outside of training, the mixture takes on a share `frame_detail` of the last frame's fine structure: of what it has
+    more than its mean over a cell. Lines and texture of a picture that cannot be foreseen are missing in the best
     guess, which is a mean of all that might come; trained with it, the painter would learn to take it out.
     """
 
@@ -36,8 +36,8 @@ class Copier(nn.Module):
             source (`(B, N)`): the last frame; visible (`(B, N, T)`, bool): the frames that may be copied.
 
         Returns:
-            frames `(B, N, 3, H, W)` in [0, 1], convex mixtures of painted, moved and copied pixels; and the last frame
-            in its new light.
+            frames `(B, N, 3, H, W)` in [0, 1], convex mixtures of painted, moved and copied pixels, with fine structure
+            of the last frame; and the last frame in its new light.
         """
         shape, size = painted.shape[:2], frames.shape[-2:]
         light = F.interpolate(self.light(plan).float(), size, mode="bilinear").unflatten(0, shape)  # (B, N, 7, H, W)
@@ -45,13 +45,14 @@ class Copier(nn.Module):
         lit = (last * (1 + light[:, :, :3]) + light[:, :, 3:6]).clamp(0, 1)
         older, share = self._older(plan, frames, source, visible, size)
         new, move = choice.sigmoid().split(1, dim=2)
-        if self.detail and not self.training:
-            painted = (painted + self.detail * fine_structure(last, self.radius)).clamp(0, 1)
         if moved is not None:
             painted = move * moved + (1 - move) * painted
         relit = light[:, :, 6:].sigmoid()  # (B, N, 1, H, W)
         kept = older * share + last * (1 - share)
-        return new * painted + (1 - new) * (relit * lit + (1 - relit) * kept), lit
+        mixed = new * painted + (1 - new) * (relit * lit + (1 - relit) * kept)
+        if self.detail and not self.training:
+            mixed = (mixed + self.detail * fine_structure(last, self.radius)).clamp(0, 1)
+        return mixed, lit
 
     def _older(self, plan, frames, source, visible, size):
         """Mean of the frames before the last, weighted by age, and the share in which they replace the last one."""

@@ -103,8 +103,8 @@ class StoryAttnConfig(PreTrainedConfig):
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
         use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
-        frame_detail (`float`): with `use_frame_copy`, share of the last frame's fine structure that painted pixels take
-            on outside of training, in [0, 1]: for pictures whose own cannot be known, as in books.
+        frame_detail (`float`): with `use_frame_copy`, share of the last frame's fine structure that predicted frames
+            take on outside of training, in [0, 1]: where the next frame's own cannot be known, as in books.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
