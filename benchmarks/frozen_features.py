@@ -13,21 +13,16 @@ page are averaged with those of the pages before it: what knowing the story so f
 import argparse
 
 import torch
-import torch.nn.functional as F
 from measuring import markdown_table, positive, write_json
 from storyattn.image_processing_storyattn import StoryAttnImageProcessor
 from storyattn.pretrained_parts import normalization
+from storyattn.training.alignment_fit import best_alignment
 from storyattn.training.baselines.projection import caption_features, picture_features
-from storyattn.training.retrieval import retrieval_metrics
 from storyattn.training.sources import read_stories
 from storyattn.training.tokenizer import load_tokenizer
 from tqdm.auto import tqdm
 from transformers import AutoModel
 
-SHRINKAGE = (0.1, 0.3, 1.0, 3.0, 10.0)
-DIMENSIONS = (16, 48, 128)
-KEPT = 300  # principal components of either side
-TINY = 1e-9  # variance below which there is none
 MEASURES = ("r1", "r5", "r10", "within_story_r1")
 
 
@@ -55,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
                 {split: with_previous(features, numbers[split], previous) for split, features in side.items()}
                 for side in (pictures, texts)
             ]
-            found = best_alignment(*sides, numbers)
+            found = best_alignment(*sides, numbers, centring=(0.0,))["measured"]
             what = "the page alone" if not previous else f"with the {previous} before"
             rows += [{"size": size, "reads": what, "split": split, **found[split]} for split in splits[1:]]
     columns = {name: lambda row, name=name: str(row[name]) for name in ("size", "reads", "split")}
@@ -105,49 +100,6 @@ def with_previous(features: torch.Tensor, stories: torch.Tensor, previous: int) 
         own = features[stories == number]
         means += [own[max(0, page - previous) : page + 1].mean(0) for page in range(len(own))]
     return torch.stack(means)
-
-
-def best_alignment(pictures: dict, texts: dict, stories: dict) -> dict[str, dict[str, float]]:
-    """The recalls of every split but `train`, by what is best on `validation`."""
-    pictures, texts = principal_components(pictures), principal_components(texts)
-    best = None
-    for shrink in ((a, b) for a in SHRINKAGE for b in SHRINKAGE):
-        maps = canonical_projections(pictures["train"], texts["train"], *shrink)
-        for width in DIMENSIONS:
-            found = {}
-            for split in stories:
-                image, text = (side[split] @ m[:, :width] for side, m in zip((pictures, texts), maps))
-                embeds = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
-                if split != "train":
-                    found[split] = retrieval_metrics(*embeds, stories[split])["text_to_image"]
-            score = found["validation"]["r10"] + found["validation"]["within_story_r1"]
-            if best is None or score > best[0]:
-                best = score, found
-    return best[1]
-
-
-def principal_components(features: dict) -> dict:
-    """The largest components of the features `(N, C)` of all splits, by those of `train`."""
-    mean = features["train"].mean(0)
-    centred = features["train"] - mean
-    vectors = torch.linalg.eigh(centred.T @ centred / len(centred)).eigenvectors[:, -KEPT:]
-    return {split: (values - mean) @ vectors for split, values in features.items()}
-
-
-def canonical_projections(first, second, shrink_first: float, shrink_second: float) -> tuple:
-    """
-    Maps `(C, d)` of two centred sets of features `(N, C)`, each direction scaled by its canonical correlation.
-    `shrink_...` times the mean variance is added to the variances.
-    """
-    roots = []
-    for features, shrink in ((first, shrink_first), (second, shrink_second)):
-        covariance = features.T @ features / len(features)
-        ridge = shrink * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
-        values, vectors = torch.linalg.eigh(covariance + ridge)
-        roots.append(vectors * values.clamp(min=TINY).rsqrt() @ vectors.T)
-    between = roots[0] @ (first.T @ second / len(first)) @ roots[1]
-    left, correlations, right = torch.linalg.svd(between, full_matrices=False)
-    return roots[0] @ left * correlations, roots[1] @ right.T * correlations
 
 
 if __name__ == "__main__":

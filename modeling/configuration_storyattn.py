@@ -98,6 +98,9 @@ class StoryAttnConfig(PreTrainedConfig):
         num_fusion_layers (`int`): rounds in which text reads picture and picture reads text.
         num_text_tokens (`int`): tokens that a caption is pooled into for the story transformer.
         projection_dim (`int`): width of the shared space.
+        align_encoder_features (`bool`): pictures and texts have their place in the shared space by what the encoders
+            give for them, means over places and tokens, and not by what the story model reads: for encoders that were
+            trained on far more than there are stories. `storyattn align` fits it in closed form.
         logit_scale_init_value (`float`): logarithm of the inverse temperature of the alignment loss.
 
     Frame decoder:
@@ -160,6 +163,7 @@ class StoryAttnConfig(PreTrainedConfig):
     num_fusion_layers: int = 1
     num_text_tokens: int = 4
     projection_dim: int = 128
+    align_encoder_features: bool = False
     logit_scale_init_value: float | int = math.log(1 / 0.07)
 
     use_frame_copy: bool = True

@@ -149,6 +149,9 @@ class TrainingArguments:
     logging_steps: int = _flag(10, "steps between lines of the log")
     seed: int = _flag(0, "of the weights, of dropout, and of the order of the data")
     mixed_precision: Precision | None = _flag(None, "default: as accelerate is configured")
+    fit_alignment: bool = _flag(
+        False, "at the end, fit the shared space in closed form; needs align_encoder_features in the configuration"
+    )
     gradient_checkpointing: bool = _flag(False, "compute activations twice to save memory")
     compile: bool = _flag(False, "compile the model by torch.compile; needs a C++ compiler on a CPU")
     resume_from_checkpoint: str | None = _flag(None, "latest, or the folder of a checkpoint")

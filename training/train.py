@@ -30,6 +30,7 @@ from storyattn import build_image_processor, build_processor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers.utils import logging
 
+from .alignment_fit import check_alignment, fit_alignment
 from .arguments import apply_overrides, parse_arguments, write_recipe
 from .augmentation import Augmentation
 from .baselines import build_baseline, story_config, write_baseline
@@ -111,6 +112,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     config = base_config(model_args)
     if model_args.config_overrides:
         apply_overrides(config, model_args.config_overrides)
+    if training_args.fit_alignment:
+        check_alignment(config, model_args.baseline)
     baseline = {"vision": model_args.baseline_vision, "text": model_args.baseline_text}
     if model_args.baseline:
         config = story_config(model_args.baseline, config, model_args.baseline_vision)
@@ -184,6 +187,9 @@ def train(model_args, data_args, training_args, command: str) -> dict:
                     example = write_example(first["frames"], first["captions"], Path(training_args.output_dir), shown)
                     write = partial(write_hub_folder, facts={**facts, **published, "example": example})
                     model.merge_adapters()
+                if training_args.fit_alignment:
+                    fitted = fit_alignment(model, processor, splits["train"], splits["eval"])
+                    facts["training"] |= {f"alignment: {name}": value for name, value in fitted.items()}
                 results = finish(model, processor, splits, data_args, training_args, facts, write)
     finally:
         accelerator.end_training()

@@ -40,7 +40,7 @@ from .spatial_attention import SpatialAttention
 from .story_transformer import StoryTransformer
 from .storytelling import TASKS, StorytellingMixin
 from .supervision import Supervision
-from .vision_encoder import VisionEncoder, build_part
+from .vision_encoder import VisionEncoder, build_part, pooled_maps
 
 
 class StoryAttnPreTrainedModel(PreTrainedModel):
@@ -116,8 +116,11 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         self.spatial_attention = SpatialAttention(config)
         self.fusion = CrossModalFusion(config) if config.use_cross_modal_fusion else None
         self.text_pooling = TextPooling(config)
-        self.image_projection = nn.Linear(size * config.num_visual_tokens, config.projection_dim)
-        self.text_projection = nn.Linear(2 * size, config.projection_dim)
+        image_width, text_width = size * config.num_visual_tokens, 2 * size
+        if config.align_encoder_features:
+            image_width, text_width = self.vision_encoder.num_channels, _width(config.text_config)
+        self.image_projection = nn.Linear(image_width, config.projection_dim)
+        self.text_projection = nn.Linear(text_width, config.projection_dim)
         self.logit_scale = nn.Parameter(torch.empty(1))
         self.story_transformer = StoryTransformer(config)
         self.post_init()
@@ -197,9 +200,15 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
         shape = pixel_values.shape[:2]
         features, detail, levels = self.vision_encoder(pixel_values.flatten(0, 1))
         seen, gated, maps = self.spatial_attention(features, temperature, gamma)  # (B*T, K, D), (B*T, h, w, D)
-        image_embeds = F.normalize(self.image_projection(seen.flatten(1)).float(), dim=-1)
-        text, text_mask = self.text_states(input_ids, attention_mask, shape)  # (B*T, L, D)
-        text_embeds = self.project_text(text, text_mask)
+        text, text_mask, words = self.text_states(input_ids, attention_mask, shape)  # (B*T, L, D)
+        if self.config.align_encoder_features:
+            pooled = pooled_maps(levels), mean_of_words(words, text_mask[:, 1:])
+        else:
+            pooled = seen.flatten(1), mean_and_largest(text, text_mask)
+        image_embeds, text_embeds = (
+            F.normalize(projection(values).float(), dim=-1)
+            for projection, values in zip((self.image_projection, self.text_projection), pooled)
+        )
         visual, read, read_mask = seen, text, text_mask
         if caption_mask is not None:
             words = text_mask[:, 1:] & caption_mask.flatten()[:, None].bool()
@@ -235,27 +244,21 @@ class StoryAttnModel(StoryAttnPreTrainedModel):
             "maps": levels,
         }
 
-    def text_states(self, input_ids, attention_mask, shape) -> tuple[torch.Tensor, torch.Tensor]:
-        """States of captions `(B,T,L)` as `(B*T, 1 + L, D)` with their mask.
+    def text_states(self, input_ids, attention_mask, shape) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """States of captions `(B,T,L)` as `(B*T, 1 + L, D)` with their mask, and the text encoder's own `(B*T, L, C)`.
 
         A learned state comes first; where a caption is missing, it stands alone.
         """
         first = self.no_caption.expand(shape[0] * shape[1], 1, -1)
         there = torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
         if input_ids is None:
-            return first, there
+            return first, there, first.new_zeros(first.shape[0], 0, _width(self.config.text_config))
         ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1).bool()
         readable = mask.clone()
         readable[:, 0] |= ~mask.any(1)  # an encoder must have something to read
-        states = self.text_input(self.text_encoder(input_ids=ids, attention_mask=readable.long()).last_hidden_state)
-        return torch.cat([first.to(states.dtype), states], dim=1), torch.cat([there, mask], dim=1)
-
-    def project_text(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Captions `(N,L,D)` in the shared space as `(N,P)`: mean and maximum of their states, projected."""
-        there = mask[..., None]
-        mean = (states * there).sum(1) / there.sum(1)
-        largest = states.masked_fill(~there, -torch.inf).amax(1)
-        return F.normalize(self.text_projection(torch.cat([mean, largest], dim=-1)).float(), dim=-1)
+        words = self.text_encoder(input_ids=ids, attention_mask=readable.long()).last_hidden_state
+        states = self.text_input(words)
+        return torch.cat([first.to(states.dtype), states], dim=1), torch.cat([there, mask], dim=1), words
 
     def check_inputs(self, pixel_values, frame_mask, input_ids, attention_mask) -> torch.Tensor:
         """The boolean frame mask `(B,T)`; raises `ValueError` for shapes that do not fit."""
@@ -619,3 +622,15 @@ class StoryAttnForConditionalGeneration(
 def _width(config) -> int:
     """Width of the hidden states of a text model, whatever its configuration calls it."""
     return getattr(config, "hidden_size", None) or config.d_model
+
+
+def mean_of_words(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Means `(N,C)` of states `(N,L,C)` over the places of `mask (N,L)`; zeros where there are none."""
+    there = mask[..., None]
+    return (states * there).sum(1) / there.sum(1).clamp(min=1)
+
+
+def mean_and_largest(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Means and maxima `(N,2C)` of states `(N,L,C)` over the places of `mask (N,L)`, of which there is one at least."""
+    largest = states.masked_fill(~mask[..., None], -torch.inf).amax(1)
+    return torch.cat([mean_of_words(states, mask), largest], dim=-1)

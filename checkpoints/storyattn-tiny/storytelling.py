@@ -127,7 +127,7 @@ class StorytellingMixin:
         if next_input_ids is not None:
             next_input_ids, next_attention_mask = next_input_ids[:, None], next_attention_mask[:, None]
             told = next_attention_mask.any(-1)
-        text, text_mask = self.model.text_states(next_input_ids, next_attention_mask, last.shape)
+        text, text_mask, _ = self.model.text_states(next_input_ids, next_attention_mask, last.shape)
         text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
         context, context_mask = self._context(states, text, text_mask, told)
         paintings = self.frame_decoder(

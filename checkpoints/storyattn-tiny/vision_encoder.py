@@ -20,6 +20,7 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.backbone = build_vision_model(config.vision_config)
         shapes = probe_feature_maps(config.vision_config, config.image_size)  # finest first
+        self.num_channels = sum(shape[0] for shape in shapes)  # of all maps
         rows = config.image_size[0] / config.attention_stride
         self.attention_level = min(range(len(shapes)), key=lambda i: (abs(shapes[i][1] - rows), i))
         self.grid = tuple(shapes[self.attention_level][1:])
@@ -72,6 +73,11 @@ def feature_maps(model: nn.Module, pixel_values: torch.Tensor) -> list[torch.Ten
         maps = [_as_grid(state, pixel_values.shape[-2:]) for state in hidden_states]
     by_size = {level.shape[-2:]: level for level in maps}  # the last of each size, which is the deepest
     return sorted(by_size.values(), key=lambda level: -level.shape[-2] * level.shape[-1])
+
+
+def pooled_maps(maps: list[torch.Tensor]) -> torch.Tensor:
+    """`(N, C)`: the means over places of maps `(N,c,h,w)`, side by side."""
+    return torch.cat([level.flatten(2).mean(-1) for level in maps], dim=1)
 
 
 def probe_feature_maps(vision_config, image_size: list[int]) -> list[tuple[int, int, int]]:
