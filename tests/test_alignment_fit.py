@@ -127,3 +127,20 @@ def test_it_is_trained_and_fitted_by_flags(stories_folder, small_config_file, tm
     assert "alignment: shrinkage_texts" in (tmp_path / "run" / "README.md").read_text()
     model = StoryAttnForConditionalGeneration.from_pretrained(tmp_path / "run")
     assert model.model.image_projection.in_features == 8 + 16 + 16
+
+
+def test_a_trained_model_is_fitted_and_stays_what_it_is(small_model, small_processor, stories_folder, tmp_path):
+    for part in (small_model, small_processor):
+        part.save_pretrained(tmp_path / "trained")
+    flags = ["--model_name_or_path", str(tmp_path / "trained"), "--dataset", str(stories_folder)]
+    flags += ["--output_dir", str(tmp_path / "run"), "--train_batch_size", "2", "--learning_rate", "1e-9"]
+    flags += ["--max_train_steps", "1", "--max_test_windows", "2", "--max_eval_windows", "2", "--weight_decay", "0"]
+    train_module.main([*flags, "--config_overrides", "align_encoder_features=true", "--fit_alignment"])
+    fitted = StoryAttnForConditionalGeneration.from_pretrained(tmp_path / "run").state_dict()
+    trained = small_model.state_dict()
+    assert set(fitted) == set(trained)
+    for name in trained:
+        if name.startswith(("model.image_projection.weight", "model.text_projection.weight")):
+            assert fitted[name].shape != trained[name].shape
+        elif "_projection.bias" not in name:
+            assert_close(fitted[name], trained[name], atol=1e-6, rtol=0)

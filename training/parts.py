@@ -1,5 +1,6 @@
 """Pretrained parts of a training: which ones, their tokenizers, and what of them is trained."""
 
+import copy
 import hashlib
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ from .presets import load_preset
 from .tokenizer import load_tokenizer, train_tokenizer
 
 TRAINED = "model_name_or_path"
+# What reads something else with `align_encoder_features`.
+PROJECTIONS = ("model.image_projection.", "model.text_projection.")
 
 
 def pretrained_sources(args) -> dict[str, str]:
@@ -39,7 +42,14 @@ def load_weights(args, config) -> StoryAttnForConditionalGeneration:
     """A model of `config`: with all weights of a trained one, or with those of the pretrained parts, the rest fresh."""
     if args.model_name_or_path is None:
         return StoryAttnForConditionalGeneration(config).load_parts(**pretrained_sources(args))
-    model = _load_trained(StoryAttnForConditionalGeneration, args.model_name_or_path, config=config)
+    was = base_config(args).align_encoder_features
+    as_it_was = copy.deepcopy(config)
+    as_it_was.align_encoder_features = was
+    model = _load_trained(StoryAttnForConditionalGeneration, args.model_name_or_path, config=as_it_was)
+    if was != config.align_encoder_features:  # the projections then read something else, and start anew
+        trained, model = model, StoryAttnForConditionalGeneration(config)
+        kept = {name: weight for name, weight in trained.state_dict().items() if not name.startswith(PROJECTIONS)}
+        model.load_state_dict(kept, strict=False)
     return model.freeze_statistics()
 
 
