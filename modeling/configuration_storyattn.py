@@ -106,8 +106,8 @@ class StoryAttnConfig(PreTrainedConfig):
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
         use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
-        frame_detail (`float`): with `use_frame_copy`, share of the last frame's fine structure that predicted frames
-            take on outside of training, in [0, 1]: where the next frame's own cannot be known, as in books.
+        frame_sharpening (`float`): how much of their own fine structure is added to predicted frames outside of
+            training, >= 0: where the next frame cannot be foreseen, as in books, the best guess has too little of it.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
@@ -168,7 +168,7 @@ class StoryAttnConfig(PreTrainedConfig):
 
     use_frame_copy: bool = True
     use_frame_motion: bool = True
-    frame_detail: float | int = 0.0
+    frame_sharpening: float | int = 0.0
     num_frame_layers: int = 3
     frame_stride: int = 8
     frame_channels: list[int] | tuple[int, ...] = (64, 32)
@@ -267,7 +267,7 @@ class StoryAttnConfig(PreTrainedConfig):
             self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
         )
         _expect(self.edge_window >= 1, "edge_window", self.edge_window, "at least 1")
-        _expect(0 <= self.frame_detail <= 1, "frame_detail", self.frame_detail, "in [0, 1]")
+        _expect(self.frame_sharpening >= 0, "frame_sharpening", self.frame_sharpening, "a number of at least 0")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
         captions = self.decoder_context_captions
         _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")

@@ -14,17 +14,12 @@ class Copier(nn.Module):
 
     Light is planned cell by cell and grows smoothly in between, whether to use it as well: decided pixel by pixel, it
     would be grained. Whether to paint, and whether to move, is decided pixel by pixel, for figures have edges.
-
-    Outside of training, the mixture takes on a share `frame_detail` of the last frame's fine structure: of what it has
-    more than its mean over a cell. Lines and texture of a picture that cannot be foreseen are missing in the best
-    guess, which is a mean of all that might come; trained with it, the painter would learn to take it out.
     """
 
     def __init__(self, config):
         super().__init__()
         self.light = ZeroConv(config.hidden_size, 7, 1)
         self.age = nn.Conv2d(config.hidden_size, 2, 1)
-        self.detail, self.radius = config.frame_detail, config.frame_stride // 2
 
     def forward(self, plan, choice, painted, moved, frames, source, visible):
         """Mixes N frames of B stories.
@@ -36,8 +31,8 @@ class Copier(nn.Module):
             source (`(B, N)`): the last frame; visible (`(B, N, T)`, bool): the frames that may be copied.
 
         Returns:
-            frames `(B, N, 3, H, W)` in [0, 1], convex mixtures of painted, moved and copied pixels, with fine structure
-            of the last frame; and the last frame in its new light.
+            frames `(B, N, 3, H, W)` in [0, 1], convex mixtures of painted, moved and copied pixels; and the last frame
+            in its new light.
         """
         shape, size = painted.shape[:2], frames.shape[-2:]
         light = F.interpolate(self.light(plan).float(), size, mode="bilinear").unflatten(0, shape)  # (B, N, 7, H, W)
@@ -49,10 +44,7 @@ class Copier(nn.Module):
             painted = move * moved + (1 - move) * painted
         relit = light[:, :, 6:].sigmoid()  # (B, N, 1, H, W)
         kept = older * share + last * (1 - share)
-        mixed = new * painted + (1 - new) * (relit * lit + (1 - relit) * kept)
-        if self.detail and not self.training:
-            mixed = (mixed + self.detail * fine_structure(last, self.radius)).clamp(0, 1)
-        return mixed, lit
+        return new * painted + (1 - new) * (relit * lit + (1 - relit) * kept), lit
 
     def _older(self, plan, frames, source, visible, size):
         """Mean of the frames before the last, weighted by age, and the share in which they replace the last one."""
@@ -126,12 +118,6 @@ class Mover(nn.Module):
         shares = self.shift(plan).float().unflatten(-1, (2, stride + 1)).softmax(-1)  # (M, 2, s + 1)
         rows = F.pad(shares, (0, stride)).repeat(1, 1, stride)[..., : 2 * stride * stride]  # each row one further on
         return rows.unflatten(-1, (stride, 2 * stride)).unbind(1)
-
-
-def fine_structure(frames: torch.Tensor, radius: int) -> torch.Tensor:
-    """What `frames (..., 3, H, W)` have more than their means over the squares of pixels up to `radius` away."""
-    pooled = F.avg_pool2d(frames.flatten(0, -4), 2 * radius + 1, 1, radius, count_include_pad=False)
-    return frames - pooled.view_as(frames)
 
 
 def take(per_frame: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -35,6 +35,7 @@ class FrameDecoder(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.grid, self.frame_grid = grid, config.frame_grid
+        self.sharpening, self.radius = config.frame_sharpening, max(config.frame_stride // 4, 1)
         self.task = nn.Parameter(torch.empty(2, size))
         self.context_norm = nn.LayerNorm(size)
         self.memory_norm = nn.LayerNorm(size)
@@ -84,13 +85,29 @@ class FrameDecoder(nn.Module):
         detail = None if details is None else take(details, source).flatten(0, 1)
         painted, choice = (x.unflatten(0, (batch, number)) for x in self.painter(plan, detail))
         if self.copier is None:
-            return Paintings(painted, painted, None, None)
+            rebuilt = painted[:, num_predicted:]
+            return Paintings(
+                torch.cat([self._sharpened(painted[:, :num_predicted]), rebuilt], dim=1), painted, None, None
+            )
         predicted, choice, source, visible = (x[:, :num_predicted] for x in (painted, choice, source, visible))
         planned = hidden.unflatten(0, (batch, number))[:, :num_predicted]  # (B, N, P, D)
         moved = None if self.mover is None else self.mover(planned, cells, frames, source, visible)
         plan = plan.unflatten(0, (batch, number))[:, :num_predicted].flatten(0, 1)
         mixed, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
+        mixed = self._sharpened(mixed)
         return Paintings(torch.cat([mixed, painted[:, num_predicted:]], dim=1), painted, lit, moved)
+
+    def _sharpened(self, frames: torch.Tensor) -> torch.Tensor:
+        """Predicted frames `(B,N,3,H,W)` outside of training, after unsharp masking where that is configured.
+
+        The best guess of a picture that cannot be foreseen is a mean of all that might come, in which lines and
+        texture are faint. Trained with it, the painter would learn to make them fainter.
+        """
+        if not self.sharpening or self.training:
+            return frames
+        side = 2 * self.radius + 1
+        means = F.avg_pool2d(frames.flatten(0, 1), side, 1, self.radius, count_include_pad=False)
+        return (frames + self.sharpening * (frames - means.view_as(frames))).clamp(0, 1)
 
     def _coarsened(self, cells: torch.Tensor) -> torch.Tensor:
         """Cells `(B,T,P,D)` averaged over squares of 2 x 2: what is read of the frames so far, `(B, T, M, D)`.

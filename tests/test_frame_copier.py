@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from conftest import SMALL_CONFIG
 from storyattn import StoryAttnConfig
-from storyattn.frame_copier import Copier, Mover
+from storyattn.frame_copier import Mover
 
 STRIDE, ROWS, COLUMNS = 8, 4, 6
 
@@ -84,17 +84,3 @@ def test_it_learns_where_a_figure_has_gone(mover):
         optimizer.step()
     there = errors[..., 11:21, 21:31].mean(dim=(1, 2, 3, 4))
     assert there.max() < 0.15, "where it is to be, and where it stays away"
-
-
-def test_a_prediction_takes_on_what_the_last_frame_has_more_than_its_surroundings(frames):
-    copier = Copier(StoryAttnConfig(**SMALL_CONFIG, frame_stride=STRIDE, frame_detail=0.25)).eval()
-    plan, painted = torch.zeros(2, 32, ROWS, COLUMNS), torch.full((2, 1, *frames.shape[2:]), 0.5)
-    choice = torch.full((2, 1, 2, *frames.shape[3:]), 100.0)  # all is painted, or moved where that is known
-    source, visible = torch.full((2, 1), 2), torch.ones(2, 1, 3, dtype=torch.bool)
-    mixed, lit = copier(plan, choice, painted, None, frames, source, visible)
-    row, column, half = 12, 20, STRIDE // 2
-    around = frames[:, 2, :, row - half : row + half + 1, column - half : column + half + 1].mean((-2, -1))
-    expected = 0.5 + 0.25 * (frames[:, 2, :, row, column] - around)
-    assert torch.allclose(mixed[:, 0, :, row, column], expected, atol=1e-6)
-    learnt, _ = copier.train()(plan, choice, painted, None, frames, source, visible)
-    assert torch.allclose(learnt, painted, atol=1e-6), "in training it has none"

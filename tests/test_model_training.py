@@ -24,7 +24,7 @@ SWITCHES = {
     "use_cross_modal_fusion": False,
     "use_frame_copy": False,
     "use_frame_motion": False,
-    "frame_detail": 0.5,
+    "frame_sharpening": 0.5,
     "spatial_temperature": 2.0,
     "spatial_gamma": 1.0,
     "num_story_layers": 2,
@@ -91,6 +91,28 @@ def test_switched_off_parts_are_gone(small_processor, batch):
     still = make_model(small_config(small_processor, use_frame_motion=False)).eval()(**batch)
     assert still.lit_frames is not None and still.moved_frames is None
     assert make_model(small_config(small_processor, use_cross_modal_fusion=False)).model.fusion is None
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_predicted_frames_are_sharpened_outside_of_training(small_processor, batch, copies):
+    made = {}
+    for amount in (0.0, 1.5):
+        config = small_config(small_processor, frame_sharpening=amount, use_frame_copy=copies, dropout=0.0)
+        model = make_model(config).eval()
+        for training in (False, True):
+            model.frame_decoder.train(training)
+            with torch.no_grad():
+                made[amount, training] = model(**batch)
+    plain, sharp = made[0.0, False], made[1.5, False].predicted_frames
+    frames = plain.predicted_frames.flatten(0, 1)
+    row, column = 9, 20
+    around = frames[:, :, row - 2 : row + 3, column - 2 : column + 3].mean((-2, -1))
+    own = frames[:, :, row, column]
+    expected = (own + 1.5 * (own - around)).clamp(0, 1)
+    assert torch.allclose(sharp.flatten(0, 1)[:, :, row, column], expected, atol=1e-6)
+    assert not torch.allclose(expected, own, atol=1e-3)
+    assert torch.equal(made[1.5, False].reconstructed_frames, plain.reconstructed_frames)
+    assert torch.equal(made[1.5, True].predicted_frames, made[0.0, True].predicted_frames)
 
 
 @pytest.mark.parametrize("name", DEFAULT_LOSS_WEIGHTS)
