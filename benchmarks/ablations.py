@@ -66,7 +66,7 @@ MEASURES = {
 def main(argv: list[str] | None = None) -> None:
     """Trains what is not trained yet, prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="configuration/recipes/storyworld_tiny.yaml", help="what all runs share")
+    parser.add_argument("--recipe", default="configuration/recipes/ablations_tiny.yaml", help="what all runs share")
     parser.add_argument("--steps", type=positive, default=300, help="optimizer steps of a run")
     parser.add_argument("--train_batch_size", type=positive, default=4, help="stories of a step")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run of every variant for each")
