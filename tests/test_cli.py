@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from storyattn.training import checkpoints_cli, cli, data_cli, evaluate_cli, picture_books, tell
+from storyattn.training import checkpoints_cli, cli, data_cli, evaluate_cli, mean_cli, picture_books, tell
 from storyattn.training import train as train_module
 
 TOP = Path(__file__).resolve().parent.parent
@@ -18,7 +18,9 @@ def test_help_names_every_command(capsys):
     text = capsys.readouterr().out
     cli.main([])
     assert text == capsys.readouterr().out
-    assert all(f"storyattn {command} " in text for command in ("train", "evaluate", "tell", "checkpoints", "data"))
+    assert all(
+        f"storyattn {command} " in text for command in ("train", "evaluate", "tell", "checkpoints", "data", "mean")
+    )
 
 
 def test_version_is_the_packages(capsys):
@@ -34,6 +36,7 @@ def test_version_is_the_packages(capsys):
         ("tell", tell),
         ("checkpoints", checkpoints_cli),
         ("data", data_cli),
+        ("mean", mean_cli),
     ],
     ids=lambda x: str(x),
 )

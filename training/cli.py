@@ -7,6 +7,7 @@ The `storyattn` command:
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set of picture books, or look one over
     storyattn card DIR                         write the model card of a published folder anew
+    storyattn mean DIR DIR --output_dir DIR    write the mean of the weights of two models
     storyattn publish DIR --repo_id USER/NAME  publish a trained model on the Hub
 """
 
@@ -21,6 +22,7 @@ COMMANDS = {
     "checkpoints": ".checkpoints_cli",
     "data": ".data_cli",
     "card": ".card_cli",
+    "mean": ".mean_cli",
     "publish": ".publish_cli",
 }
 

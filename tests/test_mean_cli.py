@@ -1,0 +1,47 @@
+"""`storyattn mean`: weights between those of two models, and what is refused."""
+
+import pytest
+import torch
+from conftest import refused_line, small_config
+from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
+from storyattn.training import mean_cli
+from torch.testing import assert_close
+
+
+@pytest.fixture
+def two(small_processor, tmp_path):
+    """Folders of two models with other weights."""
+    folders = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        folders.append(tmp_path / f"model-{seed}")
+        for part in (StoryAttnForConditionalGeneration(small_config()), small_processor):
+            part.save_pretrained(folders[-1])
+    return [*map(str, folders)]
+
+
+def weights(folder) -> dict:
+    return StoryAttnForConditionalGeneration.from_pretrained(folder).state_dict()
+
+
+def test_weights_lie_between(two, tmp_path):
+    mean_cli.main([*two, "--share", "0.75", "--output_dir", str(tmp_path / "mean")])
+    first, second, found = weights(two[0]), weights(two[1]), weights(tmp_path / "mean")
+    for name in found:
+        assert_close(found[name], 0.25 * first[name] + 0.75 * second[name])
+    assert StoryAttnProcessor.from_pretrained(tmp_path / "mean").tokenizer is not None
+
+
+def test_what_cannot_be_averaged_is_one_line(two, small_processor, tmp_path):
+    output = ["--output_dir", str(tmp_path / "mean")]
+    assert "share: found 1.5, expected a number in [0, 1]" in refused_line(
+        mean_cli.main, [*two, "--share", "1.5", *output]
+    )
+    line = refused_line(mean_cli.main, [*two, "--output_dir", two[0]])
+    assert f"output_dir: found {two[0]!r}, which is there, expected a new folder" in line
+    other = tmp_path / "other"
+    for part in (StoryAttnForConditionalGeneration(small_config(projection_dim=8)), small_processor):
+        part.save_pretrained(other)
+    line = refused_line(mean_cli.main, [two[0], str(other), *output])
+    assert "model.image_projection.weight: found (16, 96) in the first model, expected (8, 96) as the second's" in line
+    assert not (tmp_path / "mean").exists()
