@@ -1,0 +1,311 @@
+"""Configuration of StoryAttn: what each part is, how large, and which losses train it."""
+
+import math
+
+from huggingface_hub.dataclasses import strict
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+# Every loss part by the name it has in `loss_parts`, with its default weight. 0 switches a part off.
+DEFAULT_LOSS_WEIGHTS = {
+    "next_frame_l1": 1.0,
+    "next_frame_mse": 1.0,
+    "next_frame_perceptual": 0.1,
+    "next_frame_edge": 0.1,
+    "next_frame_changed": 1.0,
+    "next_frame_painted": 1.0,
+    "next_frame_moved": 0.5,
+    "next_frame_lit": 1.0,
+    "reconstruction_l1": 0.5,
+    "reconstruction_mse": 0.5,
+    "reconstruction_perceptual": 0.05,
+    "reconstruction_edge": 0.05,
+    "describe": 0.2,
+    "next_caption": 0.2,
+    "alignment": 0.1,
+    "attention": 0.1,
+}
+
+DEFAULT_VISION_CONFIG = {
+    "model_type": "convnext",
+    "patch_size": 4,
+    "num_stages": 3,
+    "hidden_sizes": [48, 96, 160],
+    "depths": [1, 1, 2],
+    "layer_scale_init_value": 1.0,
+    "out_features": ["stage1", "stage2", "stage3"],
+}
+DEFAULT_TEXT_CONFIG = {
+    "model_type": "distilbert",
+    "vocab_size": 4096,
+    "dim": 128,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 384,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "max_position_embeddings": 256,
+}
+DEFAULT_DECODER_CONFIG = {
+    "model_type": "llama",
+    "vocab_size": 4096,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 384,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+}
+
+
+@strict
+class StoryAttnConfig(PreTrainedConfig):
+    r"""
+    The architecture of [`StoryAttnModel`] and [`StoryAttnForConditionalGeneration`], and the weights of the losses.
+
+    Encoders and text decoder:
+        vision_config (`dict` or `PreTrainedConfig`): any vision model of transformers; a backbone gives several scales.
+        text_config (`dict` or `PreTrainedConfig`): any text encoder of transformers.
+        decoder_config (`dict` or `PreTrainedConfig`): any causal language model of transformers.
+
+    Inputs:
+        image_size (`list[int]`): `[height, width]` of a frame in pixels, each a multiple of `frame_stride`.
+        image_mean, image_std (`list[float]`): per channel, in the [0, 1] range; the processor normalises with them.
+        max_frames (`int`): frames of one training window: the model reads up to `max_frames - 1` and predicts one more.
+        max_caption_length (`int`): tokens of a caption, its start and end tokens included; longer ones are cut.
+        pad_token_id, bos_token_id, eos_token_id (`int`): special tokens of the tokenizer, the text decoder's where
+            there are two.
+        decoder_tokenizer (`bool`): the text decoder has a tokenizer of its own, whose ids of the captions the model is
+            given as `decoder_input_ids`.
+
+    Story model:
+        hidden_size (`int`): width of visual tokens, fused tokens and story states.
+        num_attention_heads (`int`): heads of fusion, story transformer and frame decoder.
+        num_story_layers (`int`): layers of the story transformer.
+        mlp_ratio (`int`): inner width of feed-forward layers over `hidden_size`.
+        dropout (`float`): dropout in the blocks above, in [0, 1).
+
+    Spatial attention:
+        use_spatial_attention (`bool`): off: every map is uniform and nothing is gated.
+        num_spatial_heads (`int`): maps per frame, each of which pools one visual token.
+        attention_stride (`int`): pixels per cell of the maps; the nearest scale that the vision model has is taken.
+        spatial_temperature (`float`): of the softmax over positions, > 0. Low: mass on few cells.
+        spatial_gamma (`float`): exponent of the gate, >= 0. 0: no gate.
+        learn_spatial_temperature, learn_spatial_gamma (`bool`): the two are starting values and are trained.
+
+    Fusion and shared space:
+        use_cross_modal_fusion (`bool`): off: pictures and texts meet only in the story transformer.
+        num_fusion_layers (`int`): rounds in which text reads picture and picture reads text.
+        num_text_tokens (`int`): tokens that a caption is pooled into for the story transformer.
+        projection_dim (`int`): width of the shared space.
+        align_encoder_features (`bool`): pictures and texts have their place in the shared space by what the encoders
+            give for them, means over places and tokens, and not by what the story model reads: for encoders that were
+            trained on far more than there are stories. `storyattn align` fits it in closed form.
+        logit_scale_init_value (`float`): logarithm of the inverse temperature of the alignment loss.
+
+    Frame decoder:
+        use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
+        use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
+        frame_sharpening (`float`): how much of their own fine structure is added to predicted frames outside of
+            training, >= 0: where the next frame cannot be foreseen, as in books, the best guess has too little of it.
+        num_frame_layers (`int`): transformer layers over the cells of the frame.
+        frame_stride (`int`): pixels per cell, a power of two.
+        frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
+        num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
+            them where there are no more, and in evaluation.
+        next_caption_dropout (`float`): share of training transitions whose next caption is withheld, in [0, 1].
+
+    Text decoder:
+        decoder_context_captions (`int`): how many of the last captions it reads verbatim, before the story state.
+
+    Losses:
+        loss_weights (`dict[str, float]`): weight of each part, >= 0; parts that are not named keep their default.
+        edge_window (`int`): pixels, along each side, over which edges are averaged before they are compared. 1: each
+            edge has to be in its place; where that cannot be known none is the best guess. More: as many as there are.
+        perceptual_model (`str`, *optional*): id or folder of a frozen vision model for the perceptual loss; by default
+            the model's own vision encoder with detached weights. It is never stored in the checkpoint.
+
+    Raises `ValueError` for a value out of its range, naming the field, what was found and what is expected.
+    """
+
+    model_type = "storyattn"
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig, "decoder_config": AutoConfig}
+
+    vision_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    decoder_config: dict | PreTrainedConfig | None = None
+
+    image_size: list[int] | tuple[int, ...] = (64, 96)
+    image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    max_frames: int = 5
+    max_caption_length: int = 64
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = 2
+    decoder_tokenizer: bool = False
+
+    hidden_size: int = 128
+    num_attention_heads: int = 4
+    num_story_layers: int = 2
+    mlp_ratio: int = 2
+    dropout: float | int = 0.0
+
+    use_spatial_attention: bool = True
+    num_spatial_heads: int = 8
+    attention_stride: int = 8
+    spatial_temperature: float | int = 1.0
+    spatial_gamma: float | int = 0.25
+    learn_spatial_temperature: bool = True
+    learn_spatial_gamma: bool = True
+
+    use_cross_modal_fusion: bool = True
+    num_fusion_layers: int = 1
+    num_text_tokens: int = 4
+    projection_dim: int = 128
+    align_encoder_features: bool = False
+    logit_scale_init_value: float | int = math.log(1 / 0.07)
+
+    use_frame_copy: bool = True
+    use_frame_motion: bool = True
+    frame_sharpening: float | int = 0.0
+    num_frame_layers: int = 3
+    frame_stride: int = 8
+    frame_channels: list[int] | tuple[int, ...] = (64, 32)
+    next_caption_dropout: float | int = 0.25
+    num_reconstructed_frames: int = 1
+
+    decoder_context_captions: int = 0
+
+    loss_weights: dict | None = None
+    edge_window: int = 1
+    perceptual_model: str | None = None
+
+    def __post_init__(self, **kwargs):
+        defaults = {
+            "vision_config": DEFAULT_VISION_CONFIG,
+            "text_config": DEFAULT_TEXT_CONFIG,
+            "decoder_config": DEFAULT_DECODER_CONFIG,
+        }
+        for name, default in defaults.items():
+            setattr(self, name, _as_config(name, getattr(self, name), default))
+        for name in ("image_size", "image_mean", "image_std", "frame_channels"):
+            setattr(self, name, list(getattr(self, name)))
+        self.loss_weights = {**DEFAULT_LOSS_WEIGHTS, **(self.loss_weights or {})}
+        super().__post_init__(**kwargs)
+        self.auto_map = getattr(self, "auto_map", None) or dict(AUTO_MAP)
+        self.check()
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens that the text decoder can write."""
+        return self.decoder_config.vocab_size
+
+    @property
+    def num_visual_tokens(self) -> int:
+        """Number of tokens K that a frame is pooled into: one a map of the spatial attention, one for the whole."""
+        return self.num_spatial_heads + 1
+
+    @property
+    def frame_grid(self) -> tuple[int, int]:
+        """`(rows, columns)` of cells in which the frame decoder plans a frame."""
+        return self.image_size[0] // self.frame_stride, self.image_size[1] // self.frame_stride
+
+    def get_text_config(self, decoder=None, encoder=None):
+        """The configuration of the text decoder, which is what the library's generation asks for."""
+        return self.text_config if encoder and not decoder else self.decoder_config
+
+    def adapt_to_tokenizer(self, tokenizer, decoder_tokenizer=None, pretrained: tuple[str, ...] = ()) -> None:
+        """Sets the vocabulary sizes and special tokens of all parts to those of `tokenizer` (pad, bos and eos set).
+
+        The text decoder's are those of `decoder_tokenizer` where it has one of its own. The `pretrained` ones of "text"
+        and "decoder" stay as they are, as their weights do. Raises `ValueError` where one has fewer embeddings than its
+        tokenizer has tokens, and for a special token that is missing.
+        """
+        self.decoder_tokenizer = decoder_tokenizer is not None
+        written = decoder_tokenizer if self.decoder_tokenizer else tokenizer
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            for known, part in ((tokenizer, "text"), (written, "decoder")):
+                if getattr(known, name) is None:
+                    raise ValueError(f"tokenizer: {name} is None, expected the tokenizer to have one")
+                if part not in pretrained:
+                    setattr(getattr(self, f"{part}_config"), name, getattr(known, name))
+            setattr(self, name, getattr(written, name))
+        for known, part in ((tokenizer, "text"), (written, "decoder")):
+            config = getattr(self, f"{part}_config")
+            if part not in pretrained:
+                config.vocab_size = len(known)
+            found = f"a tokenizer of {len(known)} tokens"
+            if len(known) > config.vocab_size:
+                raise ValueError(f"{part}: found {found}, expected at most its {config.vocab_size} embeddings")
+
+    def check(self) -> None:
+        """Refuses values out of their range; raises `ValueError`."""
+        _expect(len(self.image_size) == 2, "image_size", self.image_size, "[height, width]")
+        sizes_fit = all(side > 0 and side % self.frame_stride == 0 for side in self.image_size)
+        _expect(sizes_fit, "image_size", self.image_size, f"multiples of frame_stride ({self.frame_stride})")
+        doublings = math.log2(self.frame_stride)
+        _expect(doublings.is_integer() and doublings >= 2, "frame_stride", self.frame_stride, "a power of two above 2")
+        fits = len(self.frame_channels) == doublings - 1
+        _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {int(doublings) - 1} numbers")
+        for name in ("image_mean", "image_std"):
+            _expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers, one per channel")
+        _expect(self.max_frames >= 2, "max_frames", self.max_frames, "at least 2")
+        _expect(self.max_caption_length >= 3, "max_caption_length", self.max_caption_length, "at least 3")
+        positions = getattr(self.text_config, "max_position_embeddings", None) or self.max_caption_length
+        expected = f"at most the {positions} positions of the text encoder"
+        _expect(self.max_caption_length <= positions, "max_caption_length", self.max_caption_length, expected)
+        for heads in ("num_attention_heads", "num_spatial_heads"):
+            divides = getattr(self, heads) > 0 and self.hidden_size % getattr(self, heads) == 0
+            _expect(divides, heads, getattr(self, heads), f"a divisor of hidden_size ({self.hidden_size})")
+        _expect(self.hidden_size % 4 == 0, "hidden_size", self.hidden_size, "a multiple of 4")
+        _expect(self.spatial_temperature > 0, "spatial_temperature", self.spatial_temperature, "above 0")
+        _expect(self.spatial_gamma >= 0, "spatial_gamma", self.spatial_gamma, "at least 0")
+        learnable = self.spatial_gamma > 0 or not self.learn_spatial_gamma
+        _expect(learnable, "spatial_gamma", self.spatial_gamma, "above 0 where learn_spatial_gamma is on")
+        _expect(
+            self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
+        )
+        _expect(self.edge_window >= 1, "edge_window", self.edge_window, "at least 1")
+        _expect(self.frame_sharpening >= 0, "frame_sharpening", self.frame_sharpening, "a number of at least 0")
+        _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
+        captions = self.decoder_context_captions
+        _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")
+        _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        for name in ("num_spatial_heads", "attention_stride", "num_text_tokens", "projection_dim", "mlp_ratio"):
+            _expect(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("num_story_layers", "num_fusion_layers", "num_frame_layers"):
+            _expect(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        unknown = sorted(set(self.loss_weights) - set(DEFAULT_LOSS_WEIGHTS))
+        _expect(not unknown, "loss_weights", unknown, f"names among {sorted(DEFAULT_LOSS_WEIGHTS)}")
+        for name, weight in self.loss_weights.items():
+            is_number = isinstance(weight, (int, float))
+            _expect(is_number and weight >= 0, f"loss_weights.{name}", weight, "a number of at least 0")
+
+
+# Where the Auto classes find the code in a published folder.
+AUTO_MAP = {
+    "AutoConfig": "configuration_storyattn.StoryAttnConfig",
+    "AutoModel": "modeling_storyattn.StoryAttnModel",
+    "AutoModelForMultimodalLM": "modeling_storyattn.StoryAttnForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_storyattn.StoryAttnForConditionalGeneration",
+}
+
+
+def _as_config(name: str, value, default: dict) -> PreTrainedConfig:
+    """A sub-configuration from `None` (the default), a dictionary with its `model_type`, or a configuration."""
+    if isinstance(value, PreTrainedConfig):
+        return value
+    values = dict(default if value is None else value)
+    model_type = values.pop("model_type", default["model_type"])
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(f"{name}.model_type: got {model_type!r}, expected a model type that transformers knows")
+    return CONFIG_MAPPING[model_type](**values)
+
+
+def _expect(holds: bool, field: str, found, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"StoryAttnConfig.{field}: got {found}, expected {expected}")
+
+
+__all__ = ["DEFAULT_LOSS_WEIGHTS", "StoryAttnConfig"]

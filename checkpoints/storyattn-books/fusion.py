@@ -1,0 +1,73 @@
+"""CrossModalFusion and the pooling of a caption into a few tokens."""
+
+import torch
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .layers import FeedForward, MultiHeadAttention
+
+
+class CrossModalFusion(nn.Module):
+    """Rounds in which the caption's tokens attend to the picture and the picture's tokens attend to the caption."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.layers = nn.ModuleList(CrossModalLayer(config) for _ in range(config.num_fusion_layers))
+
+    def forward(
+        self, visual_tokens: torch.Tensor, cells: torch.Tensor, text_states: torch.Tensor, text_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fuses each frame with its caption.
+
+        Args:
+            visual_tokens (`(N, K, D)`), cells (`(N, h*w, D)`): what was seen, pooled and gated.
+            text_states (`(N, L, D)`), text_mask (`(N, L)`, bool): the caption; at least one position is True.
+
+        Returns:
+            the same visual tokens and text states after each has read the other.
+        """
+        text_mask = text_mask[:, None, None]  # (N, 1, 1, L)
+        for layer in self.layers:
+            visual_tokens, text_states = layer(visual_tokens, cells, text_states, text_mask)
+        return visual_tokens, text_states
+
+
+class CrossModalLayer(GradientCheckpointingLayer):
+    """One round of fusion, pre-norm with residuals."""
+
+    def __init__(self, config):
+        super().__init__()
+        size, heads, dropout = config.hidden_size, config.num_attention_heads, config.dropout
+        self.visual_norm = nn.LayerNorm(size)
+        self.text_norm = nn.LayerNorm(size)
+        self.text_from_visual = MultiHeadAttention(size, heads, dropout)
+        self.visual_from_text = MultiHeadAttention(size, heads, dropout)
+        self.visual_mlp = nn.Sequential(nn.LayerNorm(size), FeedForward(size, config.mlp_ratio, dropout))
+        self.text_mlp = nn.Sequential(nn.LayerNorm(size), FeedForward(size, config.mlp_ratio, dropout))
+
+    def forward(self, visual_tokens, cells, text_states, text_mask):
+        """Shapes as in [`CrossModalFusion`], `text_mask (N,1,1,L)`."""
+        visual = self.visual_norm(torch.cat([visual_tokens, cells], dim=1))
+        text = self.text_norm(text_states)
+        text_states = text_states + self.text_from_visual(text, visual)
+        visual_tokens = visual_tokens + self.visual_from_text(visual[:, : visual_tokens.shape[1]], text, text_mask)
+        return visual_tokens + self.visual_mlp(visual_tokens), text_states + self.text_mlp(text_states)
+
+
+class TextPooling(nn.Module):
+    """Pools a caption of any length into a fixed number of tokens: learned queries attend to its states."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.queries = nn.Parameter(torch.empty(config.num_text_tokens, config.hidden_size))
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.attention = MultiHeadAttention(config.hidden_size, config.num_attention_heads)
+
+    def reset_parameters(self, normal_) -> None:
+        """Fills the queries with the initialiser `normal_` of the caller."""
+        normal_(self.queries, std=1.0)
+
+    def forward(self, text_states: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
+        """`text_states (N,L,D)`, boolean `text_mask (N,L)`: tokens `(N, num_text_tokens, D)`."""
+        queries = self.queries.expand(text_states.shape[0], -1, -1).to(text_states.dtype)
+        return queries + self.attention(queries, self.norm(text_states), text_mask[:, None, None])

@@ -1,0 +1,85 @@
+"""What the models return."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class StoryAttnModelOutput(ModelOutput):
+    """
+    Output of [`StoryAttnModel`] for B stories of T frames.
+
+    Args:
+        last_hidden_state (`(B, T * (2K + M), D)`): story states in the order V_1 F_1 V_2 F_2 ... V_T F_T.
+        image_embeds (`(B, T, P)`): each frame in the shared space, of unit length; depends on that frame alone.
+        text_embeds (`(B, T, P)`): each caption in the shared space, of unit length; depends on that caption alone.
+        spatial_attentions (`(B, T, heads, h, w)`): where each head looked; sums to 1 over the positions.
+        describe_states (`(B, T, K, D)`): states at V_t, which know frames <= t and captions < t.
+        continue_states (`(B, T, K + M, D)`): states at F_t, which know frames and captions <= t.
+        logit_scale (`()`): inverse temperature of the alignment of the two spaces.
+        hidden_states (`tuple` of `(B, T * (2K + M), D)`): what each layer of the story transformer reads, then
+            `last_hidden_state`; with `output_hidden_states=True`.
+        attentions (`tuple` of `(B, heads, T * (2K + M), T * (2K + M))`): how each of these layers looks; with
+            `output_attentions=True`.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    image_embeds: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    spatial_attentions: torch.FloatTensor | None = None
+    describe_states: torch.FloatTensor | None = None
+    continue_states: torch.FloatTensor | None = None
+    logit_scale: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class StoryAttnOutput(StoryAttnModelOutput):
+    """
+    Output of [`StoryAttnForConditionalGeneration`]: that of [`StoryAttnModel`] and what is read out of it.
+
+    Args:
+        loss (`()`): weighted sum of `loss_parts`, with `return_loss=True`.
+        loss_parts (`dict[str, torch.Tensor]`): each part by name, unweighted, with `return_loss=True`.
+        predicted_frames (`(B, T - 1, 3, H, W)`): in [0, 1]; index t predicts frame t + 1 from what comes before it.
+        painted_frames (`(B, T - 1, 3, H, W)`): the same without anything copied.
+        lit_frames (`(B, T - 1, 3, H, W)`): frame t in the light of frame t + 1, which is copied from; with
+            `use_frame_copy`.
+        moved_frames (`(B, T - 1, 3, H, W)`): pieces of the frames up to t, moved to where they are in frame t + 1; with
+            `use_frame_copy` and `use_frame_motion`.
+        reconstructed_frames (`(B, T, 3, H, W)`): in [0, 1]; each frame from its own features. In training only
+            `num_reconstructed_frames` of them, drawn at random.
+        describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
+        next_caption_logits (`(B, T - 1, L, V)`): the same for caption t + 1 from all that comes before it.
+    """
+
+    loss: torch.FloatTensor | None = None
+    loss_parts: dict[str, torch.FloatTensor] | None = None
+    predicted_frames: torch.FloatTensor | None = None
+    painted_frames: torch.FloatTensor | None = None
+    lit_frames: torch.FloatTensor | None = None
+    moved_frames: torch.FloatTensor | None = None
+    reconstructed_frames: torch.FloatTensor | None = None
+    describe_logits: torch.FloatTensor | None = None
+    next_caption_logits: torch.FloatTensor | None = None
+
+
+@dataclass
+class StoryContinuation(ModelOutput):
+    """
+    What [`StoryAttnForConditionalGeneration.continue_story`] adds to each story.
+
+    Args:
+        frames (`list[list[PIL.Image.Image]]`): per story, the painted frames in order.
+        captions (`list[list[str]]`): per story, the captions written for them.
+        spatial_attentions (`list[list[torch.Tensor]]`): with `return_attention=True`, per story and step the maps
+            `(T, heads, h, w)` of the T frames that were read.
+    """
+
+    frames: list[list[Image.Image]] | None = None
+    captions: list[list[str]] | None = None
+    spatial_attentions: list[list[torch.Tensor]] | None = None

@@ -1,0 +1,90 @@
+"""StoryTransformer: one causal pass over the half-frames of a story, V_1 F_1 V_2 F_2 ... V_T F_T."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from .layers import SelfAttentionBlock, sinusoid
+
+
+class StoryStates(NamedTuple):
+    """What the story transformer gives, see there."""
+
+    last: torch.Tensor
+    seen: torch.Tensor
+    fused: torch.Tensor
+    hidden_states: tuple[torch.Tensor, ...] | None
+    attentions: tuple[torch.Tensor, ...] | None
+
+
+class StoryTransformer(nn.Module):
+    """Pre-norm transformer over seen tokens V_t (pictures only) and fused tokens F_t (picture and caption).
+
+    Tokens of a half-frame see one another and all half-frames before. So the state at V_t knows frames up to t and
+    captions before t, and the state at F_t knows frames and captions up to t.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.num_seen = config.num_visual_tokens
+        self.num_fused = self.num_seen + config.num_text_tokens
+        self.slots = nn.Parameter(torch.empty(self.num_seen + self.num_fused, config.hidden_size))
+        self.layers = nn.ModuleList(
+            SelfAttentionBlock(config.hidden_size, config.num_attention_heads, config.mlp_ratio, config.dropout)
+            for _ in range(config.num_story_layers)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def reset_parameters(self, normal_) -> None:
+        """Fills the slot embeddings with the initialiser `normal_` of the caller."""
+        normal_(self.slots, std=0.5)
+
+    def forward(
+        self,
+        seen: torch.Tensor,
+        fused: torch.Tensor,
+        frame_mask: torch.Tensor,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> StoryStates:
+        """States of a batch of stories.
+
+        Args:
+            seen (`(B, T, K, D)`), fused (`(B, T, K + M, D)`): tokens of the two halves of each frame.
+            frame_mask (`(B, T)`, bool): True for frames that are there.
+            output_hidden_states, output_attentions (`bool`): adds what the layers read and how they look.
+
+        Returns:
+            [`StoryStates`]: the `last` states `(B, S, D)` in story order, S = T * (2K + M); of these those at V,
+            `seen (B, T, K, D)`, and at F, `fused (B, T, K + M, D)`. Where asked for, `hidden_states`: what each layer
+            reads, then `last`; and `attentions (B, heads, S, S)` of each layer, without dropout. Else `None`.
+        """
+        num_frames = seen.shape[1]
+        tokens = torch.cat([seen, fused], dim=2)  # (B, T, 2K + M, D)
+        frame_code = sinusoid(torch.arange(num_frames, device=seen.device), seen.shape[-1])[:, None]
+        tokens = tokens + (self.slots + frame_code).to(tokens.dtype)
+        states, mask = tokens.flatten(1, 2), self._mask(frame_mask)
+        hidden_states, attentions = (() if wanted else None for wanted in (output_hidden_states, output_attentions))
+        for layer in self.layers:
+            if output_hidden_states:
+                hidden_states += (states,)
+            if output_attentions:
+                attentions += (layer.attention_weights(states, mask),)
+            states = layer(states, mask)
+        states = self.norm(states)
+        if output_hidden_states:
+            hidden_states += (states,)
+        by_frame = states.unflatten(1, (num_frames, -1))
+        return StoryStates(
+            states, by_frame[:, :, : self.num_seen], by_frame[:, :, self.num_seen :], hidden_states, attentions
+        )
+
+    def _mask(self, frame_mask: torch.Tensor) -> torch.Tensor:
+        """`(B, 1, S, S)`: True where a token may look: its own half-frame, and those before it that are there."""
+        num_frames, device = frame_mask.shape[1], frame_mask.device
+        in_frame = (torch.arange(self.num_seen + self.num_fused, device=device) >= self.num_seen).long()
+        half = (2 * torch.arange(num_frames, device=device)[:, None] + in_frame).flatten()  # (S,)
+        there = frame_mask.repeat_interleave(len(in_frame), dim=1)  # (B, S)
+        own = half[:, None] == half[None]
+        return ((half[:, None] >= half[None]) & (there[:, None] | own))[:, None]
