@@ -100,7 +100,7 @@ class StoryAttnConfig(PreTrainedConfig):
         projection_dim (`int`): width of the shared space.
         align_encoder_features (`bool`): pictures and texts have their place in the shared space by what the encoders
             give for them, means over places and tokens, and not by what the story model reads: for encoders that were
-            trained on far more than there are stories. `storyattn align` fits it in closed form.
+            trained on far more than there are stories. `--fit_alignment` of training fits it in closed form.
         logit_scale_init_value (`float`): logarithm of the inverse temperature of the alignment loss.
 
     Frame decoder:
