@@ -55,7 +55,9 @@ class ModelArguments:
     tokenizer_name: str | None = _flag(None, "folder or Hub id, for fresh parts; default: one trained on the captions")
     pretrained_vision: str | None = _flag(None, "folder or Hub id of a vision model; default: the preset's, fresh")
     pretrained_text: str | None = _flag(None, "that of a text encoder, with its tokenizer; default: the same")
-    pretrained_decoder: str | None = _flag(None, "that of a causal language model, with its tokenizer; the same")
+    pretrained_decoder: str | None = _flag(
+        None, "that of a causal language model, with its tokenizer; the same; takes the place of a trained model's, too"
+    )
     vision_tuning: Tuning = _flag("tuned", "train the pretrained vision model, leave it frozen, or train lora adapters")
     text_tuning: Tuning = _flag("tuned", "the same for the pretrained text encoder")
     decoder_tuning: Tuning = _flag("tuned", "the same for the pretrained text decoder")
@@ -74,7 +76,8 @@ class ModelArguments:
             _expect(self, name, not (trained and getattr(self, name)), "none with --model_name_or_path")
         for part in ("vision", "text", "decoder"):
             free = getattr(self, f"pretrained_{part}") is not None
-            _expect(self, f"pretrained_{part}", not (free and trained), "none with --model_name_or_path")
+            exchanged = free and trained and part != "decoder"
+            _expect(self, f"pretrained_{part}", not exchanged, "none with --model_name_or_path")
             free = free or trained
             _expect(self, f"pretrained_{part}", not (free and self.baseline), "none with --baseline")
             tuned = getattr(self, f"{part}_tuning") == "tuned"

@@ -27,30 +27,45 @@ def pretrained_sources(args) -> dict[str, str]:
 
 def base_config(args) -> StoryAttnConfig:
     """
-    The configuration that the flags change: a trained model's, a preset's or a file's, the last two with that of the
-    pretrained parts. Raises `ValueError` where one cannot be loaded.
+    The configuration that the flags change: a trained model's, a preset's or a file's, with that of the pretrained
+    parts. Raises `ValueError` where one cannot be loaded.
     """
+    trained = args.model_name_or_path is not None
+    config = _trained_config(args) if trained else load_preset(args.config or args.preset)
+    return config_with_parts(config, **pretrained_sources(args))
+
+
+def load_weights(args, config) -> StoryAttnForConditionalGeneration:
+    """
+    A model of `config`: with the weights of a trained one, or fresh ones, but for those of the pretrained parts. Of a
+    trained model that gets another text decoder the projection into it is new where its width is another.
+    """
+    sources = pretrained_sources(args)
     if args.model_name_or_path is None:
-        return config_with_parts(load_preset(args.config or args.preset), **pretrained_sources(args))
+        return StoryAttnForConditionalGeneration(config).load_parts(**sources)
+    trained_config = _trained_config(args)
+    was = copy.deepcopy(config)
+    was.align_encoder_features = trained_config.align_encoder_features
+    if "decoder" in sources:
+        was.decoder_config, was.decoder_tokenizer = trained_config.decoder_config, trained_config.decoder_tokenizer
+    model = _load_trained(StoryAttnForConditionalGeneration, args.model_name_or_path, config=was)
+    renewed = ("text_decoder.",) if "decoder" in sources else ()
+    if was.align_encoder_features != config.align_encoder_features:  # the projections then read something else
+        renewed += PROJECTIONS
+    if renewed:
+        trained, model = model.state_dict(), StoryAttnForConditionalGeneration(config)
+        shapes = {name: weight.shape for name, weight in model.state_dict().items()}
+        kept = {name: weight for name, weight in trained.items() if shapes.get(name) == weight.shape}
+        model.load_state_dict({n: w for n, w in kept.items() if not n.startswith(renewed)}, strict=False)
+        model.load_parts(**sources)
+    return model.freeze_statistics()
+
+
+def _trained_config(args) -> StoryAttnConfig:
     config = _load_trained(StoryAttnConfig, args.model_name_or_path)
     if config.model_type != StoryAttnConfig.model_type:
         raise ValueError(f"{TRAINED}: found model_type {config.model_type!r}, expected {StoryAttnConfig.model_type!r}")
     return config
-
-
-def load_weights(args, config) -> StoryAttnForConditionalGeneration:
-    """A model of `config`: with all weights of a trained one, or with those of the pretrained parts, the rest fresh."""
-    if args.model_name_or_path is None:
-        return StoryAttnForConditionalGeneration(config).load_parts(**pretrained_sources(args))
-    was = base_config(args).align_encoder_features
-    as_it_was = copy.deepcopy(config)
-    as_it_was.align_encoder_features = was
-    model = _load_trained(StoryAttnForConditionalGeneration, args.model_name_or_path, config=as_it_was)
-    if was != config.align_encoder_features:  # the projections then read something else, and start anew
-        trained, model = model, StoryAttnForConditionalGeneration(config)
-        kept = {name: weight for name, weight in trained.state_dict().items() if not name.startswith(PROJECTIONS)}
-        model.load_state_dict(kept, strict=False)
-    return model.freeze_statistics()
 
 
 def _load_trained(kind, name: str, **kwargs):
@@ -66,13 +81,14 @@ def _load_trained(kind, name: str, **kwargs):
 
 def build_tokenizers(args, captions, config) -> tuple:
     """
-    The tokenizer, and a second one where the text decoder has another: those of pretrained parts, for the others the
-    one that was named, else one trained on `captions`; all those of a trained model. Raises `ValueError` where one
-    cannot be loaded.
+    The tokenizer, and a second one where the text decoder has another: those of pretrained parts, for the others those
+    of a trained model, the one that was named, or one trained on `captions`. Raises `ValueError` where one cannot be
+    loaded.
     """
-    if args.model_name_or_path is not None:
-        return tuple(_load_trained(StoryAttnProcessor, args.model_name_or_path).tokenizers.values())
     sources = pretrained_sources(args)
+    if args.model_name_or_path is not None:
+        known = tuple(_load_trained(StoryAttnProcessor, args.model_name_or_path).tokenizers.values())
+        return part_tokenizers(decoder=sources["decoder"], tokenizer=known[0]) if "decoder" in sources else known
     fresh = [part for part in ("text", "decoder") if part not in sources]
     tokenizer = None
     if args.tokenizer_name and not fresh:
@@ -148,7 +164,8 @@ def tell_parts(args) -> dict[str, str]:
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
         told["all"] = f"{name_of(args.model_name_or_path)}, trained before"
-        sources = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
+        kept = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
+        sources = kept | sources
     for part, source in sources.items():
         tuning = getattr(args, f"{part}_tuning")
         name = name_of(source)

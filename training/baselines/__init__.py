@@ -64,9 +64,16 @@ def baseline_class(model_type: str | None) -> type | None:
 
 
 def write_baseline(model, processor, output_dir: str | Path, results: dict) -> None:
-    """Writes weights, configuration, processor and `results.json` into a folder that `storyattn evaluate` reads."""
+    """
+    Writes weights, configuration, processor and `results.json` into a folder that `storyattn evaluate` reads. The
+    language model of `text_only` is written once more by itself, as `--pretrained_decoder` takes it: into `decoder`.
+    """
     model.save_pretrained(output_dir)
     processor.save_pretrained(output_dir)
+    if isinstance(model, TextOnlyModel):
+        decoder = Path(output_dir, "decoder")
+        model.text_decoder.save_pretrained(decoder)
+        (processor.decoder_tokenizer or processor.tokenizer).save_pretrained(decoder)
     write_results(results, Path(output_dir, "results.json"))
 
 
