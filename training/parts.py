@@ -53,10 +53,11 @@ def load_weights(args, config) -> StoryAttnForConditionalGeneration:
     if was.align_encoder_features != config.align_encoder_features:  # the projections then read something else
         renewed += PROJECTIONS
     if renewed:
-        trained, model = model.state_dict(), StoryAttnForConditionalGeneration(config)
-        shapes = {name: weight.shape for name, weight in model.state_dict().items()}
-        kept = {name: weight for name, weight in trained.items() if shapes.get(name) == weight.shape}
-        model.load_state_dict({n: w for n, w in kept.items() if not n.startswith(renewed)}, strict=False)
+        trained, model = model, StoryAttnForConditionalGeneration(config)
+        if model.prefix.weight.shape != trained.prefix.weight.shape:
+            renewed += ("prefix.",)
+        kept = {name: weight for name, weight in trained.state_dict().items() if not name.startswith(renewed)}
+        model.load_state_dict(kept, strict=False)
         model.load_parts(**sources)
     return model.freeze_statistics()
 

@@ -73,7 +73,7 @@ def write_baseline(model, processor, output_dir: str | Path, results: dict) -> N
     if isinstance(model, TextOnlyModel):
         decoder = Path(output_dir, "decoder")
         model.text_decoder.save_pretrained(decoder)
-        (processor.decoder_tokenizer or processor.tokenizer).save_pretrained(decoder)
+        processor.tokenizer.save_pretrained(decoder)
     write_results(results, Path(output_dir, "results.json"))
 
 
