@@ -109,4 +109,5 @@ def test_loss_curves_of_a_whole_and_of_a_young_run(tmp_path):
     assert image.shape[1] > 2.5 * image.shape[0]
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
     young = write_lines(tmp_path / "young.jsonl", training[:1])
-    assert loss_curves(young, tmp_path / "young.png").is_file()
+    without_evaluation = np.asarray(Image.open(loss_curves(young, tmp_path / "young.png")))
+    assert without_evaluation.shape[1] == pytest.approx(image.shape[1] * 2 / 3, abs=1)  # no empty third panel

@@ -115,19 +115,21 @@ def evaluation_picture(model, processor, stories, path: str | Path, num_stories:
 def loss_curves(metrics_path: str | Path, png_path: str | Path) -> Path:
     """
     Curves of `metrics.jsonl` (training lines with `step`, `loss`, `loss_parts`; evaluation lines with `step` and
-    `eval`, keys of `quick_metrics`) as a PNG: the loss, its parts, and the error of the next frame beside that of
-    copying the last.
+    `eval`, keys of `quick_metrics`) as a PNG: the loss, its parts, and, where it was evaluated, the error of the next
+    frame beside that of copying the last.
     """
     lines = [json.loads(line) for line in Path(metrics_path).read_text(encoding="utf-8").splitlines() if line.strip()]
     training = [line for line in lines if "loss" in line]
     evaluations = [line for line in lines if "eval" in line]
-    figure = Figure(figsize=(15, 4.2), dpi=110, layout="constrained")
+    panels = 3 if evaluations else 2
+    figure = Figure(figsize=(5 * panels, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    loss_axes, part_axes, frame_axes = figure.subplots(1, 3)
+    loss_axes, part_axes, *frame_axes = figure.subplots(1, panels)
     _plot_loss(loss_axes, training, evaluations)
     _plot_parts(part_axes, training)
-    _plot_frame_errors(frame_axes, evaluations)
-    for axes in (loss_axes, part_axes, frame_axes):
+    for axes in frame_axes:
+        _plot_frame_errors(axes, evaluations)
+    for axes in (loss_axes, part_axes, *frame_axes):
         axes.set_xlabel("step")
         axes.grid(alpha=0.25)
         if axes.lines:
