@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from storyattn.training import card
+from storyattn.training import card, publishing
 from storyattn.training.card import card_data, find_template
 from storyattn.training.card_tables import result_tables
 from storyattn.training.publishing import round_weights, store_weights, write_hub_folder
@@ -32,6 +33,7 @@ FACTS = {"dataset": "storyworld", "split": "test", "command": "train.py --x", "t
 # What a stranger does: no storyattn to import, only the folder.
 STRANGER = """
 import sys
+from pathlib import Path
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "storyattn":
@@ -176,6 +178,20 @@ def test_weights_in_half_the_space_load_as_they_were_measured(small_model, tmp_p
         assert all(torch.equal(weight, expected[key]) for key, weight in loaded.state_dict().items())
     index = json.loads((tmp_path / "sharded" / "model.safetensors.index.json").read_text())
     assert 0.5 * sizes["sharded"] < index["metadata"]["total_size"] <= sizes["sharded"]
+
+
+def test_weights_survive_a_disk_that_is_full_while_they_are_stored(small_model, tmp_path, monkeypatch):
+    small_model.save_pretrained(tmp_path)
+
+    def half_written(tensors, path, metadata=None):
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(publishing, "save_file", half_written)
+    with pytest.raises(OSError, match="No space left"):
+        store_weights(tmp_path, "float16")
+    loaded, expected = type(small_model).from_pretrained(tmp_path).state_dict(), small_model.state_dict()
+    assert all(torch.equal(weight, expected[key]) for key, weight in loaded.items())
 
 
 def test_weights_beyond_half_precision_are_refused(small_model):

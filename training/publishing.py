@@ -62,7 +62,9 @@ def store_weights(folder: Path, dtype: str) -> None:
         tensors = load_file(path)
         stored = {name: t.to(getattr(torch, dtype)) if t.is_floating_point() else t for name, t in tensors.items()}
         size += sum(tensor.nbytes for tensor in stored.values())
-        save_file(stored, path, metadata={"format": "pt"})
+        partial = path.with_name(f"{path.name}.partial")
+        save_file(stored, partial, metadata={"format": "pt"})
+        partial.replace(path)  # broken off while they are written, the weights are still those of before
     for path in folder.glob("*.safetensors.index.json"):
         index = json.loads(path.read_text(encoding="utf-8"))
         index["metadata"]["total_size"] = size
