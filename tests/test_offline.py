@@ -60,11 +60,11 @@ def test_importing_asks_for_nothing(offline):
 
 
 @pytest.mark.slow
-def test_training_evaluating_and_telling_ask_for_nothing(offline, small_config_file, tmp_path):
+def test_training_and_evaluating_ask_for_nothing(offline, small_config_file, stories_folder, tmp_path):
     config = ["--config", small_config_file, "--max_train_stories", 8, "--max_train_steps", 2, "--train_batch_size", 2]
     sizes = ["--max_eval_windows", 2, "--max_test_windows", 2, "--output_dir", tmp_path / "run"]
     assert offline(ROOT / "train.py", *config, *sizes)[1] == ""
     command = ["-c", "from storyattn.training import cli; cli.main()", "evaluate", "--model", tmp_path / "run"]
     numbers = tmp_path / "numbers.json"
-    assert offline(*command, "--dataset", "storyworld", "--max_windows", 2, "--output", numbers)[1] == ""
+    assert offline(*command, "--dataset", stories_folder, "--max_windows", 2, "--output", numbers)[1] == ""
     assert numbers.is_file()
