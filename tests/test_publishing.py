@@ -33,7 +33,6 @@ FACTS = {"dataset": "storyworld", "split": "test", "command": "train.py --x", "t
 # What a stranger does: no storyattn to import, only the folder.
 STRANGER = """
 import sys
-from pathlib import Path
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "storyattn":
