@@ -17,18 +17,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from storyattn.training import checkpoints, checkpoints_cli, whole_folders
-from storyattn.training.checkpoints import (
-    decided_by_main_process,
+from storyattn.training.cli import checkpoints as checkpoints_cli
+from storyattn.training.engine import atomic_folder as whole_folders
+from storyattn.training.engine import checkpoints
+from storyattn.training.engine.checkpoints import (
     find_checkpoint,
     list_checkpoints,
     load_checkpoint,
     read_state,
     save_checkpoint,
     verify_checkpoint,
-    whole,
 )
-from storyattn.training.ema import MovingAverage
+from storyattn.training.engine.distributed import decided_by_main_process, whole
+from storyattn.training.engine.ema import MovingAverage
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from storyattn.training import interruption
-from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
-from storyattn.training.interruption import Interrupted, Interruption, command_to_go_on
-from storyattn.training.loop import TrainingLoop
+from storyattn.training.common import interruption
+from storyattn.training.common.interruption import Interrupted, Interruption, command_to_go_on
+from storyattn.training.engine import loop as loop_module
+from storyattn.training.engine.loop import TrainingLoop
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from storyattn.training import card, publishing
-from storyattn.training.card import card_data, find_template
-from storyattn.training.card_tables import result_tables
-from storyattn.training.publishing import round_weights, store_weights, write_hub_folder
+from storyattn.training.evaluation.tables import result_tables
+from storyattn.training.models.weights import round_weights, store_weights
+from storyattn.training.publishing import export as publishing
+from storyattn.training.publishing import model_card as card
+from storyattn.training.publishing.export import write_hub_folder
+from storyattn.training.publishing.model_card import card_data, find_template
 
 FRAMES = {"l1": 0.1234567890123, "l1_changed": 0.3, "psnr": 20.0, "ssim": 0.6, "perceptual": 0.2, "edge_ratio": 0.9}
 TEXTS = {"loss": 2.5, "loss_shuffled_frames": 2.75, "bleu4": 0.1, "rouge_l": 0.4, "chrf": 0.3, "distinct2": 0.5}
