@@ -18,8 +18,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from storyattn.training.cli import checkpoints as checkpoints_cli
-from storyattn.training.engine import atomic_folder as whole_folders
-from storyattn.training.engine import checkpoints
+from storyattn.training.engine import atomic_folder, checkpoints
 from storyattn.training.engine.checkpoints import (
     find_checkpoint,
     list_checkpoints,
@@ -484,7 +483,7 @@ def in_process(rank: int, port: int, folder: Path) -> None:
     saved = run.tensors()
     run.save(best=True)
     run.train(1)
-    whole_folders.finish = fail_to_finish
+    atomic_folder.finish = fail_to_finish
     with pytest.raises(OSError, match="Input/output error.*the last whole checkpoint is .*step-2"):
         run.save()
     again = Run(folder, sharded=True)

@@ -55,7 +55,7 @@ def test_the_network_is_missed_where_it_is_asked(offline):
 
 
 def test_importing_asks_for_nothing(offline):
-    modules = ", ".join(f"storyattn.training.{name}" for name in ("train", "evaluate_cli", "tell", "publish_cli"))
+    modules = ", ".join(f"storyattn.training.{name}" for name in ("train", "cli.evaluate", "cli.tell", "cli.publish"))
     assert offline("-c", f"import storyattn, {modules}, storyattn.training.cli.data")[1] == ""
 
 

@@ -4,7 +4,7 @@ Checkpoints from which a run goes on as if it had not been interrupted: `output_
 Each holds `model.safetensors`, `average.safetensors` (with EMA), `optimizer.safetensors`, `state.json` (configuration,
 position, schedule), `random-states-R.json` of every process R, and `manifest.json` with the size and sum of each file.
 Tensors are whole, however many processes had their parts. Nothing is pickled. `checkpoints/best` is one more name for
-the best of them. They are complete or absent at any moment (`whole_folders`).
+the best of them. They are complete or absent at any moment (`atomic_folder`).
 """
 
 import errno
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
-from . import atomic_folder as whole_folders
+from . import atomic_folder
 from .distributed import decided_by_main_process, gather_whole, placed_like
 from .random_states import random_states, set_random_states
 
@@ -46,7 +46,7 @@ def find_checkpoint(resume: str, output_dir: str | Path) -> Path:
     if resume == "latest":
         return _find_latest(output_dir)
     path = Path(resume).expanduser()
-    if not any((path / name).is_file() for name in (STATE, whole_folders.MANIFEST)):
+    if not any((path / name).is_file() for name in (STATE, atomic_folder.MANIFEST)):
         raise FileNotFoundError(
             f"resume_from_checkpoint: found no state.json in {str(path)!r}, expected 'latest' or a step-N folder"
         )
@@ -58,7 +58,7 @@ def find_checkpoint(resume: str, output_dir: str | Path) -> Path:
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first; their files have the right sizes."""
     return [
-        path for path in step_folders(output_dir) if whole_folders.find_problem(path, EXPECTED, hashes=False) is None
+        path for path in step_folders(output_dir) if atomic_folder.find_problem(path, EXPECTED, hashes=False) is None
     ]
 
 
@@ -69,7 +69,7 @@ def step_folders(output_dir: str | Path) -> list[Path]:
 
 def verify_checkpoint(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, in words; `None` where every byte is as it was written."""
-    return whole_folders.find_problem(checkpoint, EXPECTED)
+    return atomic_folder.find_problem(checkpoint, EXPECTED)
 
 
 def read_state(checkpoint: Path) -> dict:
@@ -132,7 +132,7 @@ def save_checkpoint(
     write = partial(_on_main_process, accelerator, final, needed)
     write(_start, final, needed)
     for name, tensors in files.items():
-        write(save_file, gather_whole(accelerator, tensors), whole_folders.aside(final, whole_folders.PARTIAL) / name)
+        write(save_file, gather_whole(accelerator, tensors), atomic_folder.aside(final, atomic_folder.PARTIAL) / name)
     write(_finish, final, texts, limit, best)
 
 
@@ -173,7 +173,7 @@ def keep_best(checkpoint: Path, output_dir: str | Path, best: dict | None) -> di
     kept = Path(output_dir, FOLDER, BEST)
     if best is None or best["step"] == read_state(checkpoint)["step"]:
         if best is not None:
-            whole_folders.duplicate(checkpoint, kept)
+            atomic_folder.duplicate(checkpoint, kept)
         return best
     if not verify_checkpoint(kept) and read_state(kept)["step"] == best["step"]:
         return best
@@ -206,21 +206,21 @@ def _step(path: Path) -> int:
 
 
 def _start(final: Path, needed: int) -> None:
-    whole_folders.start(final)
+    atomic_folder.start(final)
     if shutil.disk_usage(final.parent).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _finish(final: Path, texts: dict[str, str], limit: int | None, best: bool) -> None:
     for name, text in texts.items():
-        (whole_folders.aside(final, whole_folders.PARTIAL) / name).write_text(text, encoding="utf-8")
-    whole_folders.finish(final)
+        (atomic_folder.aside(final, atomic_folder.PARTIAL) / name).write_text(text, encoding="utf-8")
+    atomic_folder.finish(final)
     if best:
-        whole_folders.duplicate(final, final.with_name(BEST))
+        atomic_folder.duplicate(final, final.with_name(BEST))
     if limit:
         older = [path for path in list_checkpoints(final.parent.parent) if _step(path) <= _step(final)]
         for path in older[:-limit]:
-            whole_folders.remove(path)
+            atomic_folder.remove(path)
 
 
 @torch.no_grad()
@@ -276,7 +276,7 @@ def _on_main_process(accelerator, final: Path, needed: int, work: Callable, *arg
 def _explain(error: Exception, final: Path, needed: int) -> str:
     """Clears up after a checkpoint that could not be written and says what there was and is."""
     with suppress(OSError):
-        whole_folders.tidy(final.parent)
+        atomic_folder.tidy(final.parent)
     existing = next(path for path in final.absolute().parents if path.is_dir())
     free = shutil.disk_usage(existing).free
     intact = next((path for path in reversed(step_folders(final.parent.parent)) if not verify_checkpoint(path)), None)
