@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from ..common.files import replaced_at_end
+
 
 @torch.no_grad()
 def mean_of_weights(first, second, share: float):
@@ -51,9 +53,8 @@ def store_weights(folder: Path, dtype: str) -> None:
         tensors = load_file(path)
         stored = {name: t.to(getattr(torch, dtype)) if t.is_floating_point() else t for name, t in tensors.items()}
         size += sum(tensor.nbytes for tensor in stored.values())
-        partial = path.with_name(f"{path.name}.partial")
-        save_file(stored, partial, metadata={"format": "pt"})
-        partial.replace(path)  # broken off while they are written, the weights are still those of before
+        with replaced_at_end(path) as partial:
+            save_file(stored, partial, metadata={"format": "pt"})
     for path in folder.glob("*.safetensors.index.json"):
         index = json.loads(path.read_text(encoding="utf-8"))
         index["metadata"]["total_size"] = size
