@@ -8,7 +8,6 @@ from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryA
 from storyattn.pretrained_parts import PARTS, config_with_parts, part_tokenizers
 
 from ..common.hub_ids import is_hub_id
-from .baselines import build_baseline
 from .presets import load_preset
 from .tokenizer import load_tokenizer, train_tokenizer
 
@@ -103,13 +102,6 @@ def build_tokenizers(args, captions, config) -> tuple:
 def kept_parts(args) -> tuple[str, ...]:
     """Parts whose configuration, vocabulary and special tokens stay as they were trained."""
     return tuple(PARTS if args.model_name_or_path is not None else pretrained_sources(args))
-
-
-def build_model(args, config):
-    """The model or the baseline that the flags name. Raises `ValueError` as `build_baseline` and `load_weights` do."""
-    if args.baseline:
-        return build_baseline(args.baseline, config, args.baseline_vision, args.baseline_text)
-    return load_weights(args, config)
 
 
 def check_perceptual_model(model) -> None:
