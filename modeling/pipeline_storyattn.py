@@ -15,15 +15,8 @@ from transformers import AutoModelForMultimodalLM, Pipeline
 from transformers.image_utils import load_image
 from transformers.pipelines import PIPELINE_REGISTRY
 
-TASK = "story-continuation"
-# Where `pipeline` finds the code in a published folder.
-CUSTOM_PIPELINES = {
-    TASK: {
-        "impl": "pipeline_storyattn.StoryContinuationPipeline",
-        "pt": ["AutoModelForMultimodalLM"],
-        "type": "multimodal",
-    }
-}
+from .configuration_storyattn import CUSTOM_PIPELINES, TASK
+
 FIELDS = ("frames", "captions")
 PICTURES = (str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray, torch.Tensor)
 

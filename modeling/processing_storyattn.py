@@ -11,7 +11,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .image_processing_storyattn import StoryAttnImageProcessor
-from .pretrained_parts import part_tokenizers
+from .part_tokenizers import part_tokenizers
 
 DECODER_TOKENIZER = "decoder_tokenizer"  # the folder, within a saved one, that holds it
 # What pipelines of the library give along, and stories have no use for.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.pretrained_parts import PARTS, config_with_parts, part_tokenizers
+from storyattn.part_tokenizers import PART_KINDS, part_tokenizers
+from storyattn.pretrained_parts import config_with_parts
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -22,7 +23,7 @@ PROJECTIONS = ("model.image_projection.", "model.text_projection.")
 
 def pretrained_sources(args) -> dict[str, str]:
     """Id or folder of each part that a training takes from elsewhere, by `vision`, `text` and `decoder`."""
-    return {part: source for part in PARTS if (source := getattr(args, f"pretrained_{part}")) is not None}
+    return {part: source for part in PART_KINDS if (source := getattr(args, f"pretrained_{part}")) is not None}
 
 
 def base_config(args) -> StoryAttnConfig:
@@ -105,7 +106,7 @@ def build_tokenizers(args, captions, config) -> tuple:
 
 def kept_parts(args) -> tuple[str, ...]:
     """Parts whose configuration, vocabulary and special tokens stay as they were trained."""
-    return tuple(PARTS if args.model_name_or_path is not None else pretrained_sources(args))
+    return tuple(PART_KINDS if args.model_name_or_path is not None else pretrained_sources(args))
 
 
 def describe_parts(model, args) -> dict[str, dict]:
@@ -165,13 +166,13 @@ def tell_parts(args) -> dict[str, str]:
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
         told["all"] = f"{name_of(args.model_name_or_path)}, trained before"
-        kept = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
+        kept = {part: args.model_name_or_path for part in PART_KINDS if getattr(args, f"{part}_tuning") != "tuned"}
         sources = kept | sources
     for part, source in sources.items():
         tuning = getattr(args, f"{part}_tuning")
         name = name_of(source)
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
-        told[PARTS[part].split(" ", 1)[1]] = f"{name}, {how}"
+        told[PART_KINDS[part].split(" ", 1)[1]] = f"{name}, {how}"
     return told
 
 
