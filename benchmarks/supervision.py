@@ -20,8 +20,8 @@ from storyattn.frame_readout import join_context
 from storyattn.losses import attention_loss, caption_loss, changed_loss, masked_mean, pixel_losses
 from storyattn.perceptual_loss import unit_channels
 from storyattn.story_loss import Supervision
-from storyattn.training.heap import keep_freed_memory
-from storyattn.training.presets import load_preset
+from storyattn.training.engine.malloc import keep_freed_memory
+from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
 
 
