@@ -127,7 +127,7 @@ def moving_cells(frames: torch.Tensor, mask: torch.Tensor, grid: tuple[int, int]
 def attention_loss(
     maps: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Compute the divergence (Kullback & Leibler 1951) of the mean attention map from what `moving_cells` found.
+    """Compute the divergence (Kullback & Leibler 1951) of the mean attention map from `moving_cells`.
 
     What a story is about is what changes in it, and a single frame shows which things tend to change.
 

@@ -27,6 +27,7 @@ from .frame_readout import FrameReadoutMixin
 from .fusion import CrossModalFusion, TextPooling, mean_and_max_of_tokens, mean_of_tokens
 from .generation_storyattn import GenerationStoryAttnMixin
 from .outputs import EncodedStories, StoryAttnModelOutput, StoryAttnOutput
+from .pipeline_storyattn import StoryContinuationPipeline  # noqa: F401  registers its task, and is saved along
 from .pretrained_parts import PretrainedPartsMixin
 from .spatial_attention import SpatialAttention
 from .story_loss import StoryLossMixin, Supervision
