@@ -3,7 +3,7 @@
 import math
 
 from huggingface_hub.dataclasses import strict
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 # Every loss part by the name it has in `loss_parts`, with its default weight. 0 switches a part off.
 DEFAULT_LOSS_WEIGHTS = {
@@ -233,7 +233,12 @@ class StoryAttnConfig(PreTrainedConfig):
         """Return the configuration of the text decoder, which is what the library's generation asks for."""
         return self.text_config if encoder and not decoder else self.decoder_config
 
-    def adapt_to_tokenizer(self, tokenizer, decoder_tokenizer=None, pretrained: tuple[str, ...] = ()) -> None:
+    def adapt_to_tokenizer(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        decoder_tokenizer: PreTrainedTokenizerBase | None = None,
+        pretrained: tuple[str, ...] = (),
+    ) -> None:
         """Set the vocabulary sizes and special tokens of all parts to those of their tokenizers.
 
         Args:

@@ -68,7 +68,7 @@ def gather_pairs(pairs: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor,
 
 
 @functools.cache
-def backward_group(world):
+def backward_group(world: dist.ProcessGroup) -> dist.ProcessGroup:
     """Return a group of all processes of `world` for what happens within a backward pass.
 
     There gradients are averaged over `world` at the same time, and not in the same order in all processes where they
@@ -83,7 +83,7 @@ class GatheredRows(torch.autograd.Function):
     """The rows of all processes, one process after the other; the gradient of a process is the sum of all of theirs."""
 
     @staticmethod
-    def forward(ctx, rows: torch.Tensor, group) -> torch.Tensor:
+    def forward(ctx, rows: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
         """Gather `rows (n, ...)` of each of the P processes of `group`: `(P * n, ...)`."""
         ctx.number, ctx.group = len(rows), group
         gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size(group))]

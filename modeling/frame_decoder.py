@@ -1,5 +1,6 @@
 """FrameDecoder: paints frame t + 1 from the story so far, moves what moves, and copies what stays."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -52,7 +53,7 @@ class FrameDecoder(nn.Module):
         self.copier = Copier(config) if config.use_frame_copy else None
         self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
 
-    def reset_parameters(self, normal_) -> None:
+    def reset_parameters(self, normal_: Callable) -> None:
         """Fill the embeddings with the initialiser `normal_` of the caller."""
         normal_(self.task, std=0.5)
 

@@ -1,5 +1,7 @@
 """CrossModalFusion, and the pooling of a caption into a few tokens or into one vector."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -48,7 +50,12 @@ class CrossModalLayer(GradientCheckpointingLayer):
     def forward(
         self, visual_tokens: torch.Tensor, cells: torch.Tensor, text_states: torch.Tensor, text_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run one round, with arguments as in [`CrossModalFusion`] but for `text_mask (N, 1, 1, L)`."""
+        """Run one round.
+
+        Args:
+            visual_tokens, cells, text_states: as in [`CrossModalFusion`].
+            text_mask (`(N, 1, 1, L)`, bool): True where the caption has a token.
+        """
         visual = self.visual_norm(torch.cat([visual_tokens, cells], dim=1))
         text = self.text_norm(text_states)
         text_states = text_states + self.text_from_visual(text, visual)
@@ -65,7 +72,7 @@ class TextPooling(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size)
         self.attention = MultiHeadAttention(config.hidden_size, config.num_attention_heads)
 
-    def reset_parameters(self, normal_) -> None:
+    def reset_parameters(self, normal_: Callable) -> None:
         """Fill the queries with the initialiser `normal_` of the caller."""
         normal_(self.queries, std=1.0)
 

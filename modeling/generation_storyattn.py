@@ -166,7 +166,8 @@ class GenerationStoryAttnMixin:
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps}, expected a whole number of at least 1")
         frames = [list(story) for story in frames]
-        captions = [list(story) for story in captions] if captions else [[None] * len(story) for story in frames]
+        captions = captions or [None] * len(frames)
+        captions = [list(texts or [None] * len(story)) for texts, story in zip(captions, frames)]
         steps = [self._continue_once(processor, frames, captions, **generation_kwargs) for _ in range(num_steps)]
         new_captions, new_frames, attentions = ([list(values) for values in zip(*by_step)] for by_step in zip(*steps))
         return StoryContinuation(new_frames, new_captions, attentions if return_attention else None)
@@ -187,21 +188,20 @@ class GenerationStoryAttnMixin:
         read = self.config.max_frames - 1
         last_frames, last_captions = ([story[-read:] for story in stories] for stories in (frames, captions))
         inputs = processor(frames=last_frames, captions=last_captions, return_tensors="pt").to(self.device, self.dtype)
-        pictures, texts = (
-            (inputs["pixel_values"], inputs["frame_mask"]),
-            (inputs["input_ids"], inputs["attention_mask"]),
-        )
-        encoded = self.model.encode(*pictures, *texts, spatial_temperature, spatial_gamma)
-        texts = self.decoder_captions(*texts, inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask"))
+        pictures = inputs["pixel_values"], inputs["frame_mask"]
+        encoder_captions = inputs["input_ids"], inputs["attention_mask"]
+        stories = self.model.encode(*pictures, *encoder_captions, spatial_temperature, spatial_gamma)
+        decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
+        decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
         sequences = generation_kwargs.get("num_return_sequences", 1)
-        ids = self._write(encoded, *texts, "continue", **generation_kwargs)[::sequences]
+        ids = self._write(stories, *decoder_captions, "continue", **generation_kwargs)[::sequences]
         new_captions = processor.batch_decode(ids, skip_special_tokens=True)
         tokens = processor.tokenize_captions([[caption] for caption in new_captions]).to(self.device)
         next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
-        new_frames = processor.postprocess_frames(self._next_frame(encoded, inputs["pixel_values"], *next_caption))
+        new_frames = processor.postprocess_frames(self._next_frame(stories, inputs["pixel_values"], *next_caption))
         for story, new in (*zip(captions, new_captions), *zip(frames, new_frames)):
             story.append(new)
-        maps = encoded.output.spatial_attentions
+        maps = stories.output.spatial_attentions
         return new_captions, new_frames, [m[: len(story)].float().cpu() for m, story in zip(maps, last_frames)]
 
 

@@ -25,9 +25,14 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Attend from `queries (N, Q, D)` to `memory (N, S, D)`: `(N, Q, D)`.
+        """Attend from queries to memory.
 
-        The bool `mask` broadcasts to `(N, 1, Q, S)` and is True where a query may look.
+        Args:
+            queries (`(N, Q, D)`), memory (`(N, S, D)`): what reads, and what is read.
+            mask (bool, *optional*): broadcasts to `(N, 1, Q, S)`; True where a query may look.
+
+        Returns:
+            `(N, Q, D)`.
         """
         q, k, v = self._projected(queries, memory)
         dropout = self.dropout if self.training else 0.0
@@ -35,7 +40,14 @@ class MultiHeadAttention(nn.Module):
         return self.output(attended.transpose(1, 2).flatten(2))  # (N, Q, D)
 
     def weights(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute how much each query takes of each place of `memory`, as in `forward`: `(N, heads, Q, S)`."""
+        """Compute how much each query takes of each place of the memory.
+
+        Args:
+            queries, memory, mask: as in `forward`.
+
+        Returns:
+            `(N, heads, Q, S)`, which sums to 1 over the memory.
+        """
         q, k, _ = self._projected(queries, memory)
         return attention_weights(q, k, mask)
 
@@ -62,9 +74,13 @@ def attend(
 
 
 def attention_weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Compute the weights `(N, heads, Q, S)` of keys `(N, heads, S, d)` for queries `(N, heads, Q, d)`.
+    """Compute the weights of scaled dot-product attention.
 
-    They sum to 1 over the keys. `mask` is as in `attend`.
+    Args:
+        q, k, mask: as in `attend`.
+
+    Returns:
+        `(N, heads, Q, S)`, which sums to 1 over the keys.
     """
     scores = q @ (k * k.shape[-1] ** -0.5).transpose(-1, -2)
     if mask is not None:
@@ -107,7 +123,16 @@ class SelfAttentionBlock(GradientCheckpointingLayer):
 
 
 def sinusoid(positions: torch.Tensor, width: int, max_period: float = 10_000.0) -> torch.Tensor:
-    """Encode `positions (...)` by sines and cosines as `(..., width)`, `width` even (Vaswani et al. 2017)."""
+    """Encode positions by sines and cosines (Vaswani et al. 2017).
+
+    Args:
+        positions (`(...)`): the positions.
+        width: of the code, even.
+        max_period: bounds the wavelengths, which run from 2 pi to less than 2 pi times it.
+
+    Returns:
+        `(..., width)`, float32.
+    """
     exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
     angles = positions[..., None].float() * torch.exp(-math.log(max_period) * exponents)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

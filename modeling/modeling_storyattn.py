@@ -10,6 +10,7 @@ state at V_t -> describe caption t          state at F_t -> next caption t+1, ne
 """
 
 import copy
+from os import PathLike
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +169,7 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> EncodedStories:
-        """Read stories as `forward` does, and return what the frame decoder and the losses read as well."""
+        """Read stories as `forward` does, with its arguments, and return what frame decoder and losses read as well."""
         frame_mask = self.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
         shape = pixel_values.shape[:2]
         features, detail, feature_maps = self.vision_encoder(pixel_values.flatten(0, 1))
@@ -246,7 +247,7 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Return the boolean frame mask `(B, T)`; raise `ValueError` for shapes that do not fit together."""
+        """Check the shapes of arguments of `forward`; return the bool frame mask `(B, T)`, or raise `ValueError`."""
         expected = (3, *self.config.image_size)
         if pixel_values.dim() != 5 or tuple(pixel_values.shape[2:]) != expected:
             raise ValueError(f"pixel_values: got shape {tuple(pixel_values.shape)}, expected (B, T, *{expected})")
@@ -288,11 +289,11 @@ class StoryAttnForConditionalGeneration(
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(self.generation_config, name, getattr(config, name))
 
-    def save_pretrained(self, save_directory, **kwargs):
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs) -> None:
         """Save as the library does; where the code goes along, `config.json` names the pipeline that is part of it."""
         if self._auto_class is not None:
             self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
-        return super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, **kwargs)
 
     @can_return_tuple
     def forward(

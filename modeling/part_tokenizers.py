@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 # What each pretrained part is, by its name in arguments.
 PART_KINDS = {"vision": "a vision model", "text": "a text encoder", "decoder": "a causal language model"}
@@ -14,7 +14,9 @@ SUBSTITUTES = {
 }
 
 
-def part_tokenizers(text: str | None = None, decoder: str | None = None, tokenizer=None) -> tuple:
+def part_tokenizers(
+    text: str | None = None, decoder: str | None = None, tokenizer: PreTrainedTokenizerBase | None = None
+) -> tuple[PreTrainedTokenizerBase, ...]:
     """Load the tokenizer of the text encoder and, where it is another one, that of the text decoder.
 
     Special tokens that a tokenizer lacks are borrowed from others that it has: no embedding is added.
@@ -39,7 +41,7 @@ def part_tokenizers(text: str | None = None, decoder: str | None = None, tokeniz
     return (encoder_tokenizer,) if alike else (encoder_tokenizer, decoder_tokenizer)
 
 
-def special_token_substitute(tokenizer, role: str) -> str | None:
+def special_token_substitute(tokenizer: PreTrainedTokenizerBase, role: str) -> str | None:
     """Return another special token of the tokenizer that can serve in a `role` of `SUBSTITUTES`, or None."""
     tokens = (getattr(tokenizer, other) for other in SUBSTITUTES[role])
     return next((token for token in tokens if token is not None), None)

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
 
 from PIL import Image
 from transformers import AutoModelForMultimodalLM, Pipeline
@@ -91,7 +92,7 @@ class StoryContinuationPipeline(Pipeline):
         """Return what was added to a story."""
         return model_outputs["result"]
 
-    def save_pretrained(self, save_directory, **kwargs) -> None:
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs) -> None:
         """Save as the library does, with the processor."""
         super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)

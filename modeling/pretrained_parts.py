@@ -2,11 +2,12 @@
 
 import copy
 from dataclasses import fields
+from os import PathLike
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.image_processing_base import ImageProcessingMixin
 
 from .configuration_storyattn import StoryAttnConfig
@@ -32,7 +33,7 @@ class PretrainedPartsMixin:
         decoder: str | None = None,
         *,
         config: StoryAttnConfig | None = None,
-        tokenizer=None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         **changes,
     ):
         """Build a model of pretrained parts of transformers, the rest with fresh weights.
@@ -112,7 +113,7 @@ class PretrainedPartsMixin:
             self.set_submodule(name, module.get_base_layer())
         return self
 
-    def save_pretrained(self, save_directory, state_dict: dict | None = None, **kwargs):
+    def save_pretrained(self, save_directory: str | PathLike, state_dict: dict | None = None, **kwargs) -> None:
         """Save as the library does, with adapters merged into the saved weights, which load without PEFT.
 
         Adapters of `add_adapter` and `load_adapter` are not merged: the library saves the adapter alone.
@@ -123,11 +124,12 @@ class PretrainedPartsMixin:
             kwargs: as of the library.
         """
         if not _adapted(self) or getattr(self, "_hf_peft_config_loaded", False):
-            return super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
+            super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
+            return
         merged = copy.deepcopy(self)
         if state_dict is not None:
             merged.load_state_dict(state_dict)
-        return merged.merge_adapters().save_pretrained(save_directory, **kwargs)
+        merged.merge_adapters().save_pretrained(save_directory, **kwargs)
 
 
 def config_with_parts(

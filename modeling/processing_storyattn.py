@@ -1,15 +1,17 @@
 """StoryAttnProcessor: stories of pictures and captions to tensors, and back."""
 
 import copy
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .configuration_storyattn import StoryAttnConfig
 from .image_processing_storyattn import StoryAttnImageProcessor
 from .part_tokenizers import part_tokenizers
 from .story_inputs import Story, check_stories, open_frame
@@ -40,12 +42,16 @@ class StoryAttnProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained_parts(
-        cls, config, text: str | None = None, decoder: str | None = None, tokenizer=None
+        cls,
+        config: StoryAttnConfig,
+        text: str | None = None,
+        decoder: str | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> "StoryAttnProcessor":
         """Build the processor of the model that `from_pretrained_parts` built of the same parts.
 
         Args:
-            config (`StoryAttnConfig`): of that model.
+            config: of that model.
             text, decoder, tokenizer: as in [`StoryAttnForConditionalGeneration.from_pretrained_parts`].
 
         Returns:
@@ -196,7 +202,17 @@ class StoryAttnProcessor(ProcessorMixin):
         generation_mode: str | None = None,
         **kwargs,
     ) -> list:
-        """Turn what `generate` gave into texts, or into pictures with `generation_mode="image"`."""
+        """Turn what `generate` gave into texts or pictures, as the library's pipelines ask for.
+
+        Args:
+            generated_outputs (`(N, n)` or `(N, 3, H, W)`): token ids, or frames with `generation_mode="image"`.
+            skip_special_tokens: leaves special tokens out of the texts.
+            generation_mode: as in `generate`.
+            kwargs: as of `batch_decode`.
+
+        Returns:
+            texts, or pictures with `generation_mode="image"`.
+        """
         if generation_mode == "image":
             return self.postprocess_frames(generated_outputs)
         return self.post_process_image_text_to_text(generated_outputs, skip_special_tokens, **kwargs)
@@ -222,7 +238,7 @@ class StoryAttnProcessor(ProcessorMixin):
         return values
 
     @classmethod
-    def get_processor_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict, dict]:
+    def get_processor_dict(cls, pretrained_model_name_or_path: str | PathLike, **kwargs) -> tuple[dict, dict]:
         """Read the values as the library does, with the second tokenizer loaded, if there is one."""
         values, rest = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         if DECODER_TOKENIZER in values:
@@ -231,7 +247,7 @@ class StoryAttnProcessor(ProcessorMixin):
             values[DECODER_TOKENIZER] = second
         return values, rest
 
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+    def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
         """Save as the library does; a second tokenizer has a folder of its own within `save_directory`."""
         files = super().save_pretrained(save_directory)
         if self.decoder_tokenizer is not None:
@@ -241,11 +257,15 @@ class StoryAttnProcessor(ProcessorMixin):
         return files
 
 
-def build_processor(config, tokenizer, decoder_tokenizer=None) -> StoryAttnProcessor:
+def build_processor(
+    config: StoryAttnConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    decoder_tokenizer: PreTrainedTokenizerBase | None = None,
+) -> StoryAttnProcessor:
     """Build the processor of a model.
 
     Args:
-        config (`StoryAttnConfig`): of the model.
+        config: of the model.
         tokenizer: has pad, start and end tokens.
         decoder_tokenizer (*optional*): that of the text decoder where it has one of its own.
     """
@@ -257,7 +277,7 @@ def build_processor(config, tokenizer, decoder_tokenizer=None) -> StoryAttnProce
     )
 
 
-def build_image_processor(config) -> StoryAttnImageProcessor:
+def build_image_processor(config: StoryAttnConfig) -> StoryAttnImageProcessor:
     """Build the image processor of a model of `config`."""
     height, width = config.image_size
     size = {"height": height, "width": width}

@@ -1,6 +1,7 @@
 """SpatialAttention: where to look in a frame, and how hard to cut away the rest."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -39,7 +40,7 @@ class SpatialAttention(nn.Module):
         self.values = nn.Parameter(torch.empty(config.num_visual_tokens, hidden_size, hidden_size))
         self.norm = nn.LayerNorm(hidden_size)
 
-    def reset_parameters(self, normal_, fill_) -> None:
+    def reset_parameters(self, normal_: Callable, fill_: Callable) -> None:
         """Fill the parameters that are in no submodule, with the initialisers `normal_` and `fill_` of the caller."""
         normal_(self.values, std=self.values.shape[-1] ** -0.5)
         if self.log_temperature is not None:

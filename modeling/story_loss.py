@@ -104,8 +104,13 @@ class StoryLossMixin:
     ) -> dict[str, torch.Tensor]:
         """Count the frames, tokens and pairs that the parts of the loss average over, see [`Supervision`].
 
-        Arguments are those of `forward`, whose `next_caption_mask` and `reconstructed` must be the same; further ones
-        change no count and are ignored.
+        Args:
+            pixel_values, frame_mask, input_ids, attention_mask, next_caption_mask, reconstructed, decoder_input_ids,
+            decoder_attention_mask: as in `forward`, which must get the same `next_caption_mask` and `reconstructed`.
+            kwargs: further arguments of `forward`, which change no count.
+
+        Returns:
+            each count by its name in `COUNTED`, `()`.
         """
         frame_mask = self.model.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
         chosen = self._choose_targets(frame_mask, attention_mask, True, next_caption_mask, reconstructed)

@@ -1,5 +1,6 @@
 """StoryTransformer: one causal pass over the half-frames of a story, V_1 F_1 V_2 F_2 ... V_T F_T."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -45,7 +46,7 @@ class StoryTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(config.hidden_size)
 
-    def reset_parameters(self, normal_) -> None:
+    def reset_parameters(self, normal_: Callable) -> None:
         """Fill the slot embeddings with the initialiser `normal_` of the caller."""
         normal_(self.slots, std=0.5)
 
@@ -69,7 +70,7 @@ class StoryTransformer(nn.Module):
         frame_code = sinusoid(torch.arange(num_frames, device=seen.device), seen.shape[-1])[:, None]
         tokens = tokens + (self.slots + frame_code).to(tokens.dtype)
         states, mask = tokens.flatten(1, 2), self._mask(frame_mask)
-        hidden_states, attentions = (() if wanted else None for wanted in (output_hidden_states, output_attentions))
+        hidden_states, attentions = (() if asked else None for asked in (output_hidden_states, output_attentions))
         for layer in self.layers:
             if output_hidden_states:
                 hidden_states += (states,)

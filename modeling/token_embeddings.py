@@ -17,7 +17,14 @@ class EncoderEmbeddingsMixin:
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resize the embedding of the text encoder as the library does, with its arguments; return it."""
+        """Resize the embedding of the text encoder.
+
+        Args:
+            new_num_tokens, pad_to_multiple_of, mean_resizing: as of the library.
+
+        Returns:
+            the new embedding.
+        """
         decoder_size = self.config.decoder_config.vocab_size
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         self.config.text_config.vocab_size = embeddings.num_embeddings
@@ -48,10 +55,15 @@ class DecoderEmbeddingsMixin:
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resize the embeddings of the text decoder as the library does, with its arguments; return the input's.
+        """Resize the embeddings of the text decoder, and of the text encoder where both share a tokenizer.
 
-        Those of the text encoder are resized as well where both share a tokenizer. Where they do not,
-        `model.base_model.resize_token_embeddings` resizes them.
+        Where they do not, `model.base_model.resize_token_embeddings` resizes those of the text encoder.
+
+        Args:
+            new_num_tokens, pad_to_multiple_of, mean_resizing: as of the library.
+
+        Returns:
+            the new input embedding of the text decoder.
         """
         options = new_num_tokens, pad_to_multiple_of, mean_resizing
         if not self.config.decoder_tokenizer:

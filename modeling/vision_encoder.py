@@ -5,7 +5,7 @@ import inspect
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoBackbone, AutoModel
+from transformers import AutoBackbone, AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
 
@@ -43,7 +43,7 @@ class VisionEncoder(nn.Module):
         return self.norm(features), maps[self.attention_level - 1] if self.attention_level else None, maps
 
 
-def build_vision_model(vision_config) -> nn.Module:
+def build_vision_model(vision_config: PreTrainedConfig) -> nn.Module:
     """Build a vision model with fresh weights: by `AutoBackbone`, else by `AutoModel` without the pooler."""
     if vision_config.model_type in MODEL_FOR_BACKBONE_MAPPING_NAMES:
         return build_part(AutoBackbone, vision_config)
@@ -54,7 +54,7 @@ def build_vision_model(vision_config) -> nn.Module:
     return model
 
 
-def build_part(auto_class, config) -> nn.Module:
+def build_part(auto_class: type, config: PreTrainedConfig) -> nn.Module:
     """Build a part with fresh weights by an Auto class of transformers.
 
     Where the configuration asks for `sdpa`, the library chooses: it would refuse a part that has only `eager`.
@@ -64,7 +64,7 @@ def build_part(auto_class, config) -> nn.Module:
     return auto_class.from_config(config)
 
 
-def hidden_width(config) -> int:
+def hidden_width(config: PreTrainedConfig) -> int:
     """Return the width of the hidden states of a text model, whatever its configuration calls it."""
     return getattr(config, "hidden_size", None) or config.d_model
 
@@ -88,7 +88,7 @@ def pooled_maps(maps: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([level.flatten(2).mean(-1) for level in maps], dim=1)
 
 
-def probe_feature_maps(vision_config, image_size: list[int]) -> list[tuple[int, int, int]]:
+def probe_feature_maps(vision_config: PreTrainedConfig, image_size: list[int]) -> list[tuple[int, int, int]]:
     """Find `(channels, rows, columns)` of the vision model's maps for frames of `image_size`, the finest first."""
     with torch.device("meta"), torch.no_grad():
         maps = feature_maps(build_vision_model(vision_config).eval(), torch.zeros(1, 3, *image_size))
