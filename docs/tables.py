@@ -55,18 +55,20 @@ def models_table() -> str:
             parameters = StoryAttnForConditionalGeneration(config).num_parameters()
         facts, frames = results["facts"], results["metrics"]["next_frame"]
         training = facts["training"]
-        rows.append(
-            {
-                "Model": f"[{folder.name}](checkpoints/{folder.name})",
-                "Parameters": f"{parameters / 1e6:.1f} million",
-                "Frames": "x".join(map(str, config.image_size)),
-                "Trained on": f"{dataset_title(facts['dataset'])}, {training['training stories']} stories",
-                "Training": f"{training['time of training and its evaluations']}, {training['hardware']}",
-                "SSIM of the next frame": f"{frames['ssim']:.4f} (copy: {frames['floors']['copy_last']['ssim']:.4f})",
-                "License": facts["license"],
-            }
-        )
-    return markdown_table({name: lambda row, name=name: row[name] for name in rows[0]}, rows)
+        minutes = float(training["time of training and its evaluations"].removesuffix(" s")) / 60
+        row = {
+            "Model": f"[{folder.name}](checkpoints/{folder.name})",
+            "Parameters": f"{parameters / 1e6:.1f} million",
+            "Frames": "x".join(map(str, config.image_size)),
+            "Trained on": f"{dataset_title(facts['dataset'])}, {training['training stories']} stories",
+            "Training": f"{minutes:.0f} min, {training['hardware']}",
+            "SSIM of the next frame": f"{frames['ssim']:.4f} (copy: {frames['floors']['copy_last']['ssim']:.4f})",
+            "License": facts["license"],
+        }
+        rows.append((parameters, row))
+    rows = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+    table = markdown_table({name: lambda row, name=name: row[name] for name in rows[0]}, rows)
+    return table.replace("---:", "---")  # texts, not numbers
 
 
 def headline_table() -> str:
