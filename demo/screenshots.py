@@ -1,7 +1,7 @@
 """
-Opens the app in headless Chromium and takes the pictures of the project's README:
+Opens the app in headless Chromium and takes the pictures of the documentation:
 
-    python demo/screenshots.py --output docs
+    python demo/screenshots.py --output docs/figures
 
 writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390). Needs playwright and an installed chromium.
 """
