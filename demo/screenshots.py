@@ -81,7 +81,7 @@ def continue_story(page, steps: int) -> None:
 def main() -> None:
     """Writes the two pictures."""
     parser = argparse.ArgumentParser(description="Takes pictures of the demo.")
-    parser.add_argument("--output", default="docs", help="folder for the pictures")
+    parser.add_argument("--output", default="docs/figures", help="folder for the pictures")
     arguments = parser.parse_args()
     with running_app() as url:
         for name, viewport in (("demo", DESKTOP), ("demo_phone", PHONE)):
