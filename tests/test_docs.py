@@ -117,9 +117,11 @@ def test_links_are_alive(page):
 
 
 @every_page
-def test_paths_in_the_repository_exist(page):
+def test_paths_and_the_names_in_them_exist(page):
     paths = [span for span in INLINE.findall(FENCE.sub("", text_of(page))) if REPOSITORY_PATH.fullmatch(span)]
     assert not [path for path in paths if not (ROOT / path).exists()]
+    placed = re.findall(r"`(\w+)`\s+(?:in|of)\s+`([\w/]+\.py)`", text_of(page))
+    assert not [(name, path) for name, path in placed if not re.search(rf"\b{name}\b", text_of(ROOT / path))]
 
 
 @every_page
