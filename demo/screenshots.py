@@ -1,7 +1,7 @@
 """
-Opens the app in headless Chromium and takes the pictures of the documentation:
+Opens the app in headless Chromium and takes the pictures of the project's README:
 
-    python demo/screenshots.py --output docs/figures
+    python demo/screenshots.py --output docs
 
 writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390). Needs playwright and an installed chromium.
 """
@@ -81,7 +81,7 @@ def continue_story(page, steps: int) -> None:
 def main() -> None:
     """Writes the two pictures."""
     parser = argparse.ArgumentParser(description="Takes pictures of the demo.")
-    parser.add_argument("--output", default="docs/figures", help="folder for the pictures")
+    parser.add_argument("--output", default="docs", help="folder for the pictures")
     arguments = parser.parse_args()
     with running_app() as url:
         for name, viewport in (("demo", DESKTOP), ("demo_phone", PHONE)):
