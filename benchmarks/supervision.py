@@ -18,17 +18,13 @@ import torch
 import torch.nn.functional as F
 from measuring import hardware, markdown_table, new_parser, positive, take_turns, write_json
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnModelOutput
-from storyattn.frame_decoder import Paintings
-from storyattn.losses import (
-    alignment_loss,
-    attention_loss,
-    caption_loss,
-    changed_loss,
-    masked_mean,
-    pixel_losses,
-    unit_channels,
-)
-from storyattn.supervision import Supervision
+from storyattn.contrastive_loss import alignment_loss
+from storyattn.frame_decoder import FrameDecoderOutput
+from storyattn.frame_readout import join_context
+from storyattn.losses import attention_loss, caption_loss, changed_loss, masked_mean, pixel_losses
+from storyattn.outputs import EncodedStories
+from storyattn.perceptual_loss import unit_channels
+from storyattn.story_loss import Supervision
 from storyattn.training.engine.malloc import keep_freed_memory
 from storyattn.training.models.presets import load_preset
 
@@ -119,19 +115,19 @@ def draw_batch(config: StoryAttnConfig, batch_size: int, num_frames: int, length
 def last_transition_loss(model: StoryAttnForConditionalGeneration, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the weighted loss of `model` on the last frames alone: one painted, one reconstructed, two captions."""
     story = model.model.encode(batch["pixel_values"], batch["frame_mask"], batch["input_ids"], batch["attention_mask"])
-    output, frames, frame_mask = story["output"], model.unnormalize(batch["pixel_values"]), story["frame_mask"]
+    output, frames, frame_mask = story.output, model.unnormalize(batch["pixel_values"]), story.frame_mask
     reads_caption = torch.rand(len(frames), 1) >= model.config.next_caption_dropout
     supervision = Supervision(
         frames[:, -2:],
         frame_mask[:, -2:],
-        batch["attention_mask"][:, -2:],
+        (batch["input_ids"][:, -2:], batch["attention_mask"][:, -2:]),
         reads_caption,
         torch.ones_like(reads_caption).long(),
         model.model.grid,
     )
     decoded = decode_last_frame(model, story, frames, reads_caption)
     parts = frame_parts(decoded, frames[:, -1:], supervision, reads_caption)
-    last_maps = unit_channels([level.detach().unflatten(0, frames.shape[:2])[:, -1] for level in story["maps"]])
+    last_maps = unit_channels([level.detach().unflatten(0, frames.shape[:2])[:, -1] for level in story.feature_maps])
     target_maps = [level.repeat_interleave(2, dim=0) for level in last_maps]
     distances = model._perceptual_loss().distances_to(decoded.frames.flatten(0, 1), target_maps)
     for index, name in enumerate(("next_frame", "reconstruction")):
@@ -145,8 +141,8 @@ def last_transition_loss(model: StoryAttnForConditionalGeneration, batch: dict[s
 
 
 def decode_last_frame(
-    model: StoryAttnForConditionalGeneration, story: dict, frames: torch.Tensor, reads_caption: torch.Tensor
-) -> Paintings:
+    model: StoryAttnForConditionalGeneration, story: EncodedStories, frames: torch.Tensor, reads_caption: torch.Tensor
+) -> FrameDecoderOutput:
     """
     Paint the last frame twice: predicted from the frames before it, and reconstructed.
 
@@ -156,17 +152,17 @@ def decode_last_frame(
         frames: `(B, T, 3, H, W)` in [0, 1].
         reads_caption: `(B, 1)`, whether the prediction reads its caption.
     """
-    output, last = story["output"], frames.shape[1] - 1
-    caption = story["text"][:, -1:], story["text_mask"][:, -1:]
-    context, context_mask = model._context(output.continue_states[:, -2:-1], *caption, reads_caption)
+    output, last = story.output, frames.shape[1] - 1
+    caption = story.text_states[:, -1:], story.text_mask[:, -1:]
+    context, context_mask = join_context(output.continue_states[:, -2:-1], *caption, reads_caption)
     seen = output.describe_states[:, -1:]
     seen_mask = (torch.arange(context.shape[2]) < seen.shape[2]).expand(len(frames), 1, -1)
     seen = F.pad(seen, (0, 0, 0, context.shape[2] - seen.shape[2]))
     steps = torch.arange(last + 1)
     return model.frame_decoder(
         frames,
-        story["gated"],
-        story["detail"],
+        story.gated_features,
+        story.detail_features,
         torch.cat([context, seen], dim=1),
         torch.cat([context_mask, seen_mask], dim=1),
         torch.tensor([last - 1, last]).expand(len(frames), -1),
@@ -176,7 +172,7 @@ def decode_last_frame(
 
 
 def frame_parts(
-    decoded: Paintings, target: torch.Tensor, supervision: Supervision, reads_caption: torch.Tensor
+    decoded: FrameDecoderOutput, target: torch.Tensor, supervision: Supervision, reads_caption: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """
     Return the parts of the loss that compare pixels.

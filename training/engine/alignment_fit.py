@@ -10,7 +10,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnModel, StoryAttnProcessor
-from storyattn.modeling_storyattn import mean_of_words
+from storyattn.fusion import mean_of_tokens
 from storyattn.vision_encoder import pooled_maps
 from tqdm.auto import tqdm
 
@@ -194,7 +194,7 @@ def _encoder_features(
             pixels, ids, mask = (inputs[name][0] for name in ("pixel_values", "input_ids", "attention_mask"))
             pictures.append(pooled_maps(model.vision_encoder(pixels)[2]).double().cpu())
             states = model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            texts.append(mean_of_words(states, mask.bool()).double().cpu())
+            texts.append(mean_of_tokens(states, mask.bool()).double().cpu())
             numbers += [number] * len(captioned)
     if not numbers:
         return torch.zeros(0, 1), torch.zeros(0, 1), torch.zeros(0, dtype=torch.long)
