@@ -74,9 +74,9 @@ def build_tokenizers(
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
         tokenizers = tuple(_load_trained(StoryAttnProcessor, args).tokenizers.values())
-        return (
-            part_tokenizers(decoder=sources["decoder"], tokenizer=tokenizers[0]) if "decoder" in sources else tokenizers
-        )
+        if "decoder" in sources:
+            return part_tokenizers(decoder=sources["decoder"], tokenizer=tokenizers[0])
+        return tokenizers
     fresh = [part for part in ("text", "decoder") if part not in sources]
     if args.tokenizer_name and not fresh:
         given = f"{args.tokenizer_name!r} with --pretrained_text and --pretrained_decoder"
@@ -112,6 +112,19 @@ def load_weights(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForC
     if args.model_name_or_path is not None:
         return _load_trained_weights(args, config).freeze_statistics()
     return StoryAttnForConditionalGeneration(config).load_parts(**pretrained_sources(args))
+
+
+def check_perceptual_model(model: StoryAttnForConditionalGeneration | BaselineModel) -> None:
+    """Try the network of the perceptual loss, where the configuration names one.
+
+    Raises:
+        ValueError: where it cannot be loaded, or gives no feature maps.
+    """
+    if model.config.perceptual_model is None:
+        return
+    with expecting("perceptual_model", model.config.perceptual_model, "a vision model, a folder or a Hub id"):
+        picture = torch.zeros(1, 3, *model.config.image_size)
+        model.perceptual_distance(picture, picture)
 
 
 def _load_trained_weights(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForConditionalGeneration:
@@ -151,16 +164,3 @@ def _load_trained(kind: type[Loadable], args: ModelArguments, **options: StoryAt
     expected = "a trained model that can be loaded from a folder or the Hub"
     with expecting("model_name_or_path", name, expected, catch=(OSError, ValueError, RuntimeError)):
         return kind.from_pretrained(source, **options)
-
-
-def check_perceptual_model(model: StoryAttnForConditionalGeneration | BaselineModel) -> None:
-    """Try the network of the perceptual loss, where the configuration names one.
-
-    Raises:
-        ValueError: where it cannot be loaded, or gives no feature maps.
-    """
-    if model.config.perceptual_model is None:
-        return
-    with expecting("perceptual_model", model.config.perceptual_model, "a vision model, a folder or a Hub id"):
-        picture = torch.zeros(1, 3, *model.config.image_size)
-        model.perceptual_distance(picture, picture)

@@ -46,11 +46,9 @@ def part_summaries(args: ModelArguments) -> dict[str, str]:
         untuned = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
         sources = untuned | sources
     for part, source in sources.items():
-        tuning = getattr(args, f"{part}_tuning")
+        tuning, kind = getattr(args, f"{part}_tuning"), PARTS[part].split(" ", 1)[1]  # without its article
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
-        summaries[PARTS[part].split(" ", 1)[1]] = (
-            f"{source_name(source)}, {how}"  # "a vision model" is the key "vision model"
-        )
+        summaries[kind] = f"{source_name(source)}, {how}"
     return summaries
 
 
