@@ -109,9 +109,8 @@ def test_the_notebooks_target_is_the_frame_and_the_caption_after_the_given_ones(
     expected = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), words, ignore_index=-100)
     assert_close(output.loss_parts["next_caption"], expected)
     mean = [frames[row, :number].mean(0) for row, number in enumerate(last)]
-    context = model.paint(
-        model.context_decoder, model.read(*(batch[name] for name in READ))[0][rows, last - 1][:, None]
-    )
+    latents, _ = model.read(**batch)
+    context = model.paint(model.context_decoder, latents[rows, last - 1][:, None])
     assert_close(output.loss_parts["context"], (context[:, 0] - torch.stack(mean)).square().mean())
     weighted = output.loss_parts["next_frame_l1"] + output.loss_parts["next_caption"]
     assert_close(output.loss, weighted + 0.2 * output.loss_parts["context"])

@@ -30,10 +30,10 @@ def publish(
     tag: str | None = None,
     dry_run: bool = False,
 ) -> str | None:
-    """Check a folder, show what of it is sent, and make one commit of it.
+    """Check a folder, show what of it is sent, and make one commit of it, which removes all other files of the branch.
 
-    The same commit removes the files that the branch has and the folder has not. The quick start of a card that nobody
-    has edited loads `repo_id`. Of absolute paths in the card, in results and in recipes the last part alone is sent.
+    The quick start of a card that nobody has edited loads `repo_id`. Of absolute paths in the card, in results and in
+    recipes the last part alone is sent.
 
     Args:
         folder: output folder of a training.
@@ -57,19 +57,30 @@ def publish(
     folder = Path(folder).expanduser()
     files, left_out = published_files(folder)
     with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
-        files[CARD] = card_for_hub(folder, repo_id, Path(scratch)) or files[CARD]
-        shortened = shorten_local_paths(files, Path(scratch))
-        if shortened:
-            print(f"local paths are sent as their last part: {', '.join(sorted(shortened))}")
+        adapt_to_hub(files, folder, repo_id, Path(scratch))
         check_card(files)
         if not dry_run:
             find_user()
         check_loads(files)
         print(describe_files(files, left_out))
-        if not dry_run:
-            return send_files(files, repo_id, private, revision, tag)
-    print(f"nothing is sent to {repo_id}: a dry run")
-    return None
+        if dry_run:
+            print(f"nothing is sent to {repo_id}: a dry run")
+            return None
+        return send_files(files, repo_id, private, revision, tag)
+
+
+def adapt_to_hub(files: dict[str, Path], folder: Path, repo_id: str, scratch: Path) -> None:
+    """Replace the card, and files with paths of this machine, by copies in `scratch` that fit the Hub.
+
+    Args:
+        files: path on this machine of each published file, by its name; changed in place.
+        folder: published folder.
+        repo_id: `user/name` of the repository.
+        scratch: folder for the copies.
+    """
+    files[CARD] = card_for_hub(folder, repo_id, scratch) or files[CARD]
+    if paths := shorten_local_paths(files, scratch):
+        print(f"local paths are sent as their last part: {', '.join(sorted(paths))}")
 
 
 def card_for_hub(folder: Path, repo_id: str, scratch: Path) -> Path | None:

@@ -1,15 +1,17 @@
 """Base classes of the baselines that are no StoryAttn model: configuration and model."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from huggingface_hub.dataclasses import strict
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 from storyattn.supervision import COUNTED
 from transformers import PreTrainedConfig, PreTrainedModel
+from typing_extensions import Unpack
 
 Config = TypeVar("Config", bound="BaselineConfig")
+LossCounts = dict[str, torch.Tensor]  # what the parts of the loss average over: frames, tokens or pairs, by name
 
 SHARED_FIELDS = (
     "image_size",
@@ -60,12 +62,21 @@ class BaselineConfig(PreTrainedConfig):
         return cls(**{name: getattr(config, name) for name in SHARED_FIELDS}, **values)
 
 
+class StoryInputs(TypedDict, total=False):
+    """What a baseline reads of the model's inputs; it takes the others, too, and ignores them."""
+
+    pixel_values: torch.Tensor  # (B, T, 3, H, W), normalised
+    frame_mask: torch.Tensor  # (B, T), 1 where the story has a frame
+    input_ids: torch.Tensor  # (B, T, L), the captions
+    attention_mask: torch.Tensor  # (B, T, L), 1 for a token, 0 for padding
+
+
 class BaselineModel(PreTrainedModel):
     """Model with what training and evaluation ask of one.
 
-    `forward` takes what the processor gives, `return_loss`, and `loss_counts`, which losses are divided by. It returns
-    a `StoryAttnOutput`, in which all that the baseline does not predict is `None`. `count` takes what the processor
-    gives and returns those of `loss_counts` that the losses of the baseline need.
+    `forward` takes `StoryInputs`, `return_loss`, and `loss_counts`, which losses are divided by. It returns a
+    `StoryAttnOutput`, in which all that the baseline does not predict is `None`. `count` takes `StoryInputs` and
+    returns those of `loss_counts` that the losses of the baseline need.
 
     `evaluation_notes` say in the results how to read the numbers of the baseline.
     """
@@ -86,9 +97,9 @@ class BaselineModel(PreTrainedModel):
         return None if self.config.perceptual_model is None else self._perceptual_loss().distances
 
     @torch.no_grad()
-    def loss_counts(self, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    def loss_counts(self, **inputs: Unpack[StoryInputs]) -> LossCounts:
         """Return how many frames, tokens or pairs of a batch the parts of the loss average over, as the model does."""
-        counts, zero = self.count(**batch), torch.zeros((), device=self.device)
+        counts, zero = self.count(**inputs), torch.zeros((), device=self.device)
         return {name: counts.get(name, zero) for name in COUNTED}
 
     def weighted(self, parts: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -14,9 +14,11 @@ from storyattn import StoryAttnOutput
 from storyattn.losses import caption_loss, masked_mean
 from torch import nn
 from transformers.utils import can_return_tuple
+from typing_extensions import Unpack
 
-from .base import BaselineConfig, BaselineModel
+from .base import BaselineConfig, BaselineModel, LossCounts, StoryInputs
 
+READ = ("pixel_values", "input_ids", "attention_mask")
 CHANNELS, KERNELS = (3, 16, 32, 64), (7, 5, 3)
 GROUPS, SLOPE = 8, 0.1
 STRIDE = 2 ** len(KERNELS)
@@ -72,30 +74,21 @@ class NotebookModel(BaselineModel):
 
     @can_return_tuple
     def forward(
-        self,
-        pixel_values: torch.Tensor,
-        frame_mask: torch.Tensor,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        return_loss: bool = False,
-        loss_counts: dict[str, torch.Tensor] | None = None,
-        **_,
+        self, return_loss: bool = False, loss_counts: LossCounts | None = None, **inputs: Unpack[StoryInputs]
     ) -> StoryAttnOutput:
         """Predict the frame and the caption after each frame; in training, of the last transition alone.
 
         Args:
-            pixel_values: normalised frames `(B, T, 3, H, W)`.
-            frame_mask: `(B, T)`, 1 where the story has a frame.
-            input_ids: tokens of the captions `(B, T, L)`.
-            attention_mask: `(B, T, L)`, 1 for a token, 0 for padding.
             return_loss: compute the loss of the last transition.
             loss_counts: numbers of transitions and tokens that it is divided by; default: those of the batch.
+            inputs: stories.
 
         Returns:
             `predicted_frames (B, T - 1, 3, H, W)` in [0, 1] and `next_caption_logits (B, T - 1, L, V)`, in training
             `(B, 1, ...)`; with `return_loss` the `loss` and its parts.
         """
-        latents, last = self.read(pixel_values, frame_mask, input_ids, attention_mask)  # (B, T, D), (B, 1)
+        pixel_values, input_ids, attention_mask = (inputs[name] for name in READ)
+        latents, last = self.read(**inputs)  # (B, T, D), (B, 1)
         steps = self._given_steps(last, pixel_values.shape[1])  # (B, N)
         following = (steps + 1).clamp(max=pixel_values.shape[1] - 1)
         latents, target_ids = _at(latents, steps), _at(input_ids, following)
@@ -104,9 +97,10 @@ class NotebookModel(BaselineModel):
             next_caption_logits=self.write(latents, target_ids),
         )
         if return_loss:
-            frames, trained = self.unnormalize(pixel_values), (steps + 1 == last) & (last > 0)
-            counts = self.count(frame_mask, attention_mask) if loss_counts is None else loss_counts
+            counts = self.count(**inputs) if loss_counts is None else loss_counts
+            trained = (steps + 1 == last) & (last > 0)
             captions = target_ids, _at(attention_mask, following) * trained[..., None]
+            frames = self.unnormalize(pixel_values)
             error = (output.predicted_frames - _at(frames, following)).abs()
             context = self.paint(self.context_decoder, latents) - _at(_running_mean(frames), steps)
             output.loss_parts = {
@@ -123,32 +117,15 @@ class NotebookModel(BaselineModel):
             return (last - 1).clamp(min=0)
         return torch.arange(num_frames - 1, device=last.device).expand(len(last), -1)
 
-    def count(
-        self, frame_mask: torch.Tensor, attention_mask: torch.Tensor, **batch: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def count(self, **inputs: Unpack[StoryInputs]) -> LossCounts:
         """Return the numbers of last transitions and of the tokens to predict of their captions."""
-        last = frame_mask.sum(1, keepdim=True) - 1
-        target_mask = _at(attention_mask, last)[:, 0, 1:] * (last > 0)
+        last = inputs["frame_mask"].sum(1, keepdim=True) - 1
+        target_mask = _at(inputs["attention_mask"], last)[:, 0, 1:] * (last > 0)
         return {"next_frame": (last > 0).sum().float(), "next_caption": target_mask.sum().float()}
 
-    def read(
-        self,
-        pixel_values: torch.Tensor,
-        frame_mask: torch.Tensor,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read a story frame by frame.
-
-        Args:
-            pixel_values: normalised frames `(B, T, 3, H, W)`.
-            frame_mask: `(B, T)`, 1 where the story has a frame.
-            input_ids: tokens of the captions `(B, T, L)`.
-            attention_mask: `(B, T, L)`, 1 for a token, 0 for padding.
-
-        Returns:
-            Latents `(B, T, latent_size)` of the story up to each frame, and the index `(B, 1)` of its last frame.
-        """
+    def read(self, **inputs: Unpack[StoryInputs]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read stories; return latents `(B, T, latent_size)` up to each frame, and the index `(B, 1)` of the last."""
+        pixel_values, input_ids, attention_mask = (inputs[name] for name in READ)
         shape = pixel_values.shape[:2]
         flat = pixel_values.flatten(0, 1)
         seen = torch.cat([self.content_encoder(flat), self.context_encoder(flat)], dim=-1)
@@ -160,7 +137,7 @@ class NotebookModel(BaselineModel):
         later = torch.ones(shape[1], shape[1], dtype=torch.bool, device=states.device).triu(1)
         scores = self.attention(states).transpose(1, 2).masked_fill(later, -torch.inf)  # (B, T, T)
         context = scores.softmax(-1) @ states
-        return self.projection(torch.cat([states, context], dim=-1)), frame_mask.sum(1, keepdim=True) - 1
+        return self.projection(torch.cat([states, context], dim=-1)), inputs["frame_mask"].sum(1, keepdim=True) - 1
 
     def paint(self, decoder: nn.Module, latents: torch.Tensor) -> torch.Tensor:
         """Return frames `(B, N, 3, H, W)` in [0, 1] for latents `(B, N, D)`."""
@@ -173,26 +150,9 @@ class NotebookModel(BaselineModel):
         return self.words(states).unflatten(0, input_ids.shape[:2])
 
     @torch.no_grad()
-    def predict_next_frame(
-        self,
-        pixel_values: torch.Tensor,
-        frame_mask: torch.Tensor,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        **_,
-    ) -> torch.Tensor:
-        """Predict the frame after the last one of each story; a next caption is not read.
-
-        Args:
-            pixel_values: normalised frames `(B, T, 3, H, W)`.
-            frame_mask: `(B, T)`, 1 where the story has a frame.
-            input_ids: tokens of the captions `(B, T, L)`.
-            attention_mask: `(B, T, L)`, 1 for a token, 0 for padding.
-
-        Returns:
-            Frames `(B, 3, H, W)` in [0, 1].
-        """
-        latents = _at(*self.read(pixel_values, frame_mask, input_ids, attention_mask))
+    def predict_next_frame(self, **inputs: Unpack[StoryInputs]) -> torch.Tensor:
+        """Return the frame `(B, 3, H, W)` in [0, 1] after the last one of each story; no next caption is read."""
+        latents = _at(*self.read(**inputs))
         return self.paint(self.content_decoder, latents)[:, 0]
 
     @torch.no_grad()
@@ -228,7 +188,9 @@ class NotebookModel(BaselineModel):
         if task != "continue" or do_sample or num_beams != 1:
             given = f"task {task!r}, do_sample {do_sample}, num_beams {num_beams}"
             raise ValueError(f"generate: got {given}, expected 'continue', False and 1")
-        latents = _at(*self.read(pixel_values, frame_mask, input_ids, attention_mask))[:, 0]
+        inputs = {"pixel_values": pixel_values, "frame_mask": frame_mask}
+        inputs |= {"input_ids": input_ids, "attention_mask": attention_mask}
+        latents = _at(*self.read(**inputs))[:, 0]
         state, config = self._start(latents), self.config
         word = torch.full((len(latents), 1), config.bos_token_id, device=latents.device)
         done, written = torch.zeros_like(word, dtype=torch.bool), []

@@ -11,9 +11,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.utils import can_return_tuple
+from typing_extensions import Unpack
 
 from ...common.loading import expecting
-from .base import BaselineConfig, BaselineModel
+from .base import BaselineConfig, BaselineModel, LossCounts, StoryInputs
+
+READ = ("pixel_values", "input_ids", "attention_mask")
 
 
 @strict
@@ -109,50 +112,39 @@ class ProjectionModel(BaselineModel):
 
     @can_return_tuple
     def forward(
-        self,
-        pixel_values: torch.Tensor,
-        frame_mask: torch.Tensor,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        return_loss: bool = False,
-        loss_counts: dict[str, torch.Tensor] | None = None,
-        **_,
+        self, return_loss: bool = False, loss_counts: LossCounts | None = None, **inputs: Unpack[StoryInputs]
     ) -> StoryAttnOutput:
         """Project frames and captions into the shared space.
 
         Args:
-            pixel_values: normalised frames `(B, T, 3, H, W)`.
-            frame_mask: `(B, T)`, 1 where the story has a frame.
-            input_ids: tokens of the captions `(B, T, L)`.
-            attention_mask: `(B, T, L)`, 1 for a token, 0 for padding.
             return_loss: compute the loss.
             loss_counts: number of pairs that it is divided by; default: those of the batch.
+            inputs: stories.
 
         Returns:
             `image_embeds` and `text_embeds (B, T, P)` of unit length, `logit_scale`, and with `return_loss` the `loss`
             and its parts.
         """
-        shape = pixel_values.shape[:2]
-        images = self.image_projection(picture_features(self.vision_encoder, pixel_values.flatten(0, 1)))
-        texts = caption_features(self.text_encoder, input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
+        shape = inputs["frame_mask"].shape
+        pixel_values, *captions = (inputs[name].flatten(0, 1) for name in READ)
+        images = self.image_projection(picture_features(self.vision_encoder, pixel_values))
+        texts = caption_features(self.text_encoder, *captions)
         output = StoryAttnOutput(
             image_embeds=F.normalize(images.float(), dim=-1).unflatten(0, shape),
             text_embeds=F.normalize(self.text_projection(texts).float(), dim=-1).unflatten(0, shape),
             logit_scale=self.logit_scale.exp().clamp(max=100.0).squeeze(0),
         )
         if return_loss:
-            counts = self.count(frame_mask, attention_mask) if loss_counts is None else loss_counts
+            counts = self.count(**inputs) if loss_counts is None else loss_counts
             embeds = output.image_embeds, output.text_embeds, output.logit_scale
-            captioned = _captioned(frame_mask, attention_mask)
+            captioned = _captioned(inputs)
             output.loss_parts = {"alignment": alignment_loss(*embeds, captioned, counts["captioned"], self.training)}
             output.loss = self.weighted(output.loss_parts)
         return output
 
-    def count(
-        self, frame_mask: torch.Tensor, attention_mask: torch.Tensor, **batch: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def count(self, **inputs: Unpack[StoryInputs]) -> LossCounts:
         """Return the number of pairs to align."""
-        return {"captioned": _captioned(frame_mask, attention_mask).sum().float()}
+        return {"captioned": _captioned(inputs).sum().float()}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -204,6 +196,6 @@ def _two_layers(width: int, config: ProjectionConfig) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, config.projection_dim))
 
 
-def _captioned(frame_mask: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+def _captioned(inputs: StoryInputs) -> torch.Tensor:
     """Return the mask `(B, T)` of frames that the story has and that have a caption."""
-    return attention_mask.any(-1) & frame_mask.bool()
+    return inputs["attention_mask"].any(-1) & inputs["frame_mask"].bool()

@@ -8,8 +8,9 @@ from storyattn import StoryAttnConfig, StoryAttnOutput
 from storyattn.losses import caption_loss
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.utils import can_return_tuple
+from typing_extensions import Unpack
 
-from .base import BaselineConfig, BaselineModel
+from .base import BaselineConfig, BaselineModel, LossCounts, StoryInputs
 
 
 @strict
@@ -56,28 +57,19 @@ class TextOnlyModel(BaselineModel):
 
     @can_return_tuple
     def forward(
-        self,
-        pixel_values: torch.Tensor,
-        frame_mask: torch.Tensor,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        return_loss: bool = False,
-        loss_counts: dict[str, torch.Tensor] | None = None,
-        **_,
+        self, return_loss: bool = False, loss_counts: LossCounts | None = None, **inputs: Unpack[StoryInputs]
     ) -> StoryAttnOutput:
         """Predict every caption but the first from all tokens before it.
 
         Args:
-            pixel_values: normalised frames `(B, T, 3, H, W)`.
-            frame_mask: `(B, T)`, 1 where the story has a frame.
-            input_ids: tokens of the captions `(B, T, L)`.
-            attention_mask: `(B, T, L)`, 1 for a token, 0 for padding.
             return_loss: compute the loss.
             loss_counts: number of tokens that it is divided by; default: those of the batch.
+            inputs: stories.
 
         Returns:
             `next_caption_logits (B, T - 1, L, V)`, and with `return_loss` the `loss` and its parts.
         """
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         mask = attention_mask.flatten(1)  # (B, T * L)
         logits = self.text_decoder(
             input_ids=input_ids.flatten(1),
@@ -87,16 +79,16 @@ class TextOnlyModel(BaselineModel):
         ).logits.unflatten(1, input_ids.shape[1:])  # (B, T, L, V)
         output = StoryAttnOutput(next_caption_logits=logits[:, 1:])
         if return_loss:
-            counts = self.count(attention_mask=attention_mask) if loss_counts is None else loss_counts
+            counts = self.count(**inputs) if loss_counts is None else loss_counts
             captions = input_ids[:, 1:], attention_mask[:, 1:]
             loss = caption_loss(output.next_caption_logits, *captions, counts["next_caption"])
             output.loss_parts = {"next_caption": loss}
             output.loss = self.weighted(output.loss_parts)
         return output
 
-    def count(self, attention_mask: torch.Tensor, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    def count(self, **inputs: Unpack[StoryInputs]) -> LossCounts:
         """Return the number of tokens to predict."""
-        return {"next_caption": attention_mask[:, 1:, 1:].sum().float()}
+        return {"next_caption": inputs["attention_mask"][:, 1:, 1:].sum().float()}
 
     @torch.no_grad()
     def generate(
