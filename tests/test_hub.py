@@ -13,7 +13,7 @@ from hub_client import copy_with_other_weights, publish, reachable_hub, refused,
 from safetensors.torch import load_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training import train as train_module
-from storyattn.training.publishing.release_files import check_loads, published_files
+from storyattn.training.publishing.release_files import published_files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,7 +72,10 @@ def run(hub, stories_folder, small_config_file, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def published(hub, run, tmp_path_factory) -> dict:
-    """The same repository after a second model, in shards; the folders and commits of both."""
+    """The same repository after a second model, in shards; the folders and commits of both.
+
+    `user/secret` is private, `user/pushed` is what `push_to_hub` of the library sends; both have the first model.
+    """
     first = hub.head("user/tale").oid
     second = shutil.copytree(run, tmp_path_factory.mktemp("runs") / "second")
     model = StoryAttnForConditionalGeneration.from_pretrained(run)
@@ -85,6 +88,8 @@ def published(hub, run, tmp_path_factory) -> dict:
         skip_checks(patch)
         publish(second, "user/tale", "--tag", "v2")
         publish(run, "user/secret", "--private")
+    StoryAttnForConditionalGeneration.from_pretrained(run).push_to_hub("user/pushed", max_shard_size="60KB")
+    StoryAttnProcessor.from_pretrained(run).push_to_hub("user/pushed")
     return {"folders": (run, second), "commits": (first, hub.head("user/tale").oid)}
 
 
@@ -171,6 +176,7 @@ def test_a_stranger_finds_the_same_models(hub, published, tmp_path):
         "main": ("user/tale", {}),
         "pinned": ("user/tale", {"revision": published["commits"][0]}),
         "tagged": ("user/tale", {"revision": "v2"}),
+        "pushed": ("user/pushed", {}),
         "private": ("user/secret", {"token": "hf_read"}),
         "stranger": ("user/secret", {}),
         "somebody": ("user/secret", {"token": "hf_other"}),
@@ -183,7 +189,8 @@ def test_a_stranger_finds_the_same_models(hub, published, tmp_path):
     errors = json.loads(printed.splitlines()[-1])
     assert set(errors) == {"stranger", "somebody"} and all("user/secret" in error for error in errors.values()), errors
     outputs = {name: load_file(tmp_path / f"{name}.safetensors") for name in sources if name not in errors}
-    for name, local in {"main": "second", "tagged": "second", "pinned": "first", "private": "first"}.items():
+    same = {"main": "second", "tagged": "second", "pinned": "first", "private": "first", "pushed": "first"}
+    for name, local in same.items():
         assert outputs[name].keys() == outputs[local].keys()
         assert all(torch.equal(outputs[name][key], outputs[local][key]) for key in outputs[local]), name
     assert not torch.equal(outputs["first"]["hidden"], outputs["second"]["hidden"])
@@ -191,18 +198,13 @@ def test_a_stranger_finds_the_same_models(hub, published, tmp_path):
     assert "commit" in with_token and "resolve" in with_token and not with_token & {"upload", "download"}
 
 
-def test_the_librarys_own_push_to_hub_sends_what_a_stranger_loads(hub, run, tmp_path):
-    """Weights in shards, processor, and the code of both."""
-    model, processor = StoryAttnForConditionalGeneration.from_pretrained(run), StoryAttnProcessor.from_pretrained(run)
-    model.push_to_hub("user/own", max_shard_size="60KB")
-    processor.push_to_hub("user/own")
-    folder = tmp_path / "own"
-    for name, blob in hub.head("user/own").files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(blob.content)
-    files, _ = published_files(folder)
+def test_push_to_hub_of_the_library_sends_all_that_is_needed(hub, published, tmp_path):
+    """Weights in shards, processor, and the code of both; that a stranger finds the same model is the test above."""
+    for name, blob in hub.head("user/pushed").files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(blob.content)
+    files, _ = published_files(tmp_path)
     assert {"model.safetensors.index.json", "pipeline_storyattn.py", "fusion.py"} <= files.keys()
-    check_loads(files)
 
 
 def test_the_same_once_more_is_no_commit_and_a_branch_leaves_main(hub, run, unchecked, capsys):

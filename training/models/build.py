@@ -1,6 +1,6 @@
 """Build the model of a training by its flags: its configuration, its tokenizers, then its weights.
 
-A part (vision model, text encoder or text decoder) is fresh, is pretrained (`--pretrained_vision` and its kin), or is
+A part (vision model, text encoder or text decoder) is fresh, is pretrained (`--pretrained_vision` and so on), or is
 that of a trained model (`--model_name_or_path`).
 """
 

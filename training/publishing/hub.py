@@ -64,7 +64,7 @@ class Upload:
     `files` has not, `parent` is the commit at which the branch stands.
 
     The commit is made by `create_commit`: with `hf_xet`, `upload_folder` may split it into several, it reads one folder
-    where these files lie in two, and its `delete_patterns` are patterns where these are names.
+    where these files are in two, and its `delete_patterns` are patterns where these are names.
 
     Args:
         repo_id: `user/name` of the repository.
