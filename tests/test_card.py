@@ -63,19 +63,10 @@ def folder(small_model, small_processor, tmp_path) -> Path:
     return write_hub_folder(small_model, small_processor, tmp_path / "hub", RESULTS, facts)
 
 
-def check_quick_start(where: Path, printed: str) -> None:
-    assert len(printed.splitlines()) == 6  # two captions, a description, two lines of shapes, what the pipeline gave
-    for name in ("next.png", "next_1.png", "next_2.png"):
-        assert PILImage.open(where / name).size == (48, 32)
-
-
-def test_the_quick_start_runs_in_the_folder(folder):
+def test_the_quick_start_runs_in_the_folder_and_by_the_id_on_the_hub(folder, tmp_path):
+    """By the id from a cache that holds the model, as the client leaves it there."""
     assert len(list((folder / "figures").glob("example_*.png"))) == 2
-    check_quick_start(folder, run_without_package(code_of(folder), folder))
-
-
-def test_the_quick_start_runs_by_the_id_on_the_hub(folder, tmp_path):
-    """From a cache that holds the model, as the client leaves it there."""
+    local = code_of(folder)
     command(["card", str(folder), "--repo_id", "someone/tales"])
     assert 'model_id = "someone/tales"' in code_of(folder) and "hf_hub_download" in code_of(folder)
     assert head_of(folder)["model-index"][0]["name"] == "tales"
@@ -86,8 +77,14 @@ def test_the_quick_start_runs_by_the_id_on_the_hub(folder, tmp_path):
     (cached / "refs" / "main").write_text(SHA)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
+    program = f"{local}\nprint('on the Hub:')\nimport os\nos.chdir({str(elsewhere)!r})\n{code_of(folder)}"
     options = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    check_quick_start(elsewhere, run_without_package(code_of(folder), elsewhere, **options))
+    printed = run_without_package(program, folder, **options)
+    # Of each: two captions, a description, two lines of shapes, what the pipeline gave.
+    assert [len(part.splitlines()) for part in printed.split("on the Hub:\n")] == [6, 6]
+    for where in (folder, elsewhere):
+        for name in ("next.png", "next_1.png", "next_2.png"):
+            assert PILImage.open(where / name).size == (48, 32)
 
 
 def test_without_an_example_the_quick_start_has_plain_pictures(small_model, small_processor, tmp_path, monkeypatch):

@@ -93,11 +93,13 @@ def test_train_py_shows_its_flags(monkeypatch, capsys):
     assert ended.value.code == 0 and "--max_train_steps" in capsys.readouterr().out
 
 
-def test_the_module_runs_as_a_program(tmp_path):
-    command = [sys.executable, "-m", "storyattn.training.train", "--preset=giant", f"--output_dir={tmp_path / 'x'}"]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert ran.returncode == 2 and "Traceback" not in ran.stderr
-    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+def test_the_module_runs_as_a_program(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["train", "--preset=giant", f"--output_dir={tmp_path / 'x'}"])
+    monkeypatch.delitem(sys.modules, "storyattn.training.train")  # as in a fresh process
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("storyattn.training.train", run_name="__main__")
+    assert ended.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "'giant'" in line and "tiny" in line
 
 
