@@ -187,7 +187,7 @@ def test_two_processes_train_parts_as_one(kind, launch, stories_folder, small_co
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"pretrained_text": "./nowhere"}, "text: found './nowhere', expected a text encoder"),
+        ({"pretrained_text": "./nowhere"}, "text: got './nowhere', expected a text encoder"),
         ({"pretrained_vision": None, "vision_tuning": "frozen"}, "vision_tuning: found frozen, expected a pretrained"),
         ({"tokenizer_name": "./mine"}, "tokenizer_name: got './mine' with --pretrained_text and"),
         ({"lora_rank": 0}, "lora_rank: found 0, expected above 0"),

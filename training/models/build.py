@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.pretrained_parts import PARTS, config_with_parts, part_tokenizers
+from storyattn.part_tokenizers import PART_KINDS, part_tokenizers
+from storyattn.pretrained_parts import config_with_parts
 
 from ..common.loading import expecting
 from .baselines import BaselineModel, build_baseline
@@ -33,12 +34,12 @@ PROJECTIONS = ("model.image_projection.", "model.text_projection.")
 
 def pretrained_sources(args: ModelArguments) -> dict[str, str]:
     """Return the Hub id or folder of each part that the flags name one for, by `vision`, `text` and `decoder`."""
-    return {part: source for part in PARTS if (source := getattr(args, f"pretrained_{part}")) is not None}
+    return {part: source for part in PART_KINDS if (source := getattr(args, f"pretrained_{part}")) is not None}
 
 
 def pretrained_parts(args: ModelArguments) -> tuple[str, ...]:
     """Return the parts that keep the configuration, vocabulary and special tokens that they were trained with."""
-    return tuple(PARTS if args.model_name_or_path is not None else pretrained_sources(args))
+    return tuple(PART_KINDS if args.model_name_or_path is not None else pretrained_sources(args))
 
 
 def base_config(args: ModelArguments) -> StoryAttnConfig:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.pretrained_parts import PARTS
+from storyattn.part_tokenizers import PART_KINDS
 from torch import nn
 
 from ..common.hub_ids import is_hub_id
@@ -43,10 +43,10 @@ def part_summaries(args: ModelArguments) -> dict[str, str]:
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
         summaries["all"] = f"{source_name(args.model_name_or_path)}, trained before"
-        untuned = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
+        untuned = {part: args.model_name_or_path for part in PART_KINDS if getattr(args, f"{part}_tuning") != "tuned"}
         sources = untuned | sources
     for part, source in sources.items():
-        tuning, kind = getattr(args, f"{part}_tuning"), PARTS[part].split(" ", 1)[1]  # without its article
+        tuning, kind = getattr(args, f"{part}_tuning"), PART_KINDS[part].split(" ", 1)[1]  # without its article
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
         summaries[kind] = f"{source_name(source)}, {how}"
     return summaries

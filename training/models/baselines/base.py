@@ -6,7 +6,7 @@ from typing import Any, TypedDict, TypeVar
 import torch
 from huggingface_hub.dataclasses import strict
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
-from storyattn.supervision import COUNTED
+from storyattn.story_loss import COUNTED
 from transformers import PreTrainedConfig, PreTrainedModel
 from typing_extensions import Unpack
 
