@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import torch
 from storyattn import StoryAttnConfig
+from storyattn.training.common import tables
 from storyattn.training.models.presets import load_preset
 
 MB = 1e6
@@ -182,9 +183,7 @@ def in_own_process(work: Callable, *arguments):
 
 def markdown_table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
     """`rows` as a Markdown table; `columns` gives the headers and what stands below them."""
-    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
-    lines += [[show(row) for show in columns.values()] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return tables.markdown_table(columns, [[show(row) for show in columns.values()] for row in rows])
 
 
 def write_json(document: dict, output: str) -> None:

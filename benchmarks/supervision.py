@@ -25,6 +25,7 @@ from storyattn.losses import (
     unit_channels,
 )
 from storyattn.supervision import Supervision
+from storyattn.training.common.tables import markdown_table
 from storyattn.training.engine.malloc import keep_freed_memory
 from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
@@ -46,9 +47,9 @@ def main(argv: list[str] | None = None) -> None:
     if not arguments.give_memory_back:
         keep_freed_memory()
     results = measure(arguments)
-    print("| What is trained | transitions a second | one pass is faster by |\n| --- | ---: | ---: |")
-    for name, speed in results["transitions_per_second"].items():
-        print(f"| {name} | {speed:.1f} | {results['transitions_per_second']['one pass'] / speed:.2f} |")
+    speeds = results["transitions_per_second"]
+    rows = [[name, f"{speed:.1f}", f"{speeds['one pass'] / speed:.2f}"] for name, speed in speeds.items()]
+    print(markdown_table(["What is trained", "transitions a second", "one pass is faster by"], rows))
     write_json({"hardware": hardware("cpu", arguments.threads), **vars(arguments), **results}, arguments.output)
     print(f"\nwritten to {arguments.output}")
 

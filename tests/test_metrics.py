@@ -18,7 +18,7 @@ from storyattn.training.evaluation.frame_metrics import EventMetrics, FrameError
 from storyattn.training.evaluation.quick import quick_metrics
 from storyattn.training.evaluation.results import results_document
 from storyattn.training.evaluation.retrieval import retrieval_metrics
-from storyattn.training.evaluation.tables import format_metrics
+from storyattn.training.evaluation.terminal import format_metrics
 from storyattn.training.evaluation.windows import exchange
 from torch.testing import assert_close
 from transformers import BatchFeature

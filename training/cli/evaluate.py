@@ -16,7 +16,7 @@ from ..data.sources import read_stories
 from ..data.validation import POLICIES
 from ..evaluation.evaluate import evaluate_model
 from ..evaluation.results import results_document
-from ..evaluation.tables import format_metrics
+from ..evaluation.terminal import format_metrics
 from ..models.load import load_model
 
 
