@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+import torch
 from datasets import Dataset
-from storyattn import StoryAttnProcessor
+from storyattn import StoryAttnOutput, StoryAttnProcessor
 
 from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
@@ -39,22 +40,24 @@ def quick_metrics(
         ValueError: no story has two frames.
     """
     windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
-    sums, errors, copy_errors = {}, FrameErrors(), FrameErrors()
+    sums, errors = {}, {"next_frame": FrameErrors(), "copy_last": FrameErrors()}
     with evaluation_mode(model):
         for positions in chunks(len(windows), batch_size):
             if stop():
                 return None
             batch = WindowBatch(model, processor, [windows[position] for position in positions])
             output = model(**batch.inputs, return_loss=True, use_next_caption=True)
-            parts = {f"loss_parts/{name}": part for name, part in output.loss_parts.items()}
-            for name, value in {"loss": output.loss, **parts}.items():
+            for name, value in _losses(output).items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(positions)
             if output.predicted_frames is not None:
                 predictions = batch.at_last_transition(output.predicted_frames).float()
-                errors.update(predictions, batch.targets, batch.previous_frames)
-            copy_errors.update(batch.previous_frames, batch.targets, batch.previous_frames)
+                errors["next_frame"].update(predictions, batch.targets, batch.previous_frames)
+            errors["copy_last"].update(batch.previous_frames, batch.targets, batch.previous_frames)
     return {
         **{name: total / len(windows) for name, total in sums.items()},
-        **{f"next_frame/{name}": value for name, value in errors.compute().items()},
-        **{f"copy_last/{name}": value for name, value in copy_errors.compute().items()},
+        **{f"{frame}/{name}": value for frame, sums in errors.items() for name, value in sums.compute().items()},
     }
+
+
+def _losses(output: StoryAttnOutput) -> dict[str, torch.Tensor]:
+    return {"loss": output.loss, **{f"loss_parts/{name}": part for name, part in output.loss_parts.items()}}

@@ -7,7 +7,11 @@ from .caption_texts import metric_info
 
 
 class Chrf(evaluate.Metric):
-    """`compute(predictions=[str], references=[str])` returns `{"chrf": float}`, for one reference each."""
+    """
+    `compute(predictions=[str], references=[str])` returns `{"chrf": float}`, for one reference each.
+
+    The score is chrF2: recall counts twice as much as precision.
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(
