@@ -2,16 +2,16 @@
 
 import argparse
 
+from ..common.columns import add_column_flags
 from ..common.errors import one_line
 from ..inspection.findings import HURTS
 from ..inspection.inspect import check_dataset
-from .columns import add_column_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `storyattn data check`."""
     parser.add_argument("dataset", help="storyworld, a folder or a Hub id with frames and captions")
-    add_column_arguments(parser)
+    add_column_flags(parser)
     parser.add_argument("--tokenizer", default=None, help="folder or Hub id; default: one trained on the captions")
     parser.add_argument("--max_caption_length", type=int, default=48, help="tokens at which captions will be cut")
     parser.add_argument("--image_size", type=int, nargs=2, default=(64, 96), metavar=("H", "W"), help="of the model")

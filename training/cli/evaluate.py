@@ -8,6 +8,7 @@ import argparse
 import shlex
 import sys
 
+from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..common.files import write_results
 from ..data.frame_cache import DEFAULT_LIMIT_GB
@@ -18,7 +19,6 @@ from ..evaluation.evaluate import evaluate_model
 from ..evaluation.results import results_document
 from ..evaluation.terminal import format_metrics
 from ..models.load import load_model
-from .columns import add_column_arguments, column_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed by which captions and frames are exchanged")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
-    add_column_arguments(parser)
+    add_column_flags(parser)
     parser.add_argument("--on_bad_story", choices=POLICIES, default="skip", help="what to do with broken stories")
     parser.add_argument("--cache_dir", default=None, help="folder of resized frames; default: beside the data sets")
     parser.add_argument(
@@ -72,9 +72,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     splits = {"stories": arguments.split, "train_stories": arguments.train_split}
     sources = {
-        key: read_stories(arguments.dataset, split, **column_options(arguments))
-        for key, split in splits.items()
-        if split
+        key: read_stories(arguments.dataset, split, **columns_of(arguments)) for key, split in splits.items() if split
     }
     model, processor = load_model(arguments.model, arguments.device)
     options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}

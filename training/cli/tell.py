@@ -16,13 +16,13 @@ from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.image_processing_storyattn import to_rgb
 from transformers import set_seed
 
+from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..data.sources import read_stories
 from ..data.validation import decode_frame, story_problem
 from ..figures import story_strip
 from ..models.baselines import BaselineModel
 from ..models.load import load_model
-from .columns import add_column_arguments, column_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", nargs="+", default=None, help="one caption per frame; left out: described")
     parser.add_argument("--dataset", default=None, help="take the frames from a story of this data set instead")
     parser.add_argument("--split", default="test", help="split of the data set")
-    add_column_arguments(parser)
+    add_column_flags(parser)
     parser.add_argument("--story", type=int, default=0, help="number of the story in the split, from 0")
     parser.add_argument("--given", type=int, default=3, help="how many frames of that story are given")
     parser.add_argument("--steps", type=int, default=3, help="how many captions and frames to add")
@@ -152,7 +152,7 @@ def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], lis
     """Return the frames that the story starts with, and their captions where there are any."""
     if arguments.frames is not None:
         return [_open_image(path) for path in arguments.frames], arguments.captions
-    stories = read_stories(arguments.dataset, arguments.split, **column_options(arguments))
+    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments))
     if not 0 <= arguments.story < len(stories):
         raise ValueError(f"story: got {arguments.story}, expected 0 to {len(stories) - 1} in {arguments.split}")
     (story,) = stories.with_format("arrow")[arguments.story].to_pylist()

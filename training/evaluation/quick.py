@@ -55,7 +55,7 @@ def quick_metrics(
             errors["copy_last"].update(batch.previous_frames, batch.targets, batch.previous_frames)
     return {
         **{name: total / len(windows) for name, total in sums.items()},
-        **{f"{frame}/{name}": value for frame, sums in errors.items() for name, value in sums.compute().items()},
+        **{f"{frame}/{name}": value for frame, error in errors.items() for name, value in error.compute().items()},
     }
 
 
