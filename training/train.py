@@ -34,7 +34,7 @@ from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model
 from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
-from .evaluation.tables import format_metrics
+from .evaluation.terminal import format_metrics
 from .models.baselines import story_config, write_baseline
 from .models.build import base_config, build_model, build_tokenizers, check_perceptual_model, pretrained_parts
 from .models.finetune import tune_parts

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..common.errors import one_line
+from ..common.tables import LEFT, format_number, text_table
 from ..engine.atomic_folder import read_manifest
 from ..engine.checkpoints import BEST, FOLDER, read_state, step_folders, verify_checkpoint
 
@@ -37,7 +38,7 @@ def format_checkpoints(problems: dict[Path, str | None]) -> str:
     """Return a table with a row for each checkpoint; `problems` has for each what is wrong with it, or `None`."""
     best = next((path for path in problems if path.name == BEST), None)
     best_step = None if best is None else _facts(best).get("step")
-    rows = [COLUMNS]
+    rows = []
     for path, problem in problems.items():
         facts = _facts(path)
         is_best = best_step is not None and facts.get("step") == best_step
@@ -49,13 +50,12 @@ def format_checkpoints(problems: dict[Path, str | None]) -> str:
                 _written(path),
                 f"{sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6:.1f}",
                 "-" if seconds is None else f"{seconds / 60:.1f}",
-                "-" if loss is None else f"{loss:.4f}",
+                format_number(loss),
                 "best" if is_best else "-",
                 "yes" if problem is None else f"no: {problem}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return text_table(COLUMNS, rows, alignments=[LEFT] * len(COLUMNS))
 
 
 def _find_checkpoints(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 
 from ..common.files import write_results
 from ..common.hub_ids import is_hub_id
+from ..common.tables import markdown_table
 from ..data.sources import STORYWORLD
 from ..evaluation.storyworld_metrics import event_hits
 from ..evaluation.tables import main_results, main_table, result_tables, value_at, worst_events
@@ -150,11 +151,11 @@ def read_ablations(folder: Path) -> dict | None:
     if not document:
         return None
     names = [name for name in document["rows"][0] if name != "variant"]
-    lines = [f"| Variant | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
-    for row in document["rows"]:
-        cells = (f"{mean:.4f} ± {spread:.4f}" for mean, spread in (row[name] for name in names))
-        lines.append(f"| {row['variant']} | {' | '.join(cells)} |")
-    return {**document, "table": "\n".join(lines)}
+    rows = [
+        [row["variant"], *(f"{mean:.4f} ± {spread:.4f}" for mean, spread in (row[name] for name in names))]
+        for row in document["rows"]
+    ]
+    return {**document, "table": markdown_table(["Variant", *names], rows)}
 
 
 def dataset_title(name: str) -> str:
