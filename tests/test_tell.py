@@ -42,11 +42,11 @@ def test_numbers_below_one_are_refused(pages, flag):
 
 
 def test_a_missing_model_is_named_before_the_hub_is_asked(pages):
-    assert "no folder '/nowhere/model'" in refusal("--frames", *pages)
+    assert "model: got '/nowhere/model', expected a folder" in refusal("--frames", *pages)
 
 
 def test_a_folder_without_a_model_is_named(pages, tmp_path):
-    assert "no config.json" in refused_line(tell.main, ["--model", str(tmp_path), "--frames", *pages])
+    assert "without config.json" in refused_line(tell.main, ["--model", str(tmp_path), "--frames", *pages])
 
 
 def test_flags_that_contradict_each_other_are_refused(pages):
