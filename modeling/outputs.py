@@ -22,7 +22,7 @@ class StoryAttnModelOutput(ModelOutput):
         logit_scale (`()`): inverse temperature of the alignment of the two spaces.
         hidden_states (`tuple` of `(B, T * (2K + M), D)`): what each layer of the story transformer reads, then
             `last_hidden_state`; with `output_hidden_states=True`.
-        attentions (`tuple` of `(B, heads, T * (2K + M), T * (2K + M))`): attention weights of each of these layers; with
+        attentions (`tuple` of `(B, heads, T * (2K + M), T * (2K + M))`): attention weights of these layers; with
             `output_attentions=True`.
     """
 
