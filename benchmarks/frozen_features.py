@@ -15,7 +15,7 @@ import argparse
 
 import torch
 from datasets import Dataset
-from measuring import markdown_table, new_parser, positive, write_json
+from measuring import new_parser, positive, results_table, write_json
 from storyattn.image_processing_storyattn import StoryAttnImageProcessor
 from storyattn.pretrained_parts import normalization
 from storyattn.training.data.sources import read_stories
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     columns = {name: lambda row, name=name: str(row[name]) for name in ("size", "reads", "split")}
     columns |= {name: lambda row, name=name: f"{row[name]:.4f}" for name in MEASURES}
     columns |= {f"chance {name}": lambda row, name=name: f"{row[f'chance_{name}']:.4f}" for name in MEASURES[2:]}
-    print(f"\nshrinkage and dimensions chosen on validation\n\n{markdown_table(columns, rows)}")
+    print(f"\nshrinkage and dimensions chosen on validation\n\n{results_table(columns, rows)}")
     write_json({"dataset": arguments.dataset, "previous": arguments.previous, "rows": rows}, arguments.output)
     print(f"\nwritten to {arguments.output}")
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 import psutil
 import torch
 from storyattn import StoryAttnConfig
+from storyattn.training.common.tables import markdown_table
 from storyattn.training.models.presets import load_preset
 
 Result = TypeVar("Result")
@@ -212,11 +213,9 @@ def in_separate_process(work: Callable[..., Result], *arguments: object) -> Resu
             ) from error
 
 
-def markdown_table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
+def results_table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
     """Return `rows` as a Markdown table; `columns` has the headers, and how a row fills each."""
-    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
-    lines += [[show(row) for show in columns.values()] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(columns, [[show(row) for show in columns.values()] for row in rows])
 
 
 def write_json(document: dict, output: str) -> None:

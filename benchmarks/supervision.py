@@ -16,7 +16,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measuring import hardware, markdown_table, new_parser, positive, take_turns, write_json
+from measuring import hardware, new_parser, positive, results_table, take_turns, write_json
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnModelOutput
 from storyattn.contrastive_loss import alignment_loss
 from storyattn.frame_decoder import FrameDecoderOutput
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         "one pass is faster by": lambda row: f"{one_pass / row['speed']:.2f}",
     }
     rows = [{"name": name, "speed": speed} for name, speed in results["transitions_per_second"].items()]
-    print(markdown_table(columns, rows))
+    print(results_table(columns, rows))
     write_json({"hardware": hardware("cpu", arguments.threads), **vars(arguments), **results}, arguments.output)
     print(f"\nwritten to {arguments.output}")
 

@@ -228,7 +228,7 @@ def print_table(document: dict, compiled: bool) -> bool:
             "Gradients by": lambda row: f"{row['gradient_difference']:.1e}",
         }
     print(f"\n{measuring.describe_hardware(document['hardware'])}\n")
-    print(measuring.markdown_table(columns, document["rows"]))
+    print(measuring.results_table(columns, document["rows"]))
     exact = [row for row in document["rows"] if compiled and row["precision"] == "fp32"]
     if not exact:
         return True

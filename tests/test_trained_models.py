@@ -54,7 +54,7 @@ def test_a_trained_model_gets_a_decoder_trained_on_text_alone(launch, finished_r
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ({"model_name_or_path": "no_such_folder", "config": None}, "found no folder 'no_such_folder', expected a"),
+        ({"model_name_or_path": "no_such_folder", "config": None}, "got 'no_such_folder', expected a folder"),
         ({"model_name_or_path": "x/y"}, "expected none with --model_name_or_path"),
         ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: found a/b, expected"),
         (

@@ -26,7 +26,7 @@ def test_unknown_names_are_refused(refused, small_config_file):
     line = refused(tokenizer_name="./nowhere")
     assert "'./nowhere'" in line
     line = refused(config_overrides="perceptual_model=./nowhere")
-    assert "perceptual_model: found './nowhere', expected a vision model" in line
+    assert "perceptual_model: got './nowhere', expected a vision model" in line
     line = refused(config_overrides="hiden_size=3")
     assert "'hiden_size'" in line and "hidden_size" in line
     line = refused(report_to="paper")

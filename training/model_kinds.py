@@ -14,7 +14,7 @@ from .engine.alignment_fit import check_alignment
 from .models.baselines import build_baseline, story_config, write_baseline
 from .models.build import base_config, load_weights
 from .models.finetune import tune_parts
-from .models.provenance import describe_parts
+from .models.provenance import part_fingerprints
 from .publishing.card_facts import published_facts, write_example
 from .publishing.export import write_hub_folder
 
@@ -44,7 +44,7 @@ class ModelKind:
 
     def describe(self, model: PreTrainedModel) -> dict:
         """Return what a checkpoint must share with the run that continues it, beside `describe_run`."""
-        return {"parts": describe_parts(model, self.args)}
+        return {"parts": part_fingerprints(model, self.args)}
 
     def tune(self, model: PreTrainedModel) -> None:
         """Freeze or adapt pretrained parts of `model` as the flags say."""

@@ -34,12 +34,12 @@ from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model
 from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
-from .evaluation.tables import format_metrics
+from .evaluation.terminal import format_metrics
 from .model_kinds import ModelKind, model_kind
-from .models.build import build_tokenizers, check_perceptual_model, kept_parts
-from .models.provenance import tell_parts
+from .models.build import build_tokenizers, check_perceptual_model, pretrained_parts
+from .models.provenance import part_summaries
 from .models.weights import round_weights, store_weights
-from .publishing.card_facts import RECIPE
+from .publishing.card_facts import RECIPE_FILE
 from .publishing.export import training_facts
 from .publishing.publish import hub_repository, push_to_hub
 
@@ -100,7 +100,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: TrainingAr
         if model is None:
             return {}
         # ----------------------------------------------------------------------------------------------- evaluate
-        facts = training_facts(loop, splits, data_args, args, command, tell_parts(model_args)) | card_facts
+        facts = training_facts(loop, splits, data_args, args, command, part_summaries(model_args)) | card_facts
         results = evaluate(model, kind, processor, splits, facts, data_args, args)
         # ------------------------------------------------------------------------------------------------- export
         export(model, kind, processor, splits, results, facts, args)
@@ -116,7 +116,7 @@ def _load_data(
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
-    config.adapt_to_tokenizer(*tokenizers, pretrained=kept_parts(model_args))
+    config.adapt_to_tokenizer(*tokenizers, pretrained=pretrained_parts(model_args))
     return splits, build_processor(config, *tokenizers)
 
 
@@ -184,7 +184,7 @@ def _begin(
         loop.resume(checkpoint, state)
     decided_by_main_process(accelerator, put_earlier_run_aside, loop.output_dir, checkpoint)
     if accelerator.is_main_process:
-        write_recipe(flags, loop.output_dir / RECIPE)
+        write_recipe(flags, loop.output_dir / RECIPE_FILE)
         card_facts = kind.card_facts(flags[1])
     start_trackers(accelerator, *flags)
     return card_facts
