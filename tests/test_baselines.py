@@ -265,7 +265,7 @@ def test_a_baseline_does_not_tell_stories(built, small_processor, stories_folder
     built("notebook").save_pretrained(tmp_path)
     small_processor.save_pretrained(tmp_path)
     line = refused_line(tell.main, [f"--model={tmp_path}", f"--dataset={stories_folder}", "--split=test", "--given=2"])
-    assert "found the baseline storyattn_notebook" in line
+    assert "got the baseline storyattn_notebook" in line
 
 
 # What is refused
