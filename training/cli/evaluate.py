@@ -13,7 +13,7 @@ from ..common.files import write_results
 from ..data.frame_cache import DEFAULT_LIMIT_GB
 from ..data.prepared_stories import prepare_stories
 from ..data.sources import read_stories
-from ..data.validation import POLICIES
+from ..data.validation import BAD_STORY_POLICIES
 from ..evaluation.evaluate import evaluate_model
 from ..evaluation.results import results_document
 from ..evaluation.tables import format_metrics
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
     parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
     parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
-    parser.add_argument("--on_bad_story", choices=POLICIES, default="skip", help="what to do with broken stories")
+    parser.add_argument(
+        "--on_bad_story", choices=BAD_STORY_POLICIES, default="skip", help="what to do with broken stories"
+    )
     parser.add_argument(
         "--cache_dir", default=None, help="where resized frames are kept; default: beside the data sets"
     )

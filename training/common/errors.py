@@ -1,8 +1,13 @@
-"""How commands answer a mistake in what they were given."""
+"""Report errors of a command's input."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def reason_of(error: BaseException, longest: int | None = None) -> str:
+    """Return the message of an error in one line, cut after `longest` characters; its type where it has no message."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__
 
 
 @contextmanager

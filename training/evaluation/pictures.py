@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..figures import PAINTED, TARGET, Cell, _grid, _save
+from ..figures import PAINTED, TARGET, Cell, draw_grid, save_picture
 from .windows import MeasuredWindows, WindowBatch
 
 
@@ -28,7 +28,7 @@ def evaluation_picture(model, processor, stories, path: str | Path, num_stories:
         rows = [(str(item["story_id"]), _evaluated_cells(model, processor, item)) for item in first_windows]
     finally:
         model.train(training)
-    return _save(_grid(rows, 200), path)
+    return save_picture(draw_grid(rows, 200), path)
 
 
 def attention_overlay(frame: Image.Image, maps: torch.Tensor) -> Image.Image:
