@@ -8,6 +8,7 @@ import argparse
 import shlex
 import sys
 
+from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..common.files import write_results
 from ..data.frame_cache import DEFAULT_LIMIT_GB
@@ -34,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="draws which captions and frames are exchanged")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
-    parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
-    parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
+    add_column_flags(parser)
     parser.add_argument(
         "--on_bad_story", choices=BAD_STORY_POLICIES, default="skip", help="what to do with broken stories"
     )
@@ -71,7 +71,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"{name}: found {value}, expected at least 1")
-    columns = {"frames_column": arguments.frames_column, "captions_column": arguments.captions_column}
+    columns = columns_of(arguments)
     names = {"stories": arguments.split, "train_stories": arguments.train_split}
     read = {key: read_stories(arguments.dataset, split, **columns) for key, split in names.items() if split}
     model, processor = load_model(arguments.model, arguments.device)

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from storyattn.image_processing_storyattn import to_rgb
 from transformers import set_seed
 
+from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..data.sources import read_stories
 from ..data.validation import decode_frame, story_problem
@@ -30,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", nargs="+", default=None, help="one caption per frame; left out: described")
     parser.add_argument("--dataset", default=None, help="take the frames from a story of this data set instead")
     parser.add_argument("--split", default="test", help="split of the data set")
-    parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
-    parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
+    add_column_flags(parser)
     parser.add_argument("--story", type=int, default=0, help="number of the story in the split, from 0")
     parser.add_argument("--given", type=int, default=3, help="how many frames of that story are given")
     parser.add_argument("--steps", type=int, default=3, help="how many captions and frames to add")
@@ -136,7 +136,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _given_story(arguments: argparse.Namespace) -> tuple[list[Image.Image], list[str | None] | None]:
     if arguments.frames is not None:
         return [_open_image(path) for path in arguments.frames], arguments.captions
-    columns = {"frames_column": arguments.frames_column, "captions_column": arguments.captions_column}
+    columns = columns_of(arguments)
     stories = read_stories(arguments.dataset, arguments.split, **columns)
     if not 0 <= arguments.story < len(stories):
         raise ValueError(f"story: found {arguments.story}, expected 0 to {len(stories) - 1} in {arguments.split}")

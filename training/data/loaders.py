@@ -11,6 +11,7 @@ from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnImageProcessor, StoryAttnProcessor
 from transformers.utils import logging
 
+from ..common.columns import columns_of
 from ..common.interruption import leave_signals_to_parent
 from .augmentation import augmentation_of
 from .prepared_stories import PreparedStories, prepare_stories
@@ -69,7 +70,7 @@ def split_names(args: DataArguments) -> dict[str, str]:
 
 def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:
     """Return the options with which `read_stories` and `open_stream` read the data set."""
-    options = {"frames_column": args.frames_column, "captions_column": args.captions_column}
+    options = columns_of(args)
     if args.dataset == STORYWORLD:
         options["storyworld_options"] = {"image_size": tuple(config.image_size)}
     return options

@@ -17,6 +17,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..common.columns import columns_of
 from ..data.licenses import count_licenses
 from ..data.sources import STORYWORLD, open_source, read_stories
 from ..data.splits import splits_to_derive
@@ -78,7 +79,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
     Raises:
         ValueError: where the data set or one of its splits cannot be read.
     """
-    options = {name: getattr(arguments, name) for name in ("frames_column", "captions_column", "max_stories")}
+    options = {**columns_of(arguments), "max_stories": arguments.max_stories}
     name, source = arguments.dataset, Source()
     if name == STORYWORLD:
         from ..storyworld.dataset import SPLITS
