@@ -214,7 +214,7 @@ def test_refusals_are_one_line(folder, tmp_path):
     assert "found no results.json" in told(str(folder))
     (folder / "config.json").write_text('{"model_type": "llama"}')
     assert "found model_type 'llama'" in told(str(folder))
-    with pytest.raises(ValueError, match="license: found MIT!, expected a name"):
+    with pytest.raises(ValueError, match="license: got MIT!, expected a name"):
         parse_arguments(["--license", "MIT!"])
 
 

@@ -209,10 +209,10 @@ def test_a_trained_model_gets_a_decoder_that_learned_from_text_alone(launch, fin
     [
         ({"model_name_or_path": "no_such_folder", "config": None}, "found no folder 'no_such_folder', expected a"),
         ({"model_name_or_path": "x/y"}, "expected none with --model_name_or_path"),
-        ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: found a/b, expected"),
+        ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: got a/b, expected"),
         (
             {"model_name_or_path": "x/y", "config": None, "pretrained_text": "a/b"},
-            "pretrained_text: found a/b, expected",
+            "pretrained_text: got a/b, expected",
         ),
     ],
 )
@@ -567,9 +567,9 @@ def test_a_data_set_without_the_columns_is_refused(refused, tmp_path):
 @pytest.mark.parametrize(
     ("frames", "captions", "expected"),
     [
-        (2, 3, ["'train-0'", "2 frames and 3 captions"]),
-        (0, 0, ["'train-0'", "frames is empty"]),
-        (1, 1, ["'train-0'", "frame 0", "is no image"]),
+        (2, 3, ["'train-0'", "captions: got 3 for 2 frames"]),
+        (0, 0, ["'train-0'", "frames: got none"]),
+        (1, 1, ["'train-0'", "frame 0", "got no image"]),
     ],
     ids=["unequal", "empty", "no image"],
 )
