@@ -15,7 +15,7 @@ from ..common.columns import columns_of
 from ..common.interruption import leave_signals_to_parent
 from .augmentation import augmentation_of
 from .prepared_stories import PreparedStories, prepare_stories
-from .sources import STORYWORLD, read_stories
+from .sources import STORYWORLD, open_source, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
 from .windows import TrainingWindows, training_loader
@@ -55,6 +55,8 @@ def load_splits(args: DataArguments, config: StoryAttnConfig) -> dict[str, Datas
             )
             for key, split in names.items()
         }
+    if args.dataset != STORYWORLD:
+        options["splits"] = open_source(args.dataset)
     limits = {"train": args.max_train_stories}
     return {
         key: read_stories(args.dataset, split, max_stories=limits.get(key), **options) for key, split in names.items()

@@ -28,6 +28,7 @@ def read_stories(
     captions_column: str = "captions",
     max_stories: int | None = None,
     storyworld_options: dict | None = None,
+    splits: dict[str, Dataset] | None = None,
 ) -> Dataset:
     """Read the stories of a split. Single stories are not checked.
 
@@ -46,6 +47,7 @@ def read_stories(
         captions_column: column that holds the captions: a list of strings.
         max_stories: read only the first ones.
         storyworld_options: how StoryWorld is drawn, see `load_storyworld`.
+        splits: the splits of the data set where `open_source` has opened it already; opening takes time.
 
     Returns:
         Stories with `story_id`, `frames` (list of images), `captions` (list of `str` or `None`, one a frame) and, where
@@ -59,7 +61,7 @@ def read_stories(
         raise ValueError(f"max_stories: got {max_stories}, expected at least 1")
     if name == STORYWORLD:
         return _draw(split, max_stories, dict(storyworld_options or {}))
-    splits = open_source(name)
+    splits = open_source(name) if splits is None else splits
     derived = splits_to_derive(splits)
     source = name_of_split(name, split, splits, derived)
     derived = derived if source == "train" else ()

@@ -94,7 +94,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
             source.empty[split] = f"split {split!r} has no story"
             continue
         try:
-            source.stories[split] = read_stories(name, split, **options)
+            source.stories[split] = read_stories(name, split, splits=existing, **options)
         except ValueError as error:
             if split in existing:
                 raise
