@@ -14,6 +14,7 @@ from storyattn import StoryAttnConfig
 from transformers import HfArgumentParser
 
 from .common.columns import COLUMN_FLAGS
+from .common.files import write_text
 from .data.frame_cache import DEFAULT_LIMIT_GB
 from .models.presets import preset_names
 
@@ -269,7 +270,7 @@ def write_recipe(groups: tuple[ModelArguments, DataArguments, TrainingArguments]
         for item in fields(group)
         if item.name not in FLAGS_OF_ONE_RUN and getattr(group, item.name) != item.default
     }
-    Path(path).write_text(yaml.safe_dump(flags, sort_keys=False), encoding="utf-8")
+    write_text(yaml.safe_dump(flags, sort_keys=False), path)
 
 
 def apply_overrides(config: StoryAttnConfig, text: str) -> None:

@@ -5,20 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def reason_of(error: BaseException, longest: int | None = None) -> str:
-    """Return the message of an error in one line, cut after `longest` characters; its type where it has no message."""
-    return " ".join(str(error).split())[:longest] or type(error).__name__
-
-
 @contextmanager
 def one_line(command: str) -> Iterator[None]:
     """
-    On a `ValueError` or `OSError` ends the program with one line, `{command}: {the error}`, and exit status 2; without
-    the line where another process tells of it.
+    Report a `ValueError` or `OSError` as one line, `{command}: {error}`, and end the program with exit status 2.
+
+    The line is left out where the error's `is_reported` says that another process prints it.
     """
     try:
         yield
     except (ValueError, OSError) as error:
-        if not getattr(error, "is_told", False):
+        if not getattr(error, "is_reported", False):
             print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error

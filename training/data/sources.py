@@ -8,8 +8,8 @@ from datasets import Dataset, load_dataset_builder, load_from_disk
 from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
-from ..common.errors import reason_of
 from ..common.hub_ids import is_hub_id
+from ..common.loading import one_line_reason
 from .frame_folder import is_frame_folder, read_frame_folder
 from .schema import name_stories, to_schema, without_blank_captions
 from .splits import MIN_STORIES, assign_splits, splits_to_derive
@@ -102,7 +102,7 @@ def open_source(name: str) -> dict[str, Dataset]:
     except IndexError as error:  # raised by `load_from_disk` for a data set without rows
         raise ValueError(f"dataset: got no story in a split of {name!r}, expected at least one") from error
     except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
-        reason = reason_of(error)
+        reason = one_line_reason(error)
         raise ValueError(f"dataset: {name!r} could not be read from a folder or the Hub: {reason}") from error
     return {"train": splits} if isinstance(splits, Dataset) else dict(splits)
 

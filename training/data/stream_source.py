@@ -5,7 +5,7 @@ from itertools import islice
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
-from ..common.errors import reason_of
+from ..common.loading import one_line_reason
 from .schema import check_columns, check_types
 from .sources import STORYWORLD, folder_kind, locate, name_of_split, read_stories
 from .splits import SPLIT_SHARE, hash_position, splits_to_derive
@@ -96,7 +96,7 @@ def _open(name: str) -> dict[str, IterableDataset]:
     try:
         return dict(load_dataset(locate(name), streaming=True))
     except Exception as error:  # the libraries raise a dozen kinds
-        reason = reason_of(error)
+        reason = one_line_reason(error)
         raise ValueError(f"dataset: {name!r} could not be streamed from a folder or the Hub: {reason}") from error
 
 

@@ -6,14 +6,13 @@ from collections.abc import Callable
 import datasets
 from PIL import Image, UnidentifiedImageError
 
-from ..common.errors import reason_of
+from ..common.loading import one_line_reason
 
 MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken export
 PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events")
 BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
 MAX_LISTED = 5  # bad stories that a message describes
-MAX_REASON = 200  # characters
 
 
 def story_problem(story: dict) -> str | None:
@@ -61,7 +60,7 @@ def decode_frame(story: dict, index: int) -> Image.Image:
     except UnidentifiedImageError as error:  # its text has the address of the bytes
         raise ValueError(f"frame {index}{file}: got no image that Pillow can read, expected one") from error
     except Exception as error:  # the type that Pillow raises for a broken file depends on the format
-        raise ValueError(f"frame {index}{file}: {reason_of(error, MAX_REASON)}") from error
+        raise ValueError(f"frame {index}{file}: {one_line_reason(error)}") from error
     return picture
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
+from ..common.files import sha256_of_file
 from ..data.near_duplicates import group_stories, picture_hash, split_groups
 from .dataset_folder import check_output, write_books
-from .downloads import download, sha256, unpack
+from .downloads import download, unpack
 from .repositories import MIN_PAGES, Report, Story, read_african_storybook, read_book_dash
 
 ARCHIVES = {  # repository's name: archive of the branch that is published
@@ -112,7 +113,7 @@ def download_repositories(folder: Path) -> dict[str, Path]:
         archive = folder / f"{name}.zip"
         if not archive.is_file():
             download(url, archive)
-        digest = sha256(archive)
+        digest = sha256_of_file(archive)
         print(f"{archive}: sha256 {digest}")
         repositories[name] = unpack(archive, folder / f"{name}-{digest[:12]}")
     return repositories
