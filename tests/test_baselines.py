@@ -278,11 +278,11 @@ def test_the_flag_names_every_baseline():
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"baseline": "projection", "baseline_vision": "a/b"}, "baseline_text: found None, expected a folder"),
-        ({"baseline_text": "a/b"}, "baseline_text: found a/b, expected none without --baseline projection"),
+        ({"baseline": "projection", "baseline_vision": "a/b"}, "baseline_text: got None, expected a folder"),
+        ({"baseline_text": "a/b"}, "baseline_text: got a/b, expected none without --baseline projection"),
         (
             {"baseline": "projection", "baseline_vision": "a/b", "baseline_text": "a/b", "tokenizer_name": "c/d"},
-            "tokenizer_name: found c/d, expected that of --baseline_text",
+            "tokenizer_name: got c/d, expected that of --baseline_text",
         ),
     ],
 )

@@ -199,7 +199,7 @@ def test_refusals_are_one_line(folder, tmp_path):
     assert "without results.json, expected" in refused(str(folder))
     (folder / "config.json").write_text('{"model_type": "llama"}')
     assert "got model_type 'llama'" in refused(str(folder))
-    with pytest.raises(ValueError, match="license: found MIT!, expected a name"):
+    with pytest.raises(ValueError, match="license: got MIT!, expected a name"):
         parse_arguments(["--license", "MIT!"])
 
 

@@ -159,7 +159,7 @@ def test_training_that_cannot_publish_is_refused_before_it_starts(hub, launch, t
         assert "may only read" in refused_run(push_to_hub=True)
     assert "push_to_hub" in refused_run(push_to_hub=True, baseline="no_context")
     assert "repo_id" in refused_run(push_to_hub=True, hub_model_id="a/b/c")
-    assert "hub_model_id: found user/x" in refused_run(hub_model_id="user/x")
+    assert "hub_model_id: got user/x" in refused_run(hub_model_id="user/x")
     assert not [path for path in (tmp_path / "run").rglob("*") if path.name == "recipe.yaml"]
 
 

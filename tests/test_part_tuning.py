@@ -181,9 +181,9 @@ def test_two_processes_train_parts_as_one(kind, train_parts, stories_folder, sma
     ("flags", "expected"),
     [
         ({"pretrained_text": "./nowhere"}, "text: got './nowhere', expected a text encoder"),
-        ({"pretrained_vision": None, "vision_tuning": "frozen"}, "vision_tuning: found frozen, expected a pretrained"),
+        ({"pretrained_vision": None, "vision_tuning": "frozen"}, "vision_tuning: got frozen, expected a pretrained"),
         ({"tokenizer_name": "./mine"}, "tokenizer_name: got './mine' with --pretrained_text and"),
-        ({"lora_rank": 0}, "lora_rank: found 0, expected above 0"),
+        ({"lora_rank": 0}, "lora_rank: got 0, expected above 0"),
         ({"text_tuning": "half"}, "text_tuning"),
     ],
 )
