@@ -73,8 +73,18 @@ def cached_frames(
         height, width = image_processor.size["height"], image_processor.size["width"]
         _expect_room(folder, num_frames * height * width * 3)
     os.utime(folder)
+    frames = _decode_stories(stories, image_processor, folder / FRAMES_FILE, key, num_frames)
+    if is_new:
+        bound_cache(cache_dir, limit_gb, keep=IN_USE)
+    return frames.with_format(None)
+
+
+def _decode_stories(
+    stories: Dataset, image_processor: StoryAttnImageProcessor, file: Path, key: str, num_frames: int
+) -> Dataset:
+    """Return the rows that `cached_frames` returns, from `file`, which is written where it is lacking."""
     processes = min(os.cpu_count() or 1, MAX_PROCESSES, len(stories))
-    frames = stories.with_format("arrow").map(
+    return stories.with_format("arrow").map(
         _prepare_batch,
         fn_kwargs={"image_processor": image_processor},
         batched=True,
@@ -82,15 +92,12 @@ def cached_frames(
         writer_batch_size=STORIES_AT_ONCE,
         remove_columns=stories.column_names,
         features=CACHE_FEATURES,
-        cache_file_name=str(folder / FRAMES_FILE),
+        cache_file_name=str(file),
         load_from_cache_file=True,
         new_fingerprint=key,
         num_proc=processes if processes > 1 and num_frames >= PARALLEL_FROM else None,
         desc="decoding and resizing frames",
     )
-    if is_new:
-        bound_cache(cache_dir, limit_gb, keep=IN_USE)
-    return frames.with_format(None)
 
 
 def fingerprint(stories: Dataset, image_processor: StoryAttnImageProcessor) -> str:

@@ -115,14 +115,9 @@ def make_loader(
     Returns:
         Batches as of `TrainingCollator`.
     """
-    order = {
-        "batch_size": args.train_batch_size,
-        "seed": args.seed,
-        "process": accelerator.process_index,
-        "num_processes": accelerator.num_processes,
-        "first_batch": first_batch,
-        "num_batches": num_batches,
-    }
+    order = {"batch_size": args.train_batch_size, "seed": args.seed}
+    order |= {"process": accelerator.process_index, "num_processes": accelerator.num_processes}
+    order |= {"first_batch": first_batch, "num_batches": num_batches}
     augmentation = augmentation_of(args)
     workers = {
         "num_workers": data_args.dataloader_num_workers,

@@ -62,6 +62,13 @@ def read_stories(
     if name == STORYWORLD:
         return _draw(split, max_stories, dict(storyworld_options or {}))
     splits = open_source(name) if splits is None else splits
+    return _read_split(splits, name, split, frames_column, captions_column, max_stories)
+
+
+def _read_split(
+    splits: dict[str, Dataset], name: str, split: str, frames_column: str, captions_column: str, max_stories: int | None
+) -> Dataset:
+    """Return a split of the opened data set `name` as `read_stories` does."""
     derived = splits_to_derive(splits)
     source = name_of_split(name, split, splits, derived)
     derived = derived if source == "train" else ()

@@ -47,6 +47,12 @@ def open_stream(
         stories = read_stories(name, split, storyworld_options=storyworld_options, **columns)
         stories = stories.cast_column("frames", ENCODED_IMAGES)
         return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
+    return _stream_split(name, split, **columns)
+
+
+def _stream_split(name: str, split: str, frames_column: str, captions_column: str) -> IterableDataset:
+    """Return the rows of a split that `datasets` streams, as `open_stream` does."""
+    columns = {"frames_column": frames_column, "captions_column": captions_column}
     splits = _open(name)
     derived = splits_to_derive(splits)
     source = name_of_split(name, split, splits, derived)

@@ -182,14 +182,8 @@ def stream_loader(
     Raises:
         ValueError: as `judge_bad_stories`, for a reader without stories, and for too many bad stories in a row.
     """
-    loader = DataLoader(
-        stream,
-        batch_size=None,
-        num_workers=num_workers,
-        generator=torch.Generator().manual_seed(0),
-        pin_memory=pin_memory,
-        worker_init_fn=worker_init_fn,
-    )
+    workers = {"num_workers": num_workers, "pin_memory": pin_memory, "worker_init_fn": worker_init_fn}
+    loader = DataLoader(stream, batch_size=None, generator=torch.Generator().manual_seed(0), **workers)
     problems, num_seen = {}, 0
     for batch, bad, seen in loader:
         if batch is None:

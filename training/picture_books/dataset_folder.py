@@ -117,13 +117,7 @@ def write_books(
     old = beside.with_name(f"{beside.name}-old")
     beside.mkdir(parents=True)
     try:
-        num_bytes = {}
-        for split, chosen in splits.items():
-            if chosen:
-                rows = [_row(stories[index], frames[index]) for index in chosen]
-                dataset = Dataset.from_list(rows, features=BOOK_FEATURES)
-                dataset.to_parquet(str(beside / f"{split}.parquet"))
-                num_bytes[split] = dataset.data.nbytes
+        num_bytes = _write_stories(beside, stories, frames, splits)
         file_bytes = sum(path.stat().st_size for path in beside.iterdir())
         _write_attribution(beside / "ATTRIBUTION.csv", stories, splits)
         card = _card(stories, splits, max_side, num_bytes, file_bytes)
@@ -138,6 +132,20 @@ def write_books(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_stories(
+    folder: Path, stories: list[Story], frames: list[list[bytes]], splits: dict[str, list[int]]
+) -> dict[str, int]:
+    """Write a Parquet file for each split with stories; return their bytes in memory by split."""
+    num_bytes = {}
+    for split, chosen in splits.items():
+        if chosen:
+            rows = [_row(stories[index], frames[index]) for index in chosen]
+            dataset = Dataset.from_list(rows, features=BOOK_FEATURES)
+            dataset.to_parquet(str(folder / f"{split}.parquet"))
+            num_bytes[split] = dataset.data.nbytes
+    return num_bytes
 
 
 def _row(story: Story, frames: list[bytes]) -> dict:

@@ -146,16 +146,7 @@ def draw_person(
             pen.oval(x, 11.4, 1.6, 4, hair)
     elif style == "bun":
         pen.oval(10, 1.8, 2.6, 1.8, hair)
-    for x in (7.6, 12.4):
-        pen.box(x - 1.4, 20, x + 1.4, 24.6, skin if dress else trousers, 0.6)
-        pen.oval(x, 24.2, 2, 0.8, INK)
-    for x in (4.6, 15.4):
-        pen.box(x - 1.3, 14, x + 1.3, 20, clothes, 1.2)
-        pen.oval(x, 20.2, 1.3, 1.2, skin)
-    if dress:
-        pen.shape(clothes, (7, 13), (13, 13), (15.6, 22.4), (4.4, 22.4))
-    else:
-        pen.box(5.8, 13, 14.2, 21, clothes, 1.6)
+    _draw_body(pen, clothes, skin, None if dress else trousers)
     pen.oval(10, 8.2, 5, 5.2, skin)
     if style != "bald":
         pen.draw.pieslice(pen.scaled((4.8, 2.6, 15.2, 13.4)), 180, 360, fill=hair)
@@ -164,6 +155,11 @@ def draw_person(
     for x in (8, 12):
         pen.oval(x, 9, 0.8, 0.9, INK)
     pen.line((190, 80, 80), 0.7, (8.4, 11.2), (10, 12), (11.6, 11.2))
+    _draw_beard_and_hat(pen, hair, style, hat)
+
+
+def _draw_beard_and_hat(pen: Pen, hair: Colour, style: str, hat: Colour | None) -> None:
+    """Draw the beard and the hat that the style has; `hat` is one of that colour."""
     if style == "beard":
         pen.draw.pieslice(pen.scaled((5.2, 5.6, 14.8, 16.4)), 0, 180, fill=hair)
     if style == "wizard":
@@ -173,6 +169,20 @@ def draw_person(
     elif hat:
         pen.box(6, 0.8, 14, 4.6, hat, 1.6)
         pen.box(3, 3.8, 17, 5.4, hat, 0.8)
+
+
+def _draw_body(pen: Pen, clothes: Colour, skin: Colour, trousers: Colour | None) -> None:
+    """Draw legs, arms and clothes; without `trousers` a dress."""
+    for x in (7.6, 12.4):
+        pen.box(x - 1.4, 20, x + 1.4, 24.6, trousers or skin, 0.6)
+        pen.oval(x, 24.2, 2, 0.8, INK)
+    for x in (4.6, 15.4):
+        pen.box(x - 1.3, 14, x + 1.3, 20, clothes, 1.2)
+        pen.oval(x, 20.2, 1.3, 1.2, skin)
+    if trousers is None:
+        pen.shape(clothes, (7, 13), (13, 13), (15.6, 22.4), (4.4, 22.4))
+    else:
+        pen.box(5.8, 13, 14.2, 21, clothes, 1.6)
 
 
 CHARACTERS: dict[str, Callable[[Pen], None]] = {
