@@ -14,6 +14,7 @@ from storyattn.fusion import mean_of_tokens
 from storyattn.vision_encoder import pooled_maps
 from tqdm.auto import tqdm
 
+from ..common.captions import has_text
 from ..common.evaluation_mode import evaluation_mode
 from ..evaluation.retrieval import retrieval_metrics
 
@@ -186,7 +187,7 @@ def _encoder_features(
     with evaluation_mode(model):
         for number in tqdm(range(len(stories)), desc=f"aligning {split}", unit="story", disable=not progress):
             story = stories[number]
-            captioned = [i for i, caption in enumerate(story["captions"]) if caption and caption.strip()]
+            captioned = [i for i, caption in enumerate(story["captions"]) if has_text(caption)]
             if not captioned:
                 continue
             frames, captions = ([story[name][i] for i in captioned] for name in ("frames", "captions"))

@@ -6,6 +6,7 @@ from storyattn.part_tokenizers import special_token_substitute
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from ..common.captions import has_text
 from ..common.loading import expecting
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}  # ids 0, 1, 2
@@ -20,7 +21,7 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> PreTrainedToken
     Raises:
         ValueError: without captions, and for a vocabulary too small for the bytes and the special tokens.
     """
-    captions = [caption for caption in captions if caption and caption.strip()]
+    captions = [caption for caption in captions if has_text(caption)]
     if not captions:
         raise ValueError("tokenizer: got no caption to train on, expected at least one")
     smallest = NUM_BYTES + len(SPECIAL_TOKENS)
