@@ -1,7 +1,13 @@
 """Measures of frames and their floors, against numbers worked out by hand."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+from conftest import SMALL_CONFIG
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_image_processor
+from storyattn.losses import changed_pixels
 from storyattn.training.evaluation.floors import floor_predictions, train_median
 from storyattn.training.evaluation.frame_metrics import EventMetrics, FrameErrors, FrameMetrics
 from torch.testing import assert_close
@@ -37,6 +43,27 @@ def test_a_change_of_two_levels_is_no_change_but_three_are():
     assert errors.compute()["l1_changed"] is None
     errors.update(plain(0.0)[None], plain(103 / 255)[None], plain(100 / 255)[None])
     assert_close(errors.compute()["l1_changed"], 103 / 255)
+
+
+@pytest.mark.parametrize(
+    "mean, std",
+    [([0.5] * 3, [0.5] * 3), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), ([0.0] * 3, [1.0] * 3)],
+    ids=["half", "ImageNet", "none"],
+)
+def test_no_rounding_makes_two_levels_a_change(mean, std):
+    """All levels of all channels, through the processor's normalization and back."""
+    config = StoryAttnConfig(**SMALL_CONFIG | {"image_mean": mean, "image_std": std})
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 1, 256, 3)
+    values = torch.from_numpy(build_image_processor(config).to_values(levels))
+    pixels = StoryAttnForConditionalGeneration.unnormalize(SimpleNamespace(config=config), values)  # (1, 3, 1, 256)
+    for distance in (1, 2, 3):
+        darker, brighter = pixels[..., :-distance], pixels[..., distance:]
+        for target, previous in ((darker, brighter), (brighter, darker)):
+            for channel in range(3):  # the other two stay
+                frame = previous.clone()
+                frame[:, channel] = target[:, channel]
+                assert changed_pixels(frame, previous).all() == (distance > 2)
+                assert changed_pixels(frame, previous).any() == (distance > 2)
 
 
 def test_identical_frames_have_finite_psnr_and_perfect_similarity():

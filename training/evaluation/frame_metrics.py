@@ -5,23 +5,14 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import torch
-from storyattn.losses import sobel_gradients
+from storyattn.losses import changed_pixels, sobel_gradients
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-# A pixel has changed where any channel differs by more than this (2 of 255 levels) from the previous frame.
-CHANGE_THRESHOLD = 2 / 255
 # PSNR of frames whose mean squared error is at most 1e-10, identical ones included.
 MAX_PSNR = 100.0
-# A difference of exactly two levels comes out of float32 arithmetic a hair above or below the threshold.
-ROUNDING = 1e-5
 
 # A measure of predictions beside targets, both `(N, 3, H, W)` in [0, 1]: `(N,)`, of each frame.
 FrameMeasure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def changed_mask(targets: torch.Tensor, previous_frames: torch.Tensor) -> torch.Tensor:
-    """Return the pixels `(N, H, W)`, bool, in which frames `(N, 3, H, W)` in [0, 1] differ from the previous ones."""
-    return ((targets - previous_frames).abs() > CHANGE_THRESHOLD + ROUNDING).any(dim=1)
 
 
 def edge_energy(frames: torch.Tensor) -> float:
@@ -58,10 +49,10 @@ class FrameErrors:
         Args:
             predictions: the frames as the model paints them.
             targets: the true frames.
-            previous_frames: the true frames before them: a pixel that differs from these has changed.
+            previous_frames: the true frames before them, from which pixels have changed (see `changed_pixels`).
         """
         errors = (predictions - targets).abs()
-        changed = changed_mask(targets, previous_frames)
+        changed = changed_pixels(targets, previous_frames)
         self.count += len(targets)
         self.sums["l1"] += errors.flatten(1).mean(dim=1).double().sum().item()
         self.sums["changed_error"] += (errors.mean(dim=1) * changed).double().sum().item()
