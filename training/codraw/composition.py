@@ -11,7 +11,7 @@ from .renderer import CanvasRenderer
 DEPTH_PROBABILITIES = (0.5, 0.25, 0.25)
 CHILD_PROBABILITY = 0.8  # of each of the two
 EMPTY_PROBABILITY = 0.02
-MEAN_OTHERS, MOST_OTHERS = 4.5, 15  # things beside the children
+MEAN_OTHERS, MOST_OTHERS = 6.0, 15  # things beside the children
 ATTACHED = {"c": 0.7, "e": 0.4, "t": 0.4}  # probability that a thing is worn or held
 STANDING = ("p", "hb0", "hb1", "a")
 GROUND = (225, 450)  # pixels of the canvas between which things stand

@@ -38,7 +38,7 @@ class DetectorConfig:
     """
 
     image_size: tuple[int, int] = (96, 120)
-    channels: tuple[int, ...] = (24, 48, 96, 128)
+    channels: tuple[int, ...] = (16, 32, 64, 96)
 
     def __post_init__(self):
         self.image_size, self.channels = tuple(self.image_size), tuple(self.channels)
