@@ -1,1 +1,1 @@
-"""CoDraw: picture stories that people told over clip art; its scenes, how they are drawn, and what a picture of it shows."""
+"""CoDraw, picture stories told by people over clip art: read, drawn, and recognized in a picture."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 CANVAS_HEIGHT, CANVAS_WIDTH = 400, 500  # pixels in which scenes give places
 DEPTH_SCALES = (1.0, 0.7, 0.49)  # size of a picture at depth 0, 1 and 2
 POSES = ("pointing", "arms up", "kicking", "running", "cross-legged", "sitting", "waving")
-FACES = ("angry", "laughing", "smiling", "sad", "surprised")
+FACES = ("angry", "grinning", "smiling", "sad", "surprised")
 
 # By the prefix of a file: what its pictures are, and the names of their classes.
 GROUPS = {

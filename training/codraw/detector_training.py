@@ -184,7 +184,7 @@ def cell_offsets(places: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def cell_weights(places: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return a Gaussian over the cells `(n, h, w)`, sum 1, around `places (n, 3)`; a place outside counts at the edge."""
+    """Return a Gaussian over the cells `(n, h, w)`, sum 1, around `places (n, 3)`, those outside moved to the edge."""
     sides = torch.tensor([width, height])
     inside = (places[:, :2] * sides).clamp(min=torch.tensor(0.5), max=sides - 0.5) / sides
     offsets = cell_offsets(inside, height, width)

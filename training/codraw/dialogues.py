@@ -25,6 +25,7 @@ WORD = re.compile(r"[^\W_]+")
 TOKENIZED = (  # what the tokenizer of the dialogues took apart, and how it is written
     (re.compile(r"[`´]"), "'"),
     (re.compile(r"''"), '"'),
+    (re.compile(r"(\d) \. (?=\d)"), r"\1."),
     (re.compile(r"\s+(n't|'(?:s|m|re|ll|ve|d|em))\b"), r"\1"),
     (re.compile(r"\s+([.,;:!?%)\]])"), r"\1"),
     (re.compile(r"([(\[])\s+"), r"\1"),

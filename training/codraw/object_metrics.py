@@ -46,8 +46,8 @@ def relation_agreement(painted: list[Detection], true: list[Detection]) -> float
     """
     Return the share of relations that two pictures have in common, over the classes that both show; 0 without any.
 
-    The relations of an ordered pair of classes are the signs of the differences in x and in depth; those of a class with
-    itself are the signs against the picture's centre.
+    The relations of an ordered pair of classes are the signs of the differences in x and in depth; those of a class
+    with itself are the signs against the picture's centre.
     """
     places = [{detection.class_id: detection for detection in detections} for detections in (painted, true)]
     shared = sorted(places[0].keys() & places[1].keys())
