@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -160,7 +161,7 @@ def load_detector(folder: str | Path, device: str | torch.device = "cpu") -> Cod
         document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         detector = CodrawDetector(DetectorConfig(document["image_size"], document["channels"]))
         detector.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"detector: {str(folder)!r} is no CoDraw detector: {reason}") from error
     return detector.to(device).eval()
