@@ -103,10 +103,10 @@ class _Collected:
     def scores(self, name: str) -> dict[str, dict[str, float]]:
         """Return the measures of the frames of the kind `name`."""
         painted, true = self.detections[name], self.detections["detector"]
-        whole = {key: [with_whole_depths(found) for found in lists] for key, lists in self.detections.items()}
+        painted_whole, true_whole = ([with_whole_depths(found) for found in lists] for lists in (painted, true))
         detected = mean_scores(zip(painted, true))
-        detected["rsim_whole_depths"] = mean_scores(zip(whole[name], whole["detector"]))["rsim"]
+        detected["rsim_whole_depths"] = mean_scores(zip(painted_whole, true_whole))["rsim"]
         return {
             "against_detections": detected,
-            "against_annotation": mean_scores(zip(whole[name], self.annotation)),
+            "against_annotation": mean_scores(zip(painted_whole, self.annotation)),
         }
