@@ -1,7 +1,8 @@
 """
 What each part of the model and each loss is worth: trainings of one budget that differ in one thing, with three seeds:
 
-    python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 --output docs/ablations.json
+    python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 \\
+        --output checkpoints/storyattn-tiny/ablations.json
 
 Measured on `validation`, never on a test split. The numbers of every run are written to `--output` once it is done, and
 what is there already is not trained again, so the command may be broken off and given again. Writes a table (Markdown,

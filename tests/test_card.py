@@ -164,7 +164,7 @@ def test_metadata_names_pretrained_parts_and_the_revision_of_the_data(folder):
     assert head["base_model"] == ["google/eyes"] and head["base_model_relation"] == "finetune"
     assert {result["dataset"]["revision"] for result in head["model-index"][0]["results"]} == {SHA}
     assert "l1" in head["metrics"] and "pointing_game" not in head["metrics"]
-    assert "google/eyes, frozen" in text and "words: licence not stated" in text
+    assert "google/eyes, frozen" in text and "words: license not stated" in text
     assert "cc-by-4.0 (3 stories)" in text and "published under `apache-2.0`" in text
 
 

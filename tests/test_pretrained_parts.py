@@ -127,12 +127,12 @@ def test_parts_that_are_left_out_are_fresh_and_share_the_tokenizer(sources):
 @pytest.mark.parametrize(
     ("part", "source", "expected"),
     [
-        ("vision", "nowhere/at-all", "vision: found 'nowhere/at-all', expected a vision model"),
-        ("vision", "text", "vision: found .*, expected a vision model"),
-        ("text", "nowhere/at-all", "text: found 'nowhere/at-all', expected a text encoder"),
-        ("text", "vision", "text: found .*, expected a text encoder"),
-        ("decoder", "vision", "decoder: found .*, expected a causal language model"),
-        ("decoder", "text", "decoder: found .*, expected a causal language model.*it has no weights cls"),
+        ("vision", "nowhere/at-all", "vision: got 'nowhere/at-all', expected a vision model"),
+        ("vision", "text", "vision: got .*, expected a vision model"),
+        ("text", "nowhere/at-all", "text: got 'nowhere/at-all', expected a text encoder"),
+        ("text", "vision", "text: got .*, expected a text encoder"),
+        ("decoder", "vision", "decoder: got .*, expected a causal language model"),
+        ("decoder", "text", "decoder: got .*, expected a causal language model.*it has no weights cls"),
     ],
 )
 def test_what_is_no_such_part_is_named(sources, part, source, expected):
@@ -145,7 +145,7 @@ def test_a_decoder_that_looks_ahead_and_unknown_names_are_refused(sources, tmp_p
     config = AutoConfig.from_pretrained(sources["text"])
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(sources["text"]).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="decoder: found .*: it reads words that come later"):
+    with pytest.raises(ValueError, match="decoder: got .*: it reads words that come later"):
         build(decoder=tmp_path, config=small_config())
     with pytest.raises(ValueError, match="got \\['decodr'\\]"):
         build(decodr=sources["decoder"])
@@ -155,7 +155,7 @@ def test_text_models_of_too_few_positions_are_named(sources):
     """The decoder of 96 positions reads captions and 3 + 2 states; the text encoder of 40 a caption."""
     names = {"decoder": sources["decoder"]}
     build(**names, config=small_config(max_caption_length=30), decoder_context_captions=2)  # 3 * 30 + 5 = 95
-    with pytest.raises(ValueError, match="decoder: found .*decoder', which has 96 positions, expected at least 98"):
+    with pytest.raises(ValueError, match="decoder: got .*decoder', which has 96 positions, expected at least 98"):
         build(**names, config=small_config(max_caption_length=31), decoder_context_captions=2)
     build(text=sources["text"], config=small_config(), max_caption_length=32)
     with pytest.raises(ValueError, match="max_caption_length: got 41, expected at most the 40 positions of the text"):
@@ -408,7 +408,7 @@ def test_two_processes_train_parts_as_one(kind, launch, stories_folder, small_co
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"pretrained_text": "./nowhere"}, "text: found './nowhere', expected a text encoder"),
+        ({"pretrained_text": "./nowhere"}, "text: got './nowhere', expected a text encoder"),
         ({"pretrained_vision": None, "vision_tuning": "frozen"}, "vision_tuning: found frozen, expected a pretrained"),
         ({"tokenizer_name": "./mine"}, "tokenizer_name: found './mine' with --pretrained_text and"),
         ({"lora_rank": 0}, "lora_rank: found 0, expected above 0"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.pretrained_parts import PARTS, config_with_parts, part_tokenizers
+from storyattn.part_tokenizers import PART_KINDS, part_tokenizers
+from storyattn.pretrained_parts import config_with_parts
 
 from ..common.hub_ids import is_hub_id
 from .baselines import build_baseline
@@ -19,7 +20,7 @@ PROJECTIONS = ("model.image_projection.", "model.text_projection.")
 
 def pretrained_sources(args) -> dict[str, str]:
     """Id or folder of each part that a training takes from elsewhere, by `vision`, `text` and `decoder`."""
-    return {part: source for part in PARTS if (source := getattr(args, f"pretrained_{part}")) is not None}
+    return {part: source for part in PART_KINDS if (source := getattr(args, f"pretrained_{part}")) is not None}
 
 
 def base_config(args) -> StoryAttnConfig:
@@ -102,7 +103,7 @@ def build_tokenizers(args, captions, config) -> tuple:
 
 def kept_parts(args) -> tuple[str, ...]:
     """Parts whose configuration, vocabulary and special tokens stay as they were trained."""
-    return tuple(PARTS if args.model_name_or_path is not None else pretrained_sources(args))
+    return tuple(PART_KINDS if args.model_name_or_path is not None else pretrained_sources(args))
 
 
 def build_model(args, config):

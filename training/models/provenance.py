@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import torch
-from storyattn.pretrained_parts import PARTS
+from storyattn.part_tokenizers import PART_KINDS
 from torch import nn
 
 from ..common.hub_ids import is_hub_id
@@ -36,13 +36,13 @@ def tell_parts(args) -> dict[str, str]:
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
         told["all"] = f"{name_of(args.model_name_or_path)}, trained before"
-        kept = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
+        kept = {part: args.model_name_or_path for part in PART_KINDS if getattr(args, f"{part}_tuning") != "tuned"}
         sources = kept | sources
     for part, source in sources.items():
         tuning = getattr(args, f"{part}_tuning")
         name = name_of(source)
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
-        told[PARTS[part].split(" ", 1)[1]] = f"{name}, {how}"
+        told[PART_KINDS[part].split(" ", 1)[1]] = f"{name}, {how}"
     return told
 
 

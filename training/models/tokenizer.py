@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from storyattn.part_tokenizers import special_token_substitute
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -48,12 +49,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         raise ValueError(
             f"tokenizer_name: found no tokenizer {name!r}, expected a folder or a Hub id: {reason}"
         ) from error
-    substitutes = {
-        "bos_token": tokenizer.cls_token or tokenizer.eos_token,
-        "eos_token": tokenizer.sep_token or tokenizer.bos_token,
-        "pad_token": None,
-    }
-    for role, substitute in substitutes.items():
+    substitutes = {role: special_token_substitute(tokenizer, role) for role in ("bos_token", "eos_token")}
+    for role, substitute in {**substitutes, "pad_token": None}.items():
         if getattr(tokenizer, role) is None:
             tokenizer.add_special_tokens({role: substitute or SPECIAL_TOKENS[role]})
     return tokenizer

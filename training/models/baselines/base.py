@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from huggingface_hub.dataclasses import strict
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.supervision import COUNTED
+from storyattn.story_loss import COUNTED
 from transformers import PreTrainedConfig, PreTrainedModel
 
 SHARED = (

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from storyattn import StoryAttnConfig, StoryAttnOutput
-from storyattn.losses import alignment_loss
+from storyattn.contrastive_loss import alignment_loss
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
