@@ -20,7 +20,7 @@ SKY, GRASS = (70, 220, 230), (90, 160, 80)
 
 
 def draw_pictures(folder: Path) -> Path:
-    """Draw the background and all pictures: the left third of each is dark, and each class has its colour."""
+    """Draw the background and all pictures: the left third of each is dark, and each class has its color."""
     folder.mkdir(parents=True)
     background = Image.new("RGBA", (500, 400), (*SKY, 255))
     background.paste((*GRASS, 255), (0, 200, 500, 400))
@@ -29,14 +29,14 @@ def draw_pictures(folder: Path) -> Path:
         width, height = SIZES[group]
         picture = Image.new("RGBA", (width, height), (0, 0, 0, 0))
         draw = ImageDraw.Draw(picture)
-        draw.rectangle((0, 0, width - 1, height - 1), fill=(*colour(group, number), 255))
+        draw.rectangle((0, 0, width - 1, height - 1), fill=(*color(group, number), 255))
         draw.rectangle((0, 0, width // 3 - 1, height - 1), fill=(30, 30, 30, 255))
         picture.save(folder / f"{group}_{number}s.png")
     return folder
 
 
-def colour(group: str, number: int) -> tuple[int, int, int]:
-    """Return the colour of a picture; no two classes have the same."""
+def color(group: str, number: int) -> tuple[int, int, int]:
+    """Return the color of a picture; no two classes have the same."""
     index = class_of(group, number)
     return 255 - 60 * (index % 4), 60 * (index // 4 % 4), 60 * (index // 16)
 

@@ -68,7 +68,7 @@ def test_targets_are_the_visible_clip_art(renderer):
     assert found == Detection(slide.class_id, 0.5, 0.5, 0.0)
 
 
-def test_the_score_of_a_class_peaks_at_its_centre():
+def test_the_score_of_a_class_peaks_at_its_center():
     places = torch.tensor([[0.5, 0.25, 0.0], [1.2, -0.3, 0.5]])
     weights = cell_weights(places, 12, 15)
     assert weights.sum(dim=(1, 2)) == pytest.approx(1.0)

@@ -93,7 +93,7 @@ def test_objects_are_measured_against_the_true_picture_and_the_annotation(painte
     closed = metrics["closed_loop"]
     assert closed["against_detections"]["count"] == 5
     assert closed["against_detections"]["rsim"] == closed["against_detections"]["rsim_whole_depths"] == 0.8
-    # Against the annotation: x on the same side of the centre, the depth (found: near, annotated: far) never.
+    # Against the annotation: x on the same side of the center, the depth (found: near, annotated: far) never.
     assert closed["against_annotation"]["rsim"] == pytest.approx(0.4)
     assert metrics["detector"]["against_annotation"]["f1"] == 1.0
 

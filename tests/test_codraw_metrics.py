@@ -27,14 +27,14 @@ def test_a_share_of_nothing_is_zero():
     assert picture_scores([NEAR_LEFT], [MIDDLE]) == nothing
 
 
-def test_relations_are_signs_of_pairs_and_against_the_centre():
+def test_relations_are_signs_of_pairs_and_against_the_center():
     true = [NEAR_LEFT, FAR_RIGHT]
     assert relation_agreement(true, true) == 1.0
-    # x of the first: right of the centre and still left of the other; 7 of 8 signs hold.
+    # x of the first: right of the center and still left of the other; 7 of 8 signs hold.
     assert relation_agreement([Detection(1, 0.6, 0.6, 0.0), FAR_RIGHT], true) == 7 / 8
-    # Sides exchanged: both pairs and both places against the centre are wrong in x.
+    # Sides exchanged: both pairs and both places against the center are wrong in x.
     assert relation_agreement([Detection(1, 0.9, 0.6, 0.0), Detection(2, 0.1, 0.5, 1.0)], true) == 4 / 8
-    # Depths equal: both pairs, and one of the two against the centre; y does not count.
+    # Depths equal: both pairs, and one of the two against the center; y does not count.
     assert relation_agreement([Detection(1, 0.2, 0.0, 0.0), Detection(2, 0.8, 0.0, 0.0)], true) == 5 / 8
     # A class that only one picture shows does not count.
     assert relation_agreement([NEAR_LEFT, FAR_RIGHT, MIDDLE], true) == 1.0

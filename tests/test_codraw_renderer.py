@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from codraw_archive import GRASS, SKY, colour, draw_pictures
+from codraw_archive import GRASS, SKY, color, draw_pictures
 from PIL import Image
 from storyattn.training.codraw.clip_art import ClipArt
 from storyattn.training.codraw.renderer import CanvasRenderer
@@ -29,7 +29,7 @@ def test_an_empty_canvas_is_the_background(renderer):
 
 
 @pytest.mark.parametrize(("depth", "scale"), [(0, 1.0), (1, 0.7), (2, 0.49)])
-def test_a_picture_lies_around_its_centre_at_the_size_of_its_depth(renderer, depth, scale):
+def test_a_picture_lies_around_its_center_at_the_size_of_its_depth(renderer, depth, scale):
     clip_art = placed("p", x=300, y=220, depth=depth)  # 160 x 120 pixels of the canvas
     (sighting,) = renderer.look([clip_art])
     x1, y1, x2, y2 = sighting.box
@@ -47,7 +47,7 @@ def test_flip_mirrors_a_picture(renderer):
         frame = renderer.draw([placed("p", flip=flip)]).astype(int)
         left, right = frame[48, 60 - 16], frame[48, 60 + 16]
         dark, light = (right, left) if flip else (left, right)
-        assert np.abs(dark - 30).max() <= 2 and np.abs(light - colour("p", 0)).max() <= 2
+        assert np.abs(dark - 30).max() <= 2 and np.abs(light - color("p", 0)).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_half_transparent_pixels_mix_with_what_lies_behind(pictures, tmp_path):
     folder.mkdir()
     Image.new("RGBA", (500, 400), (200, 0, 0, 255)).save(folder / "background.png")
     Image.new("RGBA", (100, 100), (0, 0, 200, 128)).save(folder / "t_0s.png")
-    centre = CanvasRenderer(folder).draw([placed("t")])[48, 60].astype(int)
-    assert np.abs(centre - (100, 0, 100)).max() <= 2
+    center = CanvasRenderer(folder).draw([placed("t")])[48, 60].astype(int)
+    assert np.abs(center - (100, 0, 100)).max() <= 2
 
 
 def test_thin_parts_stay_visible(tmp_path):

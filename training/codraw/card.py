@@ -67,7 +67,7 @@ Columns:
 - `boxes`: for each frame `entity` (the class), `kind` and `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive, of
   all clip art that is visible: at least {visible:.0%} of the picture lies in the frame and is not covered. A box is
   the extent of the picture, clipped to the frame, whatever covers it.
-- `clip_art`: for each frame all clip art on the canvas: `class_id` (0 to 57), `name`, `x` and `y` of its centre in
+- `clip_art`: for each frame all clip art on the canvas: `class_id` (0 to 57), `name`, `x` and `y` of its center in
   pixels of the canvas of 500 x 400, `depth` 0 (near) to 2, `flip`, `pose` and `face` of children, and `visible`, the
   share of the picture that shows.
 - `title`, `source`, `license`, `text_by`, `images_by`: the same for all stories; whom to credit.

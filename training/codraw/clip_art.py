@@ -74,7 +74,7 @@ class ClipArt:
     """
     A picture on a canvas.
 
-    `group` is the prefix of its file and `number` its place there; `x` and `y` are its centre in pixels of the canvas,
+    `group` is the prefix of its file and `number` its place there; `x` and `y` are its center in pixels of the canvas,
     `depth` 0 (near) to 2 (far); `flip` mirrors it.
     """
 

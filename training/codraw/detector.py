@@ -1,9 +1,9 @@
 """
-Finds the clip art of CoDraw in a frame: for each class whether it shows, where its centre is, and its depth.
+Finds the clip art of CoDraw in a frame: for each class whether it shows, where its center is, and its depth.
 
 A small convolutional network gives each class a score in every cell of a grid (one cell for 4x4 pixels) and one for
 "nowhere", which is 0. A softmax over all of them is the probability of each place; what is left of 1 without "nowhere"
-is the probability that the class shows. From its best cell come the offset of the centre and the depth.
+is the probability that the class shows. From its best cell come the offset of the center and the depth.
 """
 
 import json
@@ -22,7 +22,7 @@ from .object_metrics import Detection
 
 STRIDE = 4  # pixels of a frame to a cell
 GRID_STEPS = 16  # sides of frames are multiples of it once padded
-NUM_GEOMETRY = 3  # x and y of the centre from the cell's, in cells; depth
+NUM_GEOMETRY = 3  # x and y of the center from the cell's, in cells; depth
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 RARE = -9.0  # first score of a cell: over all cells a class is then about as rare as it should be
 THRESHOLD = 0.5  # probability above which a class counts as detected
@@ -97,7 +97,7 @@ class CodrawDetector(nn.Module):
         Return the scores of each class in each cell and its geometry there.
 
         `pixels (B, 3, H, W)` in [0, 1]; scores `(B, 58, h, w)`, geometry `(B, 58, 3, h, w)` with h = H / 4, w = W / 4:
-        x and y of the centre from the cell's centre in cells, and the depth, 0 (near) to 1 (far).
+        x and y of the center from the cell's center in cells, and the depth, 0 (near) to 1 (far).
         """
         height, width = (side // STRIDE for side in pixels.shape[-2:])
         padding = [-side % GRID_STEPS for side in pixels.shape[-2:]]

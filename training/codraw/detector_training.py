@@ -45,7 +45,7 @@ class SceneBatch:
     Frames and what is in them.
 
     `pixels (B, 3, H, W)` in [0, 1]; `state (B, 58)`: 1 where a class shows, 0 where it does not, -1 where barely;
-    `places (B, 58, 3)`: x and y of its centre as shares of the width and the height, and its depth in [0, 1].
+    `places (B, 58, 3)`: x and y of its center as shares of the width and the height, and its depth in [0, 1].
     """
 
     pixels: torch.Tensor
@@ -152,7 +152,7 @@ def detection_loss(scores: torch.Tensor, geometry: torch.Tensor, batch: SceneBat
     """
     Return the loss of a batch, a sum over classes and a mean over frames.
 
-    Scores: cross-entropy over the cells and "nowhere", for a class that shows against a Gaussian around its centre.
+    Scores: cross-entropy over the cells and "nowhere", for a class that shows against a Gaussian around its center.
     Geometry: L1 of those cells, weighted by the same Gaussian.
 
     Args:
@@ -175,7 +175,7 @@ def detection_loss(scores: torch.Tensor, geometry: torch.Tensor, batch: SceneBat
 
 
 def cell_offsets(places: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return how far `places (n, 3)` lie from the centre of each cell, `(n, 2, h, w)`, x and y in cells."""
+    """Return how far `places (n, 3)` lie from the center of each cell, `(n, 2, h, w)`, x and y in cells."""
     columns = torch.arange(width) + 0.5
     rows = torch.arange(height) + 0.5
     x = (places[:, 0, None] * width - columns)[:, None, :].expand(-1, height, -1)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 NAMES = ("precision", "recall", "f1", "rsim")
-CENTRE = 0.5  # of the picture, and of the depths
+CENTER = 0.5  # of the picture, and of the depths
 FARTHEST = 2  # the depth of a scene that is 1 here
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A class that a picture shows: its centre as shares of the width and the height, its depth 0 (near) to 1 (far)."""
+    """A class that a picture shows: its center as shares of the width and the height, its depth 0 (near) to 1 (far)."""
 
     class_id: int
     x: float
@@ -47,7 +47,7 @@ def relation_agreement(painted: list[Detection], true: list[Detection]) -> float
     Return the share of relations that two pictures have in common, over the classes that both show; 0 without any.
 
     The relations of an ordered pair of classes are the signs of the differences in x and in depth; those of a class
-    with itself are the signs against the picture's centre.
+    with itself are the signs against the picture's center.
     """
     places = [{detection.class_id: detection for detection in detections} for detections in (painted, true)]
     shared = sorted(places[0].keys() & places[1].keys())
@@ -79,6 +79,6 @@ def _relations(detections: list[Detection]) -> np.ndarray:
     for values in ([found.x for found in detections], [found.depth for found in detections]):
         values = np.array(values)
         differences = values[:, None] - values[None]
-        np.fill_diagonal(differences, values - CENTRE)
+        np.fill_diagonal(differences, values - CENTER)
         relations.append(np.sign(differences))
     return np.stack(relations)

@@ -44,12 +44,12 @@ class Sighting:
 
 @dataclass(frozen=True)
 class _Sprite:
-    """A picture as it is drawn, cut to its extent; its centre is `(centre_x, centre_y)` from the cut's corner."""
+    """A picture as it is drawn, cut to its extent; its center is `(center_x, center_y)` from the cut's corner."""
 
-    colour: np.ndarray  # (h, w, 3), 0 to 255, premultiplied
+    color: np.ndarray  # (h, w, 3), 0 to 255, premultiplied
     alpha: np.ndarray  # (h, w, 1), 0 to 1
-    centre_x: float
-    centre_y: float
+    center_x: float
+    center_y: float
 
 
 class CanvasRenderer:
@@ -80,7 +80,7 @@ class CanvasRenderer:
             sprite = self.sprite(clip_art.group, clip_art.number, clip_art.depth, clip_art.flip)
             target, part = self._place(sprite, clip_art)
             canvas[target] *= 1 - sprite.alpha[part]
-            canvas[target] += sprite.colour[part]
+            canvas[target] += sprite.color[part]
         rows = sum(canvas[step::OVERSAMPLING] for step in range(OVERSAMPLING))
         total = sum(rows[:, step::OVERSAMPLING] for step in range(OVERSAMPLING))
         return (total / OVERSAMPLING**2 + 0.5).clip(0, 255).astype(np.uint8)
@@ -100,8 +100,8 @@ class CanvasRenderer:
 
     def _place(self, sprite: _Sprite, clip_art: ClipArt) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Return the rows and columns of the canvas that a sprite covers, and those of the sprite that lie there."""
-        top = round(clip_art.y * self.height / CANVAS_HEIGHT - sprite.centre_y)
-        left = round(clip_art.x * self.width / CANVAS_WIDTH - sprite.centre_x)
+        top = round(clip_art.y * self.height / CANVAS_HEIGHT - sprite.center_y)
+        left = round(clip_art.x * self.width / CANVAS_WIDTH - sprite.center_x)
         rows, columns = sprite.alpha.shape[:2]
         target_rows, part_rows = _overlap(top, rows, self.height)
         target_columns, part_columns = _overlap(left, columns, self.width)
