@@ -41,7 +41,7 @@ class LevelReader:
 
 
 def story(*levels: int, captions: tuple | None = None) -> dict:
-    """A story of frames of one grey each; what they show is annotated in the far left."""
+    """A story of frames of one gray each; what they show is annotated in the far left."""
     frames = [Image.new("RGB", (48, 32), (level,) * 3) for level in levels]
     objects = [[{"class_id": level // 10, "x": 0, "y": 0, "depth": 2, "visible": 1.0}] for level in levels]
     captions = captions or (None, *("the sun" for _ in levels[1:]))

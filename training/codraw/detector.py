@@ -48,7 +48,7 @@ class DetectorConfig:
 
 
 class ConvBlock(nn.Sequential):
-    """A convolution, batch normalisation and ReLU."""
+    """A convolution, batch normalization and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, size: int = 3):
         super().__init__(
