@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measuring import markdown_table, positive, write_json
+from measuring import positive, results_table, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.models.presets import load_preset
@@ -164,7 +164,7 @@ def table_of(rows: list[dict]) -> str:
 
     columns = {"Variant": lambda row: row["variant"]}
     columns |= {name: lambda row, name=name: show(row, name) for name in MEASURES}
-    return markdown_table(columns, rows)
+    return results_table(columns, rows)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from storyattn.frame_readout import join_context
 from storyattn.losses import attention_loss, caption_loss, changed_loss, masked_mean, pixel_losses
 from storyattn.perceptual_loss import unit_channels
 from storyattn.story_loss import Supervision
+from storyattn.training.common.tables import markdown_table
 from storyattn.training.engine.malloc import keep_freed_memory
 from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
@@ -41,9 +42,9 @@ def main(argv: list[str] | None = None) -> None:
     if not arguments.give_memory_back:
         keep_freed_memory()
     results = measure(arguments)
-    print("| What is trained | transitions a second | one pass is faster by |\n| --- | ---: | ---: |")
-    for name, speed in results["transitions_per_second"].items():
-        print(f"| {name} | {speed:.1f} | {results['transitions_per_second']['one pass'] / speed:.2f} |")
+    speeds = results["transitions_per_second"]
+    rows = [[name, f"{speed:.1f}", f"{speeds['one pass'] / speed:.2f}"] for name, speed in speeds.items()]
+    print(markdown_table(["What is trained", "transitions a second", "one pass is faster by"], rows))
     write_json({"hardware": hardware("cpu", arguments.threads), **vars(arguments), **results}, arguments.output)
     print(f"\nwritten to {arguments.output}")
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.training.evaluation.tables import MAIN_RESULTS, main_table, result_tables
+from storyattn.training.common.tables import LEFT, markdown_table
+from storyattn.training.evaluation.tables import MAIN_RESULTS, main_table, result_tables, table_cells
 from storyattn.training.publishing.model_card import dataset_title, make_card, read_config, read_results
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))  # whose files are scripts, not a package
 
 from ablations import table_of  # noqa: E402
-from measuring import markdown_table  # noqa: E402
 
 CHECKPOINTS = ROOT / "checkpoints"
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
@@ -67,8 +67,7 @@ def models_table() -> str:
         }
         rows.append((parameters, row))
     rows = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-    table = markdown_table({name: lambda row, name=name: row[name] for name in rows[0]}, rows)
-    return table.replace("---:", "---")  # texts, not numbers
+    return markdown_table(rows[0], [row.values() for row in rows], [LEFT] * len(rows[0]))
 
 
 def headline_table() -> str:
@@ -87,11 +86,9 @@ def tiny_table() -> str:
 def books_table() -> str:
     """Return a few measures of storyattn-books beside three floors."""
     frames = read_results(CHECKPOINTS / "storyattn-books")["metrics"]["next_frame"]
-    rows = [{"Next frame": "**model, next caption given**", **frames}]
-    rows += [{"Next frame": title, **frames["floors"][name]} for name, title in BOOK_ROWS.items()]
-    columns = {"Next frame": lambda row: row["Next frame"]}
-    columns |= {name: lambda row, name=name: f"{row[name]:.4f}" for name in BOOK_COLUMNS}
-    return markdown_table(columns, rows)
+    rows = {"**model, next caption given**": frames}
+    rows |= {title: frames["floors"][name] for name, title in BOOK_ROWS.items()}
+    return markdown_table(["Next frame", *BOOK_COLUMNS], table_cells(BOOK_COLUMNS, rows))
 
 
 def ablations_table() -> str:
