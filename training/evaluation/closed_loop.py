@@ -1,15 +1,14 @@
 """Paint whole stories frame by frame, each from the frames before it: the true ones, or the model's own paintings."""
 
-from typing import Any
-
 import torch
 from PIL import Image
+from storyattn import StoryAttnProcessor
 
-from .windows import frames_shown
+from .windows import Model, frames_shown
 
 
 def paint_stories(
-    model: Any, processor: Any, stories: list[dict], *, closed: bool, context_frames: int | None = None
+    model: Model, processor: StoryAttnProcessor, stories: list[dict], *, closed: bool, context_frames: int | None = None
 ) -> list[list[Image.Image]]:
     """
     Return the paintings of all frames of each story but the first, which is given.
@@ -40,7 +39,13 @@ def paint_stories(
 
 
 @torch.no_grad()
-def _paint(model: Any, processor: Any, frames: list, captions: list, following: list) -> list[Image.Image]:
+def _paint(
+    model: Model,
+    processor: StoryAttnProcessor,
+    frames: list[list[Image.Image]],
+    captions: list[list[str | None]],
+    following: list[str | None],
+) -> list[Image.Image]:
     """Return the frame after the last one of each story, which has the caption `following` where this is not `None`."""
     inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(model.device)
     encoded = processor.tokenize_captions([[caption] for caption in following]).to(model.device)

@@ -5,18 +5,22 @@ El-Nouby et al. 2019 paint every turn from the model's own last painting, and co
 painting with what it finds in the true picture. Their detector cannot be had; numbers here are under our own.
 """
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import torch
+from datasets import Dataset
 from PIL import Image
+from storyattn import StoryAttnProcessor
 from tqdm.auto import tqdm
 
 from ..codraw.clip_art import CANVAS_HEIGHT, CANVAS_WIDTH
 from ..codraw.detector import CodrawDetector
 from ..codraw.object_metrics import FARTHEST, Detection, mean_scores, with_whole_depths
 from ..codraw.renderer import MIN_VISIBLE
+from ..data.prepared_stories import PreparedStories
 from .closed_loop import paint_stories
+from .windows import Model
 
 COLUMN = "clip_art"  # of stories that have what is measured here
 PAINTED = {"closed_loop": True, "from_true_pictures": False}  # name: whether the model sees its own paintings
@@ -25,9 +29,9 @@ FRAMES_AT_ONCE = 64  # that the detector reads
 
 
 def measure_objects(
-    model: Any,
-    processor: Any,
-    stories: Any,
+    model: Model,
+    processor: StoryAttnProcessor,
+    stories: Dataset | PreparedStories,
     indices: list[int],
     detector: CodrawDetector,
     *,
@@ -49,10 +53,11 @@ def measure_objects(
         progress: whether to show a progress bar.
 
     Returns:
-        `closed_loop` (each frame painted from the model's own paintings), `from_true_pictures`, `floors`
-        (`empty_canvas` and `last_true_frame`, in place of paintings) and `detector` (what it finds in the true frames):
-        for each `against_detections` (in the true frame) and `against_annotation`, see `mean_scores`, with
-        `rsim_whole_depths`, where equal depths are equal. Against the annotation depths are always rounded so.
+        `against_detections` in the true frames and `against_annotation`. Each has the scores (see `mean_scores`) of
+        `closed_loop` (each frame painted from the model's own paintings), of `from_true_pictures`, and of the `floors`
+        `empty_canvas` and `last_true_frame` (in place of paintings); the second also those of the `detector` itself
+        (in the true frames). `rsim_whole_depths` is `rsim` with depths rounded to the three of clip art, so that equal
+        ones are equal; against the annotation `rsim` is this.
     """
     collected = _Collected(detector)
     bar = tqdm(total=len(indices), desc="painting stories", unit="story", disable=not progress)
@@ -68,12 +73,7 @@ def measure_objects(
             collected.annotation += [annotated(objects) for objects in story[COLUMN][1:]]
         bar.update(len(batch))
     bar.close()
-    scores = {name: collected.scores(name) for name in collected.detections}
-    return {
-        **{name: scores[name] for name in PAINTED},
-        "floors": {name: scores[name] for name in FLOORS},
-        "detector": {"against_annotation": scores["detector"]["against_annotation"]},
-    }
+    return collected.scores()
 
 
 def annotated(objects: list[dict]) -> list[Detection]:
@@ -100,13 +100,20 @@ class _Collected:
             pixels = np.stack([np.asarray(frame.convert("RGB")) for frame in frames[start : start + FRAMES_AT_ONCE]])
             found += self.detector.detect(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
 
-    def scores(self, name: str) -> dict[str, dict[str, float]]:
-        """Return the measures of the frames of the kind `name`."""
-        painted, true = self.detections[name], self.detections["detector"]
-        painted_whole, true_whole = ([with_whole_depths(found) for found in lists] for lists in (painted, true))
-        detected = mean_scores(zip(painted, true))
-        detected["rsim_whole_depths"] = mean_scores(zip(painted_whole, true_whole))["rsim"]
+    def scores(self) -> dict[str, dict]:
+        """Return what `measure_objects` returns."""
+        whole = {name: [with_whole_depths(found) for found in lists] for name, lists in self.detections.items()}
+        detected = {}
+        for name, painted in self.detections.items():
+            detected[name] = mean_scores(zip(painted, self.detections["detector"]))
+            detected[name]["rsim_whole_depths"] = mean_scores(zip(whole[name], whole["detector"]))["rsim"]
+        annotated = {name: mean_scores(zip(painted, self.annotation)) for name, painted in whole.items()}
         return {
-            "against_detections": detected,
-            "against_annotation": mean_scores(zip(painted_whole, self.annotation)),
+            "against_detections": _arranged(detected, PAINTED),
+            "against_annotation": _arranged(annotated, (*PAINTED, "detector")),
         }
+
+
+def _arranged(scores: dict[str, dict], names: Iterable[str]) -> dict[str, dict]:
+    """Return the scores of `names` and beside them those of the floors."""
+    return {**{name: scores[name] for name in names}, "floors": {name: scores[name] for name in FLOORS}}
