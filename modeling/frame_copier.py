@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .configuration_storyattn import StoryAttnConfig
 from .layers import select_frames
 
 
@@ -18,7 +19,7 @@ class Copier(nn.Module):
     grained. Whether to paint and whether to move is decided pixel by pixel, because figures have edges.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         self.light = ZeroConv(config.hidden_size, 7, 1)
         self.age = nn.Conv2d(config.hidden_size, 2, 1)
@@ -80,7 +81,7 @@ class Mover(nn.Module):
     The last frame has a second key, made of the plan, which has read what happens to its cells.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         size, self.stride = config.hidden_size, config.frame_stride
         self.plan_norm = nn.LayerNorm(size)

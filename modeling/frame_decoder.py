@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import Copier, Mover
 from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
 
@@ -40,7 +41,7 @@ class FrameDecoder(nn.Module):
     starves the others. A reconstruction never copies.
     """
 
-    def __init__(self, config, grid: tuple[int, int], detail_channels: int | None):
+    def __init__(self, config: StoryAttnConfig, grid: tuple[int, int], detail_channels: int | None):
         super().__init__()
         size = config.hidden_size
         self.grid, self.frame_grid = grid, config.frame_grid
@@ -147,7 +148,7 @@ class FrameDecoder(nn.Module):
 class FrameDecoderLayer(GradientCheckpointingLayer):
     """Cells attend to the context, to the frames so far and to one another, then feed-forward; pre-norm, residual."""
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         size, heads, dropout = config.hidden_size, config.num_attention_heads, config.dropout
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(4))
@@ -185,7 +186,7 @@ class Painter(nn.Module):
     The last doubling gives the picture itself: three channels, and two with which the copier decides.
     """
 
-    def __init__(self, config, detail_channels: int | None):
+    def __init__(self, config: StoryAttnConfig, detail_channels: int | None):
         super().__init__()
         widths = [config.hidden_size, *config.frame_channels]
         self.detail = None if detail_channels is None else nn.Conv2d(detail_channels, widths[1], 1)

@@ -6,13 +6,14 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .configuration_storyattn import StoryAttnConfig
 from .layers import FeedForward, MultiHeadAttention
 
 
 class CrossModalFusion(nn.Module):
     """Rounds in which the caption's tokens attend to the picture and the picture's tokens attend to the caption."""
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         self.layers = nn.ModuleList(CrossModalLayer(config) for _ in range(config.num_fusion_layers))
 
@@ -37,7 +38,7 @@ class CrossModalFusion(nn.Module):
 class CrossModalLayer(GradientCheckpointingLayer):
     """One round of fusion, pre-norm with residuals."""
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         size, heads, dropout = config.hidden_size, config.num_attention_heads, config.dropout
         self.visual_norm = nn.LayerNorm(size)
@@ -66,7 +67,7 @@ class CrossModalLayer(GradientCheckpointingLayer):
 class TextPooling(nn.Module):
     """Pools a caption of any length into a fixed number of tokens: learned queries attend to its states."""
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         self.queries = nn.Parameter(torch.empty(config.num_text_tokens, config.hidden_size))
         self.norm = nn.LayerNorm(config.hidden_size)

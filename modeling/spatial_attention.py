@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from .configuration_storyattn import StoryAttnConfig
 from .layers import grid_sinusoid
 
 
@@ -22,7 +23,7 @@ class SpatialAttention(nn.Module):
     With `use_spatial_attention` off, A is uniform, G is 1 and there is nothing to learn but the pooling's projections.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         hidden_size, self.num_heads = config.hidden_size, config.num_spatial_heads
         self.enabled = config.use_spatial_attention

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from .configuration_storyattn import StoryAttnConfig
 from .layers import SelfAttentionBlock, sinusoid
 
 
@@ -35,7 +36,7 @@ class StoryTransformer(nn.Module):
     captions before t, and the state at F_t knows frames and captions up to t.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         self.num_seen = config.num_visual_tokens
         self.num_fused = self.num_seen + config.num_text_tokens

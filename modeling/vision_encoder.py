@@ -8,6 +8,8 @@ from torch import nn
 from transformers import AutoBackbone, AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
+from .configuration_storyattn import StoryAttnConfig
+
 
 class VisionEncoder(nn.Module):
     """A vision model, its maps at several scales, and a feature pyramid (Lin et al. 2017) at the scale of attention.
@@ -16,7 +18,7 @@ class VisionEncoder(nn.Module):
     frame decoder for detail.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         self.backbone = build_vision_model(config.vision_config)
         shapes = probe_feature_maps(config.vision_config, config.image_size)  # finest first

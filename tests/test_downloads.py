@@ -1,6 +1,5 @@
 """Downloads over a network with faults, played by a server on this machine, and archives that are damaged."""
 
-import hashlib
 import io
 import random
 import zipfile
@@ -8,7 +7,7 @@ import zipfile
 import pytest
 from faulty_server import FaultyServer
 from storyattn.training.common import downloads
-from storyattn.training.common.downloads import download, sha256, unpack
+from storyattn.training.common.downloads import download, unpack
 
 CONTENT = random.Random(0).randbytes(400_000)
 
@@ -98,11 +97,6 @@ def test_a_missing_file_is_not_tried_again(tmp_path, waits):
     with FaultyServer({}) as server, pytest.raises(OSError, match=r"/books: could not be downloaded: 404"):
         download(f"{server.url}/books", tmp_path / "books.zip")
     assert len(server.requests) == 1 and waits == []
-
-
-def test_sha256(tmp_path):
-    (tmp_path / "file").write_bytes(CONTENT)
-    assert sha256(tmp_path / "file") == hashlib.sha256(CONTENT).hexdigest()
 
 
 def test_unpack_returns_the_top_folder_and_does_so_once(tmp_path):

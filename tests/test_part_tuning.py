@@ -145,7 +145,7 @@ def test_resuming_with_another_part_or_tuning_is_refused(trained, launch, source
             launch(tmp_path / "run", **{**other, **changes})
         return capsys.readouterr().err
 
-    assert "another run: parts.vision.sha256: found" in refused(pretrained_vision=tmp_path / "moved")
+    assert "another run: parts.vision.sha256: got" in refused(pretrained_vision=tmp_path / "moved")
     new = "frozen" if how == "tuned" else "tuned"
     assert f"parts.text.tuning: found '{how}', expected '{new}'" in refused(text_tuning=new)
     if how == "lora":

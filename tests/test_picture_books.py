@@ -14,6 +14,7 @@ from datasets import load_dataset
 from faulty_server import FaultyServer
 from PIL import Image as PILImage
 from storyattn.training.common import downloads
+from storyattn.training.common.files import sha256_of_file
 from storyattn.training.data.sources import read_stories
 from storyattn.training.picture_books import build as picture_books
 from storyattn.training.picture_books import dataset_folder as books_folder
@@ -238,7 +239,7 @@ def test_archives_are_downloaded_through_faults_and_kept(repositories, tmp_path,
         run(capsys, *flags, tmp_path / "again")
         assert len(server.requests) == 6
     for name in branches:
-        assert f"{name}.zip: sha256 {downloads.sha256(tmp_path / 'cache' / f'{name}.zip')}" in printed
+        assert f"{name}.zip: sha256 {sha256_of_file(tmp_path / 'cache' / f'{name}.zip')}" in printed
     run(capsys, "--source", repositories, "--output", tmp_path / "local")
     attribution = [(tmp_path / name / "ATTRIBUTION.csv").read_text() for name in ("out", "again", "local")]
     assert len(set(attribution)) == 1 and attribution[0].count("\n") == 8

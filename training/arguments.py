@@ -11,6 +11,7 @@ from typing import Literal
 import yaml
 from transformers import HfArgumentParser
 
+from .common.files import write_text
 from .data.frame_cache import DEFAULT_LIMIT_GB
 from .models.presets import preset_names
 
@@ -262,7 +263,7 @@ def write_recipe(groups: tuple, path: str | Path) -> None:
         for item in fields(group)
         if item.name not in OF_ONE_RUN and getattr(group, item.name) != item.default
     }
-    Path(path).write_text(yaml.safe_dump(flags, sort_keys=False), encoding="utf-8")
+    write_text(yaml.safe_dump(flags, sort_keys=False), path)
 
 
 def apply_overrides(config, text: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..common.downloads import download, sha256, unpack
+from ..common.downloads import download, unpack
+from ..common.files import sha256_of_file
 
 COMMIT = "972d7538e2863b2caca00aa0d4305327f3900af8"
 ARCHIVE = f"https://codeload.github.com/parthrangarajan/CoDrawDatasetViz/zip/{COMMIT}"
@@ -59,7 +60,7 @@ def content_digest(root: Path) -> str:
     files = [*(root / DIALOGUES).glob("*.json"), *(root / PICTURES).glob("*.png")]
     digest = hashlib.sha256()
     for path in tqdm(sorted(files), desc="checking files", unit="file", disable=None, leave=False):
-        digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
+        digest.update(f"{path.relative_to(root).as_posix()} {sha256_of_file(path)}\n".encode())
     return digest.hexdigest()
 
 

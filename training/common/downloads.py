@@ -1,6 +1,5 @@
 """Archives from the network: downloaded with retries and resumed where they broke off, unpacked safely."""
 
-import hashlib
 import shutil
 import time
 import zipfile
@@ -37,15 +36,6 @@ def download(url: str, path: Path) -> Path:
         time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)))
     part.replace(path)
     return path
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def unpack(archive: Path, folder: Path) -> Path:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
+from storyattn.losses import sobel_gradients
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 # A pixel has changed where any channel differs by more than this (2 of 255 levels) from the previous frame.
@@ -24,12 +24,9 @@ def changed_mask(targets: torch.Tensor, previous_frames: torch.Tensor) -> torch.
     return ((targets - previous_frames).abs() > CHANGE_THRESHOLD + ROUNDING).any(dim=1)
 
 
-def sobel_energy(frames: torch.Tensor) -> float:
+def edge_energy(frames: torch.Tensor) -> float:
     """Return the sum of the Sobel gradient magnitude of `(N, C, H, W)`, over all pixels but those at the border."""
-    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=frames.device)
-    kernels = torch.stack([kernel, kernel.T])[:, None]  # (2, 1, 3, 3)
-    gradients = F.conv2d(frames.flatten(0, 1)[:, None], kernels)  # (N*C, 2, H-2, W-2)
-    return gradients.norm(dim=1).double().sum().item()
+    return torch.hypot(*sobel_gradients(frames)).double().sum().item()
 
 
 def psnr(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -98,8 +95,8 @@ class FrameMetrics(FrameErrors):
         super().update(predictions, targets, previous_frames)
         for name, measure in self.measures.items():
             self.sums[name] += measure(predictions, targets).float().sum().item()
-        self.sums["edges"] += sobel_energy(predictions)
-        self.sums["target_edges"] += sobel_energy(targets)
+        self.sums["edges"] += edge_energy(predictions)
+        self.sums["target_edges"] += edge_energy(targets)
 
     def compute(self) -> dict[str, float | None]:
         """Return all measures by name; `None` where nothing was measured."""

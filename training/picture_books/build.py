@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from ..common.downloads import download, sha256, unpack
+from ..common.downloads import download, unpack
+from ..common.files import sha256_of_file
 from ..data.near_duplicates import group_stories, picture_hash, split_groups
 from .dataset_folder import check_output, write_books
 from .repositories import FEWEST_PAGES, Report, Story, read_african_storybook, read_book_dash
@@ -88,7 +89,7 @@ def download_repositories(folder: Path) -> dict[str, Path]:
         archive = folder / f"{name}.zip"
         if not archive.is_file():
             download(url, archive)
-        digest = sha256(archive)
+        digest = sha256_of_file(archive)
         print(f"{archive}: sha256 {digest}")
         found[name] = unpack(archive, folder / f"{name}-{digest[:12]}")
     return found

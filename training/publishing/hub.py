@@ -42,7 +42,7 @@ def check_ref(kind: str, name: str) -> str:
 
 
 def find_user() -> str:
-    """Return the name on the Hub of the token's user.
+    """Return the name of the token's user on the Hub.
 
     Raises:
         ValueError: where there is no token, or one that may only read.
@@ -62,9 +62,6 @@ class Upload:
 
     A repository and a branch that are missing are made at once. `removed` lists the files that the branch has and
     `files` has not, `parent` is the commit at which the branch stands.
-
-    The commit is made by `create_commit`: with `hf_xet`, `upload_folder` may split it into several, it reads one folder
-    where these files are in two, and its `delete_patterns` are patterns where these are names.
 
     Args:
         repo_id: `user/name` of the repository.
@@ -116,6 +113,8 @@ class Upload:
         Raises:
             OSError: with the reason in one line.
         """
+        # Not `upload_folder`: with `hf_xet` it may split a large folder into several commits, it reads one folder where
+        # these files are in two, and it deletes by patterns where these are names.
         operations = [
             *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in self.files.items()),
             *(CommitOperationDelete(path_in_repo=name, is_folder=False) for name in self.removed),
