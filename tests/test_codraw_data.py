@@ -16,7 +16,7 @@ from storyattn.training.codraw.build import STORIES_IN_FILE, BuildOptions, build
 from storyattn.training.codraw.renderer import CanvasRenderer
 from storyattn.training.codraw.scene import parse_scene
 from storyattn.training.common import downloads
-from storyattn.training.data.licenses import known_licences
+from storyattn.training.data.licenses import count_licenses
 from storyattn.training.data.sources import open_source, read_stories
 from storyattn.training.publishing.card_facts import data_facts
 
@@ -103,7 +103,7 @@ def test_the_folder_says_whom_to_credit_and_what_may_be_done(built):
     assert sorted(path.name for path in built.iterdir()) == FILES
     attribution = (built / "ATTRIBUTION").read_text()
     assert all(text in attribution for text in ("Jin-Hwa Kim", "C. Lawrence Zitnick", "CC BY-NC 4.0", sources.COMMIT))
-    assert known_licences(str(built), open_source(str(built))) == {"cc-by-nc-4.0": 4}
+    assert count_licenses(str(built), open_source(str(built))) == {"cc-by-nc-4.0": 4}
     facts = data_facts(str(built))
     assert len(facts["credits"]) == 1 and "Zitnick" in facts["credits"][0] and "cc-by-nc-4.0" in facts["credits"][0]
     assert "license: cc-by-nc-4.0" in (built / "README.md").read_text().splitlines()

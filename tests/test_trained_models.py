@@ -56,10 +56,10 @@ def test_a_trained_model_gets_a_decoder_trained_on_text_alone(launch, finished_r
     [
         ({"model_name_or_path": "no_such_folder", "config": None}, "got 'no_such_folder', expected a folder"),
         ({"model_name_or_path": "x/y"}, "expected none with --model_name_or_path"),
-        ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: found a/b, expected"),
+        ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: got a/b, expected"),
         (
             {"model_name_or_path": "x/y", "config": None, "pretrained_text": "a/b"},
-            "pretrained_text: found a/b, expected",
+            "pretrained_text: got a/b, expected",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Writes the card of the CoDraw data set, whom to credit, and its license."""
+"""Write the card of the CoDraw data set, whom to credit, and its license."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,6 +1,8 @@
 """
-Composes scenes at random from the clip art of CoDraw, as people do: children and animals on the ground, weather above,
-hats on heads, food and toys in hands or about. Nothing of a real scene goes into one.
+Compose scenes at random from the clip art of CoDraw, in the manner of real ones.
+
+Children and animals stand on the ground, weather is above, hats sit on heads, food and toys lie in hands or about.
+Nothing of a real scene goes into one.
 """
 
 import numpy as np
@@ -43,7 +45,9 @@ def compose_scene(rng: np.random.Generator, renderer: CanvasRenderer, pictures: 
     return [scene[index] for index in rng.permutation(len(scene))]
 
 
-def _place(rng, renderer, group: str, number: int, scene: list[ClipArt]) -> ClipArt:
+def _place(
+    rng: np.random.Generator, renderer: CanvasRenderer, group: str, number: int, scene: list[ClipArt]
+) -> ClipArt:
     """Return the picture at a likely place of a scene that it goes into."""
     owners = [other for other in scene if other.group in (*CHILDREN, "a")]
     if owners and rng.random() < ATTACHED.get(group, 0):
@@ -60,7 +64,7 @@ def _place(rng, renderer, group: str, number: int, scene: list[ClipArt]) -> Clip
     return ClipArt(group, number, float(round(x)), float(round(y)), depth, flip)
 
 
-def _attach(rng, renderer, group: str, number: int, owner: ClipArt) -> ClipArt:
+def _attach(rng: np.random.Generator, renderer: CanvasRenderer, group: str, number: int, owner: ClipArt) -> ClipArt:
     """Return the picture on the head of another, or for food and toys in its hands."""
     width, height = _size(renderer, owner)
     if group == "c":

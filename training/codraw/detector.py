@@ -1,5 +1,5 @@
 """
-Finds the clip art of CoDraw in a frame: for each class whether it shows, where its center is, and its depth.
+Find the clip art of CoDraw in a frame: for each class whether it shows, where its center is, and its depth.
 
 A small convolutional network gives each class a score in every cell of a grid (one cell for 4x4 pixels) and one for
 "nowhere", which is 0. A softmax over all of them is the probability of each place; what is left of 1 without "nowhere"
@@ -67,6 +67,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return `features (B, C, h, w)` changed, of the same shape."""
         return F.relu(features + self.second(self.first(features)))
 
 

@@ -1,4 +1,4 @@
-"""Trains the detector on scenes composed at random, and measures it on frames whose clip art is known."""
+"""Train the detector on scenes composed at random, and measure it on frames whose clip art is known."""
 
 import json
 import math

@@ -1,5 +1,5 @@
 """
-Reads dialogues of CoDraw and merges their turns into the steps of a picture story.
+Read dialogues of CoDraw and merge their turns into the steps of a picture story.
 
 The rules are those of GeNeVA (El-Nouby et al. 2019; Maluuba/GeNeVA_datasets): a turn without a canvas, or whose canvas
 shows no more objects than the one before it, is merged with the next turn; words are in lower case; messages of mere

@@ -1,5 +1,5 @@
 """
-How alike two pictures are in what they show: the published measures of CoDraw, from lists of detections.
+Measure how alike two pictures are in what they show: the published measures of CoDraw, from lists of detections.
 
 El-Nouby et al. 2019, "Tell, Draw, and Repeat": precision, recall and F1 of the classes, averaged over pictures, and the
 relational similarity (RSIM), which compares what is left of what, and what is in front of what.

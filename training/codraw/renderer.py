@@ -1,5 +1,5 @@
 """
-Draws canvases of CoDraw at any size, and says what of each piece of clip art can be seen.
+Draw canvases of CoDraw at any size, and say what of each piece of clip art can be seen.
 
 Each picture is scaled once for each depth and flip, to twice the size of the frame and with premultiplied alpha. A
 canvas is drawn at twice its size and reduced, so that thin parts stay visible.

@@ -1,5 +1,5 @@
 """
-Reads scene strings of CoDraw.
+Read scene strings of CoDraw.
 
 A scene is `N,` and then N times eight fields: file name, index, object index, type index, x, y, depth, flip. A comma
 may stand at the end. A place of -10000 says that the picture is not on the canvas.

@@ -1,4 +1,4 @@
-"""Fetches CoDraw: the archive of one commit of a public repository, or a folder or an archive at hand."""
+"""Fetch CoDraw: the archive of one commit of a public repository, or a folder or an archive at hand."""
 
 import hashlib
 import shutil

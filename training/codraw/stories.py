@@ -1,4 +1,4 @@
-"""CoDraw's dialogues as rows of a data set of picture stories."""
+"""Turn dialogues of CoDraw into rows of a data set of picture stories."""
 
 import io
 

@@ -11,8 +11,7 @@ CARD = "README.md"
 
 
 def check_output(output: Path, overwrite: bool, mark: str, files: tuple[str, ...]) -> None:
-    """
-    Refuse a folder with anything in it, unless it is an earlier result that may be replaced.
+    """Refuse a folder with anything in it, unless it is an earlier result that may be replaced.
 
     Args:
         output: the folder; it need not exist.
@@ -33,13 +32,15 @@ def check_output(output: Path, overwrite: bool, mark: str, files: tuple[str, ...
     if not (expected and card.is_file() and mark in _lines(card)):
         raise ValueError(f"output: got the folder {str(output)!r} with {names[0]!r}, expected none or an empty one")
     if not overwrite:
-        raise ValueError(f"output: got the folder {str(output)!r} of an earlier result; --overwrite replaces it")
+        raise ValueError(
+            f"output: got the folder {str(output)!r} with an earlier result, expected none or an empty one; "
+            "--overwrite replaces it"
+        )
 
 
 @contextmanager
 def replaced_folder(output: Path) -> Iterator[Path]:
-    """
-    Give an empty folder beside `output` to write into; it takes the place of `output` unless an error occurs.
+    """Give an empty folder beside `output` to write into; it takes the place of `output` unless an error occurs.
 
     After an error, `output` is as it was and nothing is left beside it.
     """

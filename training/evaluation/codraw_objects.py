@@ -1,5 +1,5 @@
 """
-What paintings of CoDraw show: the published measures, in the closed loop and from true pictures, with floors.
+Measure what paintings of CoDraw show: the published measures, in the closed loop and from true pictures, with floors.
 
 El-Nouby et al. 2019 paint every turn from the model's own last painting, and compare what a detector finds in the
 painting with what it finds in the true picture. Their detector cannot be had; numbers here are under our own.

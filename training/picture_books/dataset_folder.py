@@ -1,15 +1,14 @@
-"""Writes picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, whom to credit."""
+"""Write picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, and credits."""
 
 import csv
-import os
-import shutil
 from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.dataset_folder import check_output, replaced_folder
 from .repositories import Story
 
-FEATURES = Features(
+BOOK_FEATURES = Features(
     {
         **dict.fromkeys(("story_id", "title", "source", "license", "text_by", "images_by"), Value("string")),
         "frames": List(Image()),
@@ -18,9 +17,10 @@ FEATURES = Features(
     }
 )
 ATTRIBUTION_COLUMNS = ("split", "story_id", "title", "text_by", "images_by", "source", "license")
+MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is recognized
+FILES = ("ATTRIBUTION.csv", "train.parquet", "validation.parquet", "test.parquet")  # of a result, beside the card
 # The head of the card has sizes because `datasets` caches by folder name and head: with the names of the files alone,
-# a data set made anew would be read as the old one.
-MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is known
+# a new data set would be read as the old one.
 CARD = """\
 ---
 pretty_name: Picture books
@@ -63,26 +63,6 @@ picture shows), `descriptions` (list: what the picture shows, for pages of Book 
 """
 
 
-def check_output(output: Path, overwrite: bool) -> None:
-    """Refuses a folder with anything in it, unless it is an earlier result and may go; raises `ValueError`."""
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"output: found a file {str(output)!r}, expected a folder")
-    found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if not found:
-        return
-    card = output / "README.md"
-    known = {card.name, "ATTRIBUTION.csv", "train.parquet", "validation.parquet", "test.parquet"}
-    ours = (
-        set(found) <= known
-        and card.is_file()
-        and MARK in card.read_text(encoding="utf-8", errors="replace").splitlines()
-    )
-    if not ours:
-        raise ValueError(f"output: the folder {str(output)!r} holds {found[0]!r}, expected none or an empty one")
-    if not overwrite:
-        raise ValueError(f"output: the folder {str(output)!r} holds an earlier result; --overwrite replaces it")
-
-
 def write_books(
     output: Path,
     stories: list[Story],
@@ -91,39 +71,32 @@ def write_books(
     max_side: int,
     overwrite: bool = False,
 ) -> None:
-    """
-    Writes the data set into `output`, which then is complete or as it was: everything is written beside it and renamed.
+    """Write the data set into `output`, completely or not at all: it is written beside it and renamed.
 
-    `frames` holds each story's image files, one per page; `splits` the numbers of the stories of each split. A split
-    without stories has no file. Raises `ValueError` as `check_output`.
+    Args:
+        output: folder of the data set.
+        stories: the stories.
+        frames: image files of each story, one per page.
+        splits: numbers of the stories of each split; a split without stories has no file.
+        max_side: longest side of an image in pixels, for the card.
+        overwrite: replace an earlier result.
+
+    Raises:
+        ValueError: as `check_output`.
     """
-    check_output(output, overwrite)
-    output = output.resolve()
-    beside = output.parent / f".{output.name}-{os.getpid()}"
-    old = beside.with_name(f"{beside.name}-old")
-    beside.mkdir(parents=True)
-    try:
+    check_output(output, overwrite, MARK, FILES)
+    with replaced_folder(output) as folder:
         num_bytes = {}
         for split, chosen in splits.items():
             if chosen:
                 rows = [_row(stories[index], frames[index]) for index in chosen]
-                dataset = Dataset.from_list(rows, features=FEATURES)
-                dataset.to_parquet(str(beside / f"{split}.parquet"))
+                dataset = Dataset.from_list(rows, features=BOOK_FEATURES)
+                dataset.to_parquet(str(folder / f"{split}.parquet"))
                 num_bytes[split] = dataset.data.nbytes
-        file_bytes = sum(path.stat().st_size for path in beside.iterdir())
-        _write_attribution(beside / "ATTRIBUTION.csv", stories, splits)
+        file_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        _write_attribution(folder / "ATTRIBUTION.csv", stories, splits)
         card = _card(stories, splits, max_side, num_bytes, file_bytes)
-        (beside / "README.md").write_text(card, encoding="utf-8")
-        if output.is_dir():
-            output.rename(old)
-        beside.rename(output)
-    except BaseException:
-        if old.is_dir() and not output.exists():
-            old.rename(output)
-        raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _row(story: Story, frames: list[bytes]) -> dict:
@@ -147,7 +120,7 @@ def _write_attribution(path: Path, stories: list[Story], splits: dict[str, list[
 def _card(
     stories: list[Story], splits: dict[str, list[int]], max_side: int, num_bytes: dict[str, int], file_bytes: int
 ) -> str:
-    """The card; `num_bytes` are those in memory, of each split that has stories, `file_bytes` those of all files."""
+    """Return the card. `num_bytes` counts bytes in memory by split with stories, `file_bytes` those of all files."""
     counts, sizes = [], []
     for split, size in num_bytes.items():
         chosen = splits[split]
