@@ -1,6 +1,7 @@
 """The detector of CoDraw's clip art: its targets, that it learns, and that it comes back from its folder."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,16 +9,19 @@ import torch
 from codraw_archive import draw_pictures, write_source
 from conftest import refused_line
 from storyattn.training.cli import codraw_detector as command
+from storyattn.training.codraw import detector_training
 from storyattn.training.codraw.clip_art import ClipArt, all_pictures
 from storyattn.training.codraw.composition import compose_scene
 from storyattn.training.codraw.detector import CodrawDetector, DetectorConfig, load_detector
 from storyattn.training.codraw.detector_training import (
+    TrainingOptions,
     cell_offsets,
     cell_weights,
     detection_loss,
     disturb,
     measure_detector,
     scenes_to_batch,
+    train_detector,
     visible_detections,
 )
 from storyattn.training.codraw.object_metrics import Detection
@@ -143,6 +147,7 @@ def test_the_command_trains_measures_and_repeats(source, tmp_path, capsys, one_t
     assert "true pictures of validation (2): precision" in printed and "true pictures of test (3)" in printed
     files = {path.name for path in (tmp_path / "one").iterdir()}
     assert files == {"README.md", "config.json", "log.jsonl", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
     log = [json.loads(line) for line in (tmp_path / "one" / "log.jsonl").read_text().splitlines()]
@@ -153,6 +158,33 @@ def test_the_command_trains_measures_and_repeats(source, tmp_path, capsys, one_t
     assert "--overwrite replaces it" in message
     message = refused_line(command.main, ["--steps", "0", "--output", str(tmp_path / "three")])
     assert "steps: got 0, expected at least 1" in message
+
+
+def test_a_killed_training_continues_exactly(renderer, tmp_path, one_thread, monkeypatch):
+    monkeypatch.setattr(detector_training, "CHECK_SCENES", 2)
+    options = TrainingOptions(steps=6, batch_size=2, check_every=2)
+    whole = train_detector(renderer, options, CONFIG, tmp_path / "whole", progress=False).state_dict()
+    take_step, taken = detector_training._train_step, []
+
+    def killed(*arguments):
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        taken.append(arguments[-1])
+        return take_step(*arguments)
+
+    monkeypatch.setattr(detector_training, "_train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_detector(renderer, options, CONFIG, tmp_path / "part", progress=False)
+    monkeypatch.setattr(detector_training, "_train_step", lambda *given: taken.append(given[-1]) or take_step(*given))
+    again = train_detector(renderer, options, CONFIG, tmp_path / "part", progress=False).state_dict()
+    assert taken == [0, 1, 2, 2, 3, 4, 5]
+    assert all((again[name] == value).all() for name, value in whole.items())
+    lines = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "part")]
+    assert [json.loads(line)["step"] for line in lines[1].splitlines()] == [2, 4, 6]
+    assert lines[0].splitlines()[0] == lines[1].splitlines()[0]
+    taken.clear()  # a training of other options begins anew
+    train_detector(renderer, replace(options, seed=1), CONFIG, tmp_path / "part", progress=False)
+    assert taken == list(range(6))
 
 
 def test_a_source_without_clip_art_is_refused(tmp_path):

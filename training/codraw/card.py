@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from ..common.dataset_folder import CARD_FILE
 from .renderer import MIN_VISIBLE
 from .source import COMMIT
 from .stories import LICENSE, LICENSE_NAME
@@ -123,4 +124,4 @@ def write_card(
         visible=MIN_VISIBLE,
         captions=CAPTION_WORDS[captions],
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -4,6 +4,7 @@ Make the detector of CoDraw's clip art and say how well it reads true pictures:
     storyattn data codraw-detector --output codraw-detector
 """
 
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..common.dataset_folder import check_output, replaced_folder
+from ..common.atomic_folder import aside
+from ..common.dataset_folder import CARD_FILE, check_output, replaced_folder
 from .detector import CONFIG_FILE, WEIGHTS_FILE, CodrawDetector, DetectorConfig
 from .detector_training import LOG_FILE, TrainingOptions, measure_detector, train_detector, visible_detections
 from .dialogues import SPLITS, find_dialogues, merge_turns, read_dialogue
@@ -66,16 +68,22 @@ def make_detector(run: DetectorRun) -> dict[str, dict[str, float]]:
     """
     Train a detector, write it to its folder, and return its accuracy by split, see `measure_detector`.
 
+    What is unfinished lies in a hidden folder beside `output`; the same command, run again, continues there.
+
     Raises `ValueError` for options that mean nothing and for a source that is not as expected, `OSError` where the
     download fails.
     """
     _check(run)
-    with open_source(run.source, run.download_dir) as root, replaced_folder(run.output) as folder:
+    unfinished = aside(run.output.resolve(), "training")
+    with open_source(run.source, run.download_dir) as root:
         renderer = CanvasRenderer(root / PICTURES, run.config.image_size)
-        detector = train_detector(renderer, run.training, run.config, folder)
+        detector = train_detector(renderer, run.training, run.config, unfinished)
         accuracy = {split: measure_split(detector, root / DIALOGUES, renderer, split) for split in run.splits}
+    with replaced_folder(run.output) as folder:
         detector.save(folder, training=asdict(run.training), accuracy=accuracy, license=LICENSE)
-        (folder / "README.md").write_text(CARD, encoding="utf-8")
+        (folder / CARD_FILE).write_text(CARD, encoding="utf-8")
+        shutil.copy(unfinished / LOG_FILE, folder)
+    shutil.rmtree(unfinished)
     return accuracy
 
 

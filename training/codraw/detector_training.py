@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from tqdm.auto import tqdm
 from .clip_art import CANVAS_HEIGHT, CANVAS_WIDTH, NUM_CLASSES, ClipArt, all_pictures
 from .composition import compose_scene
 from .detector import CodrawDetector, DetectorConfig
+from .detector_checkpoint import load_checkpoint, save_checkpoint
 from .object_metrics import FARTHEST, Detection, mean_scores
 from .renderer import CanvasRenderer, Sighting
 
@@ -24,15 +24,15 @@ WARMUP_SHARE = 0.03  # of the steps
 MAX_GRADIENT = 20.0
 CHECK_SCENES = 256  # composed scenes on which training is watched
 CLOSE = 0.05  # of the frame's width: a place that counts as right
-LOG_FILE = "log.jsonl"
+LOG_FILE, CHECKPOINT_FILE = "log.jsonl", "checkpoint.safetensors"
 
 
 @dataclass
 class TrainingOptions:
     """How a detector is trained; `check_every` counts steps between two measurements."""
 
-    steps: int = 4000
-    batch_size: int = 32
+    steps: int = 7000
+    batch_size: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     check_every: int = 250
@@ -54,7 +54,7 @@ class SceneBatch:
 
 
 def train_detector(
-    renderer: CanvasRenderer, options: TrainingOptions, config: DetectorConfig, output: Path, progress: bool = True
+    renderer: CanvasRenderer, options: TrainingOptions, config: DetectorConfig, folder: Path, progress: bool = True
 ) -> CodrawDetector:
     """
     Return a detector trained on composed scenes; a function of the clip art, the options and the configuration.
@@ -63,42 +63,53 @@ def train_detector(
         renderer: draws the scenes, at the size of `config`.
         options: steps, rates and the seed.
         config: sizes of the network.
-        output: folder that gets the log, a line of JSON for each measurement.
+        folder: gets the log, a line of JSON for each measurement, and a checkpoint, from which a killed training of
+            the same options continues.
         progress: whether to show a progress bar.
     """
     torch.manual_seed(options.seed)
     detector = CodrawDetector(config).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, options.steps))
+    optimizer = torch.optim.AdamW(detector.parameters(), weight_decay=options.weight_decay)
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = {**asdict(options), **asdict(config)}
+    first = load_checkpoint(folder / CHECKPOINT_FILE, detector, optimizer, kind)
     check = check_scenes(renderer, options.seed)
-    output.mkdir(parents=True, exist_ok=True)
     losses: list[float] = []
-    with (output / LOG_FILE).open("w", encoding="utf-8") as log:
-        bar = tqdm(scene_batches(renderer, options), total=options.steps, desc="training", disable=not progress)
-        for step, batch in enumerate(bar, start=1):
-            loss = detection_loss(*detector(batch.pixels), batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(detector.parameters(), MAX_GRADIENT)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            if step % options.check_every == 0 or step == options.steps:
-                found = {"step": step, "loss": float(np.mean(losses)), **measure_detector(detector, *check)}
-                log.write(json.dumps(found) + "\n")
+    bar = tqdm(total=options.steps, initial=first, desc="training", disable=not progress)
+    with (folder / LOG_FILE).open("a" if first else "w", encoding="utf-8") as log:
+        for step in range(first, options.steps):
+            losses.append(_train_step(detector, optimizer, renderer, options, step))
+            bar.update()
+            if (step + 1) % options.check_every == 0 or step + 1 == options.steps:
+                numbers = {"step": step + 1, "loss": float(np.mean(losses)), **measure_detector(detector, *check)}
+                log.write(json.dumps(numbers) + "\n")
                 log.flush()
-                bar.set_postfix(loss=f"{found['loss']:.3f}", f1=f"{found['f1']:.4f}")
+                save_checkpoint(folder / CHECKPOINT_FILE, detector, optimizer, step + 1, kind)
+                bar.set_postfix(loss=f"{numbers['loss']:.3f}", f1=f"{numbers['f1']:.4f}")
                 losses.clear()
+    bar.close()
     return detector.eval()
 
 
-def scene_batches(renderer: CanvasRenderer, options: TrainingOptions) -> Iterator[SceneBatch]:
-    """Yield the batches of a training: batch i is a function of the seed and i."""
-    for step in range(options.steps):
-        rng = np.random.default_rng((options.seed, 0, step))
-        batch = draw_batch(rng, renderer, options.batch_size)
-        batch.pixels = disturb(batch.pixels, rng).to(memory_format=torch.channels_last)
-        yield batch
+def _train_step(
+    detector: CodrawDetector,
+    optimizer: torch.optim.Optimizer,
+    renderer: CanvasRenderer,
+    options: TrainingOptions,
+    step: int,
+) -> float:
+    """Take one step, whose batch is a function of the seed and the step's number, and return the loss."""
+    rng = np.random.default_rng((options.seed, 0, step))
+    batch = draw_batch(rng, renderer, options.batch_size)
+    pixels = disturb(batch.pixels, rng).to(memory_format=torch.channels_last)
+    for group in optimizer.param_groups:
+        group["lr"] = options.learning_rate * _rate(step, options.steps)
+    optimizer.zero_grad(set_to_none=True)
+    loss = detection_loss(*detector(pixels), batch)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(detector.parameters(), MAX_GRADIENT)
+    optimizer.step()
+    return loss.item()
 
 
 def draw_batch(rng: np.random.Generator, renderer: CanvasRenderer, size: int) -> SceneBatch:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-CARD = "README.md"
+CARD_FILE = "README.md"
 
 
 def check_output(output: Path, overwrite: bool, mark: str, files: tuple[str, ...]) -> None:
@@ -27,8 +27,8 @@ def check_output(output: Path, overwrite: bool, mark: str, files: tuple[str, ...
     names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
     if not names:
         return
-    card = output / CARD
-    expected = all(any(fnmatch(name, pattern) for pattern in (CARD, *files)) for name in names)
+    card = output / CARD_FILE
+    expected = all(any(fnmatch(name, pattern) for pattern in (CARD_FILE, *files)) for name in names)
     if not (expected and card.is_file() and mark in _lines(card)):
         raise ValueError(f"output: got the folder {str(output)!r} with {names[0]!r}, expected none or an empty one")
     if not overwrite:
