@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground floor up: a room may import its own files and those of the floors below.
 FLOORS = (
     {"common"},
-    {"storyworld", "figures"},
+    {"storyworld", "figures", "codraw"},
     {"data", "models"},
     {"evaluation", "inspection", "picture_books", "arguments"},
     {"engine"},

@@ -2,6 +2,8 @@
 The `storyattn data` commands.
 
     storyattn data picture-books --output DIR    make a data set of openly licensed picture books
+    storyattn data codraw --output DIR           make a data set of CoDraw, stories that people told over clip art
+    storyattn data codraw-detector --output DIR  train the network that reads pictures of CoDraw
     storyattn data check ...                     look at a data set before training: what is in it, what is wrong
 """
 
@@ -9,7 +11,12 @@ import sys
 
 from . import run_command
 
-COMMANDS = {"picture-books": ".picture_books", "check": ".data_check"}
+COMMANDS = {
+    "picture-books": ".picture_books",
+    "codraw": ".codraw",
+    "codraw-detector": ".codraw_detector",
+    "check": ".data_check",
+}
 
 
 def main(argv: list[str] | None = None) -> None:

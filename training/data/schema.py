@@ -10,7 +10,10 @@ OPTIONAL_COLUMNS = {
     "descriptions": "a list of strings",
     "boxes": "for each frame a list of entity, kind and box",
     "events": "for each frame entity, kind and box",
+    "clip_art": "for each frame a list of class_id, x, y, depth and visible",
 }
+PLACE_FIELDS = {"entity", "kind", "box"}  # of an item of `boxes` and `events`
+CLIP_ART_FIELDS = {"class_id", "x", "y", "depth", "visible"}
 
 
 def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
@@ -140,8 +143,8 @@ def _is_optional(column: str, feature: object) -> bool:
     items = _items(feature)
     if column == "descriptions":
         return _is_text(items, "string", "large_string", "null")
-    place = _items(items) if column == "boxes" else items
-    return isinstance(place, dict) and {"entity", "kind", "box"} <= set(place)
+    item = items if column == "events" else _items(items)
+    return isinstance(item, dict) and (CLIP_ART_FIELDS if column == "clip_art" else PLACE_FIELDS) <= set(item)
 
 
 def _cast(dataset: Dataset) -> Dataset:

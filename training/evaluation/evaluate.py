@@ -1,7 +1,7 @@
 """
 Measure a model on a split of picture stories, every number beside its floors: `evaluate_model`.
 
-There are two passes over the data, and three files say what is measured in them, on which output of the model:
+There are up to three passes over the data, and a few files say what is measured in them, on which output of the model:
 
 1. `_read_stories`: every frame of the measured stories, in `story_evaluation.py`: `retrieval` (see `retrieval_metrics`;
    all captioned frames) and `attention` (see `AttentionMetrics`; all frames with boxes, left out without any).
@@ -16,6 +16,9 @@ There are two passes over the data, and three files say what is measured in them
      `describe`: see `CaptionMetrics`. On StoryWorld also `event` (character, action and place are right) and
      `named_characters`: see `StoryWorldMetrics`.
 
+3. `_measure_objects`: on stories of CoDraw with a detector, `objects` in whole stories painted frame by frame: see
+   `codraw_objects.py`.
+
 To add a measure of frames, add a function to `FRAME_MEASURES`; of captions, a file to `text_metrics/` and its name to
 `TEXT_METRICS`. `tables.py` has the columns in which they are shown.
 """
@@ -25,10 +28,12 @@ from datasets import Dataset
 from storyattn import StoryAttnProcessor
 from tqdm.auto import tqdm
 
+from ..codraw.detector import CodrawDetector
 from ..common.captions import has_text
 from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
 from .caption_evaluation import LOGITS, CaptionEvaluation
+from .codraw_objects import COLUMN, measure_objects
 from .floors import training_data
 from .frame_evaluation import FrameEvaluation
 from .story_evaluation import StoryEvaluation
@@ -53,6 +58,7 @@ def evaluate_model(
     batch_size: int = 16,
     max_windows: int | None = None,
     context_frames: int | None = None,
+    detector: CodrawDetector | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -68,6 +74,7 @@ def evaluate_model(
         batch_size: windows per batch.
         max_windows: the most windows to measure, taken evenly over the split; all by default.
         context_frames: the most frames to show before the measured one; as many as the model reads by default.
+        detector: what reads paintings of CoDraw; without one, `objects` are not measured.
         seed: the seed by which captions and frames are exchanged.
         device: where the model is moved to, if given.
         progress: whether to show progress bars.
@@ -85,11 +92,12 @@ def evaluate_model(
         evaluation = _Evaluation(model, processor, stories, train_stories, max_windows, context_frames, seed)
         evaluation.read_stories(progress)
         evaluation.measure_windows(batch_size, progress)
+        evaluation.measure_objects(detector, batch_size, progress)
         return evaluation.compute()
 
 
 class _Evaluation:
-    """The two passes of `evaluate_model`, and what they feed; arguments as there."""
+    """The passes of `evaluate_model`, and what they feed; arguments as there."""
 
     def __init__(
         self,
@@ -109,11 +117,12 @@ class _Evaluation:
         self.of_frames = FrameEvaluation(model, processor, self.windows, median_frame, seed)
         self.of_captions = CaptionEvaluation(model, processor, self.windows, self.training, seed)
         self.not_measured: list[str] = []
+        self.is_codraw = stories[self.windows.stories[0]].get(COLUMN) is not None
+        self.objects: dict[str, dict] = {}
 
     def read_stories(self, progress: bool) -> None:
         """Read every frame of the measured stories once, as many at a time as the model reads."""
-        indices = sorted(set(self.windows.story_of))
-        for index in tqdm(indices, desc="reading stories", unit="story", disable=not progress):
+        for index in tqdm(self.windows.stories, desc="reading stories", unit="story", disable=not progress):
             story = self.stories[index]
             columns = ("frames", "captions", "boxes") if story.get("boxes") else ("frames", "captions")
             for positions in chunks(len(story["frames"]), self.model.config.max_frames):
@@ -137,13 +146,22 @@ class _Evaluation:
             bar.update(len(positions))
         bar.close()
 
+    def measure_objects(self, detector: CodrawDetector | None, batch_size: int, progress: bool) -> None:
+        """Measure what paintings of CoDraw show; nothing without a detector, clip art, or paintings."""
+        if detector is None or not self.is_codraw or "next_frame" in self.not_measured:
+            return
+        options = {"batch_size": batch_size, "context_frames": self.context_frames, "progress": progress}
+        stories = self.stories, self.windows.stories
+        self.objects = {"objects": measure_objects(self.model, self.processor, *stories, detector, **options)}
+
     def compute(self) -> dict:
         """Return what `evaluate_model` returns."""
         return {
             **self.of_frames.compute(),
             **self.of_captions.compute(),
             **self.of_stories.compute(),
-            "num_stories": len(set(self.windows.story_of)),
+            **self.objects,
+            "num_stories": len(self.windows.stories),
             "num_windows": len(self.windows),
             "num_windows_left_out": self.windows.num_left_out,
             "notes": self._notes(),
@@ -168,7 +186,9 @@ class _Evaluation:
             notes.append(
                 f"{without_caption} windows have no caption at their last frame: left out of the captions' measures"
             )
-        if len(set(self.windows.story_of)) == 1:
+        if self.is_codraw and not self.objects:
+            notes.append("no detector of CoDraw's clip art was given, or the model paints nothing: no objects")
+        if len(self.windows.stories) == 1:
             notes.append(
                 "all windows are of one story: nothing to exchange, no shuffled_caption, no loss_shuffled_frames"
             )

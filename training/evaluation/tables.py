@@ -12,6 +12,8 @@ NAME_COLUMNS = ("precision", "recall", "f1")
 RECALL_COLUMNS = ("r1", "r5", "r10", "within_story_r1")
 RECALL_DIRECTIONS = ("text_to_image", "image_to_text")
 ATTENTION_COLUMNS = ("pointing_game", "mass_over_area")
+OBJECT_COLUMNS = ("precision", "recall", "f1", "rsim", "rsim_whole_depths")
+OBJECT_TRUTHS = ("against_detections", "against_annotation")
 
 Numbers = dict[str, float | int | None]  # by column
 Rows = dict[str, Numbers]  # by the title of the row
@@ -27,6 +29,7 @@ class MainResult(NamedTuple):
 
 
 FRAME_FLOORS = ("next_frame", "floors")
+OBJECTS = ("objects", "against_detections")
 MAIN_RESULTS = (
     MainResult("next frame, caption given: L1", ("next_frame", "l1"), FRAME_FLOORS),
     MainResult("next frame, caption given: L1 on changed pixels", ("next_frame", "l1_changed"), FRAME_FLOORS),
@@ -55,6 +58,8 @@ MAIN_RESULTS = (
         "picture to text: recall at 1", ("retrieval", "image_to_text", "r1"), ("retrieval", "image_to_text"), True
     ),
     MainResult("attention: pointing game", ("attention", "pointing_game"), ("attention",), True),
+    MainResult("objects, closed loop: F1", (*OBJECTS, "closed_loop", "f1"), (*OBJECTS, "floors"), True),
+    MainResult("objects, closed loop: RSIM", (*OBJECTS, "closed_loop", "rsim"), (*OBJECTS, "floors"), True),
 )
 ORACLES = ("oracle_input",)  # see the target, so they are no floors
 FEWEST_EVENTS = 5  # windows of a kind of event, for it to be listed among the worst
@@ -136,6 +141,18 @@ def attention_rows(metrics: dict) -> Rows:
     return _beside_chance(metrics["attention"], ATTENTION_COLUMNS)
 
 
+def object_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the tables of objects; none where they were not measured."""
+    sections = []
+    for truth in OBJECT_TRUTHS if "objects" in metrics else ():
+        scores = metrics["objects"][truth]
+        rows = {"model, closed loop": scores["closed_loop"], "model, from true pictures": scores["from_true_pictures"]}
+        if "detector" in scores:
+            rows["detector, true pictures"] = scores["detector"]
+        sections.append((f"objects {truth.replace('_', ' ')}", OBJECT_COLUMNS, {**rows, **scores["floors"]}))
+    return sections
+
+
 def main_table(metrics: dict, split: str, unseen: dict | None = None) -> str:
     """
     Return `main_results` of a split as a Markdown table; values that beat their floor are bold.
@@ -175,6 +192,10 @@ def result_tables(metrics: dict) -> str:
     sections.append(("Retrieval", RECALL_COLUMNS, recalls))
     if "attention" in metrics:
         sections.append(("Spatial attention", ATTENTION_COLUMNS, _with_bold(attention_rows(metrics), "model")))
+    sections += [
+        (title.capitalize(), columns, _with_bold(rows, "model, closed loop"))
+        for title, columns, rows in object_sections(metrics)
+    ]
     return "\n\n".join(
         markdown_table([title, *columns], table_cells(columns, rows)) for title, columns, rows in sections
     )

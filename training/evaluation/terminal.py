@@ -11,6 +11,7 @@ from .tables import (
     attention_rows,
     caption_sections,
     next_frame_rows,
+    object_sections,
     recall_rows,
     table_cells,
 )
@@ -30,6 +31,7 @@ def format_metrics(metrics: dict) -> str:
         sections.append((f"retrieval, {direction}", RECALL_COLUMNS, recall_rows(metrics, direction)))
     if "attention" in metrics:
         sections.append(("spatial attention", ATTENTION_COLUMNS, attention_rows(metrics)))
+    sections += object_sections(metrics)
     counts = f"{metrics['num_windows']} windows of {metrics['num_stories']} stories"
     return "\n\n".join([counts, *(_section(*section) for section in sections), *metrics["notes"]])
 
