@@ -20,7 +20,7 @@ from pathlib import Path
 from measuring import markdown_table, positive, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.arguments import parse_arguments
-from storyattn.training.presets import load_preset
+from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
 
 ROOT = Path(__file__).parent.parent

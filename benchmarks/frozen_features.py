@@ -16,10 +16,10 @@ import torch
 from measuring import markdown_table, positive, write_json
 from storyattn.image_processing_storyattn import StoryAttnImageProcessor
 from storyattn.pretrained_parts import normalization
-from storyattn.training.alignment_fit import best_alignment
-from storyattn.training.baselines.projection import caption_features, picture_features
-from storyattn.training.sources import read_stories
-from storyattn.training.tokenizer import load_tokenizer
+from storyattn.training.data.sources import read_stories
+from storyattn.training.engine.alignment_fit import best_alignment
+from storyattn.training.models.baselines.projection import caption_features, picture_features
+from storyattn.training.models.tokenizer import load_tokenizer
 from tqdm.auto import tqdm
 from transformers import AutoModel
 

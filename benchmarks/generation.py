@@ -30,9 +30,9 @@ from measuring import (
 )
 from PIL import Image
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor, build_processor
-from storyattn.training.mistakes import one_line
-from storyattn.training.presets import load_preset
-from storyattn.training.tokenizer import SPECIAL_TOKENS
+from storyattn.training.common.errors import one_line
+from storyattn.training.models.presets import load_preset
+from storyattn.training.models.tokenizer import SPECIAL_TOKENS
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from datasets import disable_progress_bars
 from storyattn import build_processor
 from storyattn.training import train
-from storyattn.training.data import StoryOrder, TrainingWindows, draw_start, training_loader
-from storyattn.training.loop import METRICS
-from storyattn.training.prepared_stories import prepare_stories
-from storyattn.training.presets import load_preset
-from storyattn.training.sources import read_stories
-from storyattn.training.tokenizer import train_tokenizer
+from storyattn.training.data.prepared_stories import prepare_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.windows import StoryOrder, TrainingWindows, draw_start, training_loader
+from storyattn.training.engine.loop import METRICS
+from storyattn.training.models.presets import load_preset
+from storyattn.training.models.tokenizer import train_tokenizer
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import torch
 from storyattn import StoryAttnConfig
-from storyattn.training.presets import load_preset
+from storyattn.training.models.presets import load_preset
 
 MB = 1e6
 # Runs through all that larger models run through: libraries load what they need, and next to nothing else stays.

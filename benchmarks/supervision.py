@@ -25,8 +25,8 @@ from storyattn.losses import (
     unit_channels,
 )
 from storyattn.supervision import Supervision
-from storyattn.training.heap import keep_freed_memory
-from storyattn.training.presets import load_preset
+from storyattn.training.engine.malloc import keep_freed_memory
+from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
 
 

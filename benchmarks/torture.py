@@ -27,9 +27,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import safe_open
-from storyattn.training.checkpoints import FOLDER, find_checkpoint, list_checkpoints, step_folders, verify_checkpoint
-from storyattn.training.loop import METRICS
-from storyattn.training.sources import read_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.engine.checkpoints import (
+    FOLDER,
+    find_checkpoint,
+    list_checkpoints,
+    step_folders,
+    verify_checkpoint,
+)
+from storyattn.training.engine.loop import METRICS
 from tqdm.auto import tqdm
 
 STORIES = {"train": 24, "validation": 4, "test": 4}

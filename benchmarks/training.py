@@ -33,10 +33,10 @@ from measuring import (
     write_json,
 )
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
-from storyattn.training.compilation import checkpoint_activations, compile_blocks
-from storyattn.training.heap import keep_freed_memory
-from storyattn.training.mistakes import one_line
-from storyattn.training.presets import load_preset
+from storyattn.training.common.errors import one_line
+from storyattn.training.engine.compilation import checkpoint_activations, compile_blocks
+from storyattn.training.engine.malloc import keep_freed_memory
+from storyattn.training.models.presets import load_preset
 from torch._inductor.utils import fresh_cache
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode

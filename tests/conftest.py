@@ -23,7 +23,7 @@ from datasets import Dataset, Features, Image, List, Value  # noqa: E402
 from PIL import Image as PILImage  # noqa: E402
 from PIL import ImageDraw  # noqa: E402
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor  # noqa: E402
-from storyattn.training.tokenizer import train_tokenizer  # noqa: E402
+from storyattn.training.models.tokenizer import train_tokenizer  # noqa: E402
 
 SMALL_CONFIG = {
     "model_type": "storyattn",

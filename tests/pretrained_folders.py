@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from conftest import draw_story
-from storyattn.training.tokenizer import train_tokenizer
+from storyattn.training.models.tokenizer import train_tokenizer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,

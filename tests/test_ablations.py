@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from storyattn.training.arguments import apply_overrides, parse_arguments
-from storyattn.training.presets import load_preset
+from storyattn.training.models.presets import load_preset
 
 
 @pytest.fixture

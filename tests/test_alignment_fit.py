@@ -7,8 +7,8 @@ import torch
 from conftest import draw_story, refused_line, small_config
 from storyattn import StoryAttnForConditionalGeneration
 from storyattn.training import train as train_module
-from storyattn.training.alignment_fit import best_alignment, centred, fit_alignment
-from storyattn.training.retrieval import retrieval_metrics
+from storyattn.training.engine.alignment_fit import best_alignment, centred, fit_alignment
+from storyattn.training.evaluation.retrieval import retrieval_metrics
 from torch.testing import assert_close
 
 pytestmark = pytest.mark.usefixtures("one_thread")

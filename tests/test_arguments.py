@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 from storyattn import StoryAttnConfig
 from storyattn.training.arguments import GROUPS, apply_overrides, parse_arguments, write_recipe
-from storyattn.training.presets import load_preset
+from storyattn.training.models.presets import load_preset
 
 CONFIGURATION = files("storyattn.configuration")
 RECIPES = sorted(path.name for path in (CONFIGURATION / "recipes").iterdir())

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_story, small_config
-from storyattn.training.augmentation import Augmentation
-from storyattn.training.data import StoryWindows, TrainingCollator, TrainingWindows, draw_tasks
-from storyattn.training.prepared_stories import prepare_stories
-from storyattn.training.sources import read_stories
+from storyattn.training.data.augmentation import Augmentation
+from storyattn.training.data.prepared_stories import prepare_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.windows import StoryWindows, TrainingCollator, TrainingWindows, draw_tasks
 from torch.testing import assert_close
 
 ALL = Augmentation(crop=0.3, colour=0.4, flip=True)

@@ -8,15 +8,16 @@ import torch
 from conftest import draw_story, refused_line, small_config
 from PIL import Image as PILImage
 from safetensors.torch import load_file
-from storyattn.training import evaluate_cli, tell
 from storyattn.training import train as train_module
 from storyattn.training.arguments import Baseline, ModelArguments
-from storyattn.training.baselines import BASELINES, build_baseline, story_config
-from storyattn.training.checkpoints import list_checkpoints
-from storyattn.training.evaluation import evaluate_model
-from storyattn.training.loading import load_model
-from storyattn.training.prepared_stories import prepare_stories
-from storyattn.training.sources import read_stories
+from storyattn.training.cli import evaluate as evaluate_cli
+from storyattn.training.cli import tell
+from storyattn.training.data.prepared_stories import prepare_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.engine.checkpoints import list_checkpoints
+from storyattn.training.evaluation.evaluate import evaluate_model
+from storyattn.training.models.baselines import BASELINES, build_baseline, story_config
+from storyattn.training.models.load import load_model
 from torch.testing import assert_close
 from transformers import BertConfig, BertModel, ConvNextConfig, ConvNextModel
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import refused_line
-from storyattn.training.presets import load_preset
+from storyattn.training.models.presets import load_preset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MB = 1_000_000

@@ -2,8 +2,8 @@
 
 import pytest
 from book_repositories import CC_BY_4, CC_BY_NC_4, META, write
-from storyattn.training.book_sources import read_meta
-from storyattn.training.book_text import plain_text, rights_license, story_license
+from storyattn.training.picture_books.markup import plain_text, rights_license, story_license
+from storyattn.training.picture_books.repositories import read_meta
 
 
 @pytest.mark.parametrize(

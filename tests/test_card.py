@@ -15,12 +15,18 @@ from datasets import Dataset, DatasetInfo, Image, List
 from huggingface_hub import ModelCard
 from PIL import Image as PILImage
 from storyattn.training.arguments import parse_arguments
-from storyattn.training.card import write_card
-from storyattn.training.card_cli import main as card_command
-from storyattn.training.card_facts import credit_lines, data_facts, published_facts, revision_of, write_example
-from storyattn.training.card_tables import main_results, worst_events
 from storyattn.training.cli import main as command
-from storyattn.training.publishing import write_hub_folder
+from storyattn.training.cli.card import main as card_command
+from storyattn.training.evaluation.tables import main_results, worst_events
+from storyattn.training.publishing.card_facts import (
+    credit_lines,
+    data_facts,
+    published_facts,
+    revision_of,
+    write_example,
+)
+from storyattn.training.publishing.export import write_hub_folder
+from storyattn.training.publishing.model_card import write_card
 from storyattn.training.train import main as train
 from test_publishing import FACTS, METRICS, RESULTS, TEXTS
 

@@ -17,18 +17,18 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from storyattn.training import checkpoints, checkpoints_cli, whole_folders
-from storyattn.training.checkpoints import (
-    decided_by_main_process,
+from storyattn.training.cli import checkpoints as checkpoints_cli
+from storyattn.training.engine import atomic_folder, checkpoints
+from storyattn.training.engine.checkpoints import (
     find_checkpoint,
     list_checkpoints,
     load_checkpoint,
     read_state,
     save_checkpoint,
     verify_checkpoint,
-    whole,
 )
-from storyattn.training.ema import MovingAverage
+from storyattn.training.engine.distributed import decided_by_main_process, whole
+from storyattn.training.engine.ema import MovingAverage
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -483,7 +483,7 @@ def in_process(rank: int, port: int, folder: Path) -> None:
     saved = run.tensors()
     run.save(best=True)
     run.train(1)
-    whole_folders.finish = fail_to_finish
+    atomic_folder.finish = fail_to_finish
     with pytest.raises(OSError, match="Input/output error.*the last whole checkpoint is .*step-2"):
         run.save()
     again = Run(folder, sharded=True)

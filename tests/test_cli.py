@@ -7,8 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from storyattn.training import checkpoints_cli, cli, data_cli, evaluate_cli, mean_cli, picture_books, tell
+from storyattn.training import cli
 from storyattn.training import train as train_module
+from storyattn.training.cli import checkpoints as checkpoints_cli
+from storyattn.training.cli import data as data_cli
+from storyattn.training.cli import evaluate as evaluate_cli
+from storyattn.training.cli import mean as mean_cli
+from storyattn.training.cli import tell
+from storyattn.training.picture_books import build as picture_books
 
 TOP = Path(__file__).resolve().parent.parent
 

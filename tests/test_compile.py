@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import draw_story, small_config
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.training.compilation import compile_blocks
+from storyattn.training.engine.compilation import compile_blocks
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 

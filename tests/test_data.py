@@ -10,8 +10,8 @@ import pytest
 from conftest import draw_story
 from datasets import Dataset, DatasetDict, Features, Image, LargeList, List, Value
 from PIL import Image as PILImage
-from storyattn.training.data import StoryWindows
-from storyattn.training.sources import read_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.windows import StoryWindows
 from storyattn.training.storyworld import generate_story
 
 BOOKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "picture-books"

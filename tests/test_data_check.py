@@ -7,9 +7,10 @@ import pytest
 from book_repositories import picture
 from datasets import Dataset, Features, List, Value
 from PIL import Image as PILImage
-from storyattn.training import cli, data_check
-from storyattn.training.data_check import duplicate_ids
-from storyattn.training.tokenizer import train_tokenizer
+from storyattn.training import cli
+from storyattn.training.inspection import inspect as data_check
+from storyattn.training.inspection.inspect import duplicate_ids
+from storyattn.training.models.tokenizer import train_tokenizer
 
 ENCODED = List({"bytes": Value("binary"), "path": Value("string")})
 SPLITS = {"train": 4, "validation": 1, "test": 1}  # stories
@@ -328,7 +329,9 @@ def test_no_licence_is_a_note(check):
 
 def test_the_sheet_has_a_row_for_each_story_shown(check, monkeypatch):
     rows = []
-    monkeypatch.setattr("storyattn.training.data_report.story_sheet", lambda stories, path, **_: rows.extend(stories))
+    monkeypatch.setattr(
+        "storyattn.training.inspection.report.story_sheet", lambda stories, path, **_: rows.extend(stories)
+    )
     check(lambda splits: splits["test"][0].update(frames=splits["train"][0]["frames"]))
     names = [row["story_id"] for row in rows]
     assert [name.split(":")[0] for name in names] == [*["train"] * 3, "validation", "test", "in two splits, train"]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from storyattn.training.ema import MovingAverage
+from storyattn.training.engine.ema import MovingAverage
 from torch.optim.swa_utils import AveragedModel
 
 

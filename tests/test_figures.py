@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image, ImageFont
 from storyattn.training import figures
-from storyattn.training.figures import attention_overlay, loss_curves, story_sheet, story_strip, wrap_text
+from storyattn.training.engine.loss_curves import loss_curves
+from storyattn.training.evaluation.pictures import attention_overlay
+from storyattn.training.figures import story_sheet, story_strip, wrap_text
 
 LONG = "She runs after the kite, on and on over the hills and far away, past the mill and the old oak tree. " * 5
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from datasets import Image
 from PIL import Image as PILImage
-from storyattn.training.data import StoryWindows
-from storyattn.training.frame_folder import is_frame_folder, read_frame_folder
-from storyattn.training.sources import read_stories
+from storyattn.training.data.frame_folder import is_frame_folder, read_frame_folder
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.windows import StoryWindows
 
 BOX = {"entity": "fox", "kind": "character", "box": [1, 2, 3.5, 4]}
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from storyattn.training import interruption
-from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
-from storyattn.training.interruption import Interrupted, Interruption, command_to_go_on
-from storyattn.training.loop import TrainingLoop
+from storyattn.training.common import interruption
+from storyattn.training.common.interruption import Interrupted, Interruption, command_to_go_on
+from storyattn.training.data import loaders
+from storyattn.training.engine import loop as loop_module
+from storyattn.training.engine.loop import TrainingLoop
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
@@ -43,7 +44,7 @@ def plant(monkeypatch):
     """Puts a NaN into the first frame of the batches of the numbers that are given."""
 
     def run(*numbers: int) -> None:
-        loader = train_module.training_loader
+        loader = loaders.training_loader
 
         def planted(*arguments, **options):
             for number, batch in enumerate(loader(*arguments, **options), start=options["first_batch"]):
@@ -51,7 +52,7 @@ def plant(monkeypatch):
                     batch["pixel_values"][0, 0, 0, 0, 0] = torch.nan
                 yield batch
 
-        monkeypatch.setattr(train_module, "training_loader", planted)
+        monkeypatch.setattr(loaders, "training_loader", planted)
 
     return run
 

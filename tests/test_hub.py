@@ -16,12 +16,13 @@ from hub_server import HubServer
 from huggingface_hub import HfApi, hf_hub_download
 from safetensors.torch import load_file, save_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.training import cli, publish_cli
+from storyattn.training import cli
 from storyattn.training import train as train_module
 from storyattn.training.arguments import TrainingArguments
-from storyattn.training.hub import Upload, check_ref, one_reason
-from storyattn.training.publish_folder import check_card, check_loads, published_files
-from storyattn.training.publish_run import push_to_hub
+from storyattn.training.publishing import publish as publish_module
+from storyattn.training.publishing.hub import Upload, check_ref, one_reason
+from storyattn.training.publishing.publish import push_to_hub
+from storyattn.training.publishing.release_files import check_card, check_loads, published_files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -81,7 +82,7 @@ def hub():
 @pytest.fixture
 def unchecked(monkeypatch):
     """Publishes without the fresh process, which `run` goes through, and without waiting to try again."""
-    monkeypatch.setattr(publish_cli, "check_loads", lambda files: None)
+    monkeypatch.setattr(publish_module, "check_loads", lambda files: None)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
 
 
@@ -111,7 +112,7 @@ def published(hub, run, tmp_path_factory) -> dict:
     (second / "model.safetensors").unlink()
     model.save_pretrained(second, max_shard_size="60KB")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish_cli, "check_loads", lambda files: None)
+        patch.setattr(publish_module, "check_loads", lambda files: None)
         publish(second, "user/tale", "--tag", "v2")
         publish(run, "user/secret", "--private")
     return {"folders": (run, second), "commits": (first, hub.head("user/tale").oid)}
@@ -367,7 +368,7 @@ def test_a_token_that_may_not_write_is_told(hub, run, unchecked, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_unknown")
     assert "does not know" in refused(run, "user/read")
     monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr("storyattn.training.hub.get_token", lambda: None)
+    monkeypatch.setattr("storyattn.training.publishing.hub.get_token", lambda: None)
     assert "token: found none" in refused(run, "user/read")
     assert "user/read" not in hub.repositories
 

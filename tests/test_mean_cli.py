@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import refused_line, small_config
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.training import mean_cli
+from storyattn.training.cli import mean as mean_cli
 from torch.testing import assert_close
 
 

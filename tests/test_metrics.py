@@ -9,14 +9,17 @@ import torch
 from conftest import draw_story
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
-from storyattn.training.attention_metrics import AttentionMetrics
-from storyattn.training.caption_metrics import CaptionMetrics, text_scores, token_losses
-from storyattn.training.evaluate_cli import format_metrics
-from storyattn.training.evaluation import evaluate_model, quick_metrics, results_document, write_results
-from storyattn.training.floors import floor_predictions, train_median
-from storyattn.training.image_metrics import EventMetrics, FrameErrors, FrameMetrics
-from storyattn.training.measured_windows import exchange
-from storyattn.training.retrieval import retrieval_metrics
+from storyattn.training.common.files import write_results
+from storyattn.training.evaluation.attention_metrics import AttentionMetrics
+from storyattn.training.evaluation.caption_metrics import CaptionMetrics, text_scores, token_losses
+from storyattn.training.evaluation.evaluate import evaluate_model
+from storyattn.training.evaluation.floors import floor_predictions, train_median
+from storyattn.training.evaluation.frame_metrics import EventMetrics, FrameErrors, FrameMetrics
+from storyattn.training.evaluation.quick import quick_metrics
+from storyattn.training.evaluation.results import results_document
+from storyattn.training.evaluation.retrieval import retrieval_metrics
+from storyattn.training.evaluation.tables import format_metrics
+from storyattn.training.evaluation.windows import exchange
 from torch.testing import assert_close
 from transformers import BatchFeature
 

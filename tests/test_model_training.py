@@ -16,8 +16,8 @@ from storyattn.losses import (
     pixel_losses,
     sobel_magnitude,
 )
-from storyattn.training.presets import load_preset
-from storyattn.training.tokenizer import train_tokenizer
+from storyattn.training.models.presets import load_preset
+from storyattn.training.models.tokenizer import train_tokenizer
 
 SWITCHES = {
     "use_spatial_attention": False,

@@ -55,8 +55,8 @@ def test_the_network_is_missed_where_it_is_asked(offline):
 
 
 def test_importing_asks_for_nothing(offline):
-    modules = ", ".join(f"storyattn.training.{name}" for name in ("train", "evaluate_cli", "tell", "publish_cli"))
-    assert offline("-c", f"import storyattn, {modules}, storyattn.training.data_cli")[1] == ""
+    modules = ", ".join(f"storyattn.training.{name}" for name in ("train", "cli.evaluate", "cli.tell", "cli.publish"))
+    assert offline("-c", f"import storyattn, {modules}, storyattn.training.cli.data")[1] == ""
 
 
 @pytest.mark.slow

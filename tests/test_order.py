@@ -9,12 +9,12 @@ import torch
 from conftest import small_config
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
-from storyattn.training.augmentation import Augmentation
-from storyattn.training.data import StoryOrder, TrainingWindows, draw_start, training_loader
-from storyattn.training.prepared_stories import prepare_stories
-from storyattn.training.sources import read_stories
-from storyattn.training.stream_source import first_stories, open_stream
-from storyattn.training.streaming import StoryStream, stream_loader
+from storyattn.training.data.augmentation import Augmentation
+from storyattn.training.data.prepared_stories import prepare_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.stream_source import first_stories, open_stream
+from storyattn.training.data.streaming import StoryStream, stream_loader
+from storyattn.training.data.windows import StoryOrder, TrainingWindows, draw_start, training_loader
 
 
 def _png() -> bytes:
@@ -125,7 +125,7 @@ def test_a_window_is_a_part_of_its_story(stories, small_processor):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_change_neither_order_nor_windows(named, small_processor, monkeypatch, num_workers):
-    monkeypatch.setattr("storyattn.training.data.TrainingCollator", Names)
+    monkeypatch.setattr("storyattn.training.data.windows.TrainingCollator", Names)
     options = {"batch_size": 5, "seed": 0, "first_batch": 2, "num_batches": 12}
     alone, workers = (
         list(training_loader(named, small_processor, num_workers=number, **options)) for number in (0, num_workers)
@@ -166,7 +166,7 @@ def read(streamed, small_processor, monkeypatch):
         def __call__(self, items):
             return [tuple(item["position"]) for item in items]
 
-    monkeypatch.setattr("storyattn.training.streaming.TrainingCollator", Positions)
+    monkeypatch.setattr("storyattn.training.data.streaming.TrainingCollator", Positions)
 
     def run(num_workers=0, **options):
         options = {"num_batches": 12, "buffer_size": 5, "batch_size": 4, **options}

@@ -20,7 +20,7 @@ from storyattn import (
     StoryAttnProcessor,
     StoryContinuationPipeline,
 )
-from storyattn.training.baselines import NoContextConfig, NoContextModel
+from storyattn.training.models.baselines import NoContextConfig, NoContextModel
 from transformers import AutoModelForMultimodalLM, pipeline
 
 pytestmark = pytest.mark.usefixtures("one_thread")

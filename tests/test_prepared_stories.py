@@ -13,10 +13,10 @@ from conftest import draw_story, small_config
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PILImage
 from storyattn import build_processor
-from storyattn.training import frame_cache
-from storyattn.training.data import TrainingCollator, TrainingWindows
-from storyattn.training.prepared_stories import prepare_stories
-from storyattn.training.sources import read_stories
+from storyattn.training.data import frame_cache
+from storyattn.training.data.prepared_stories import prepare_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.windows import TrainingCollator, TrainingWindows
 
 ENCODED = List({"bytes": Value("binary"), "path": Value("string")})  # as images are kept: none is looked for or read
 
@@ -79,7 +79,7 @@ def prepare(small_processor, tmp_path):
 def told(caplog, monkeypatch):
     """The warnings of preparing."""
     lines = []
-    monkeypatch.setattr("storyattn.training.prepared_stories.logger.warning", lines.append)
+    monkeypatch.setattr("storyattn.training.data.prepared_stories.logger.warning", lines.append)
     return lines
 
 

@@ -16,10 +16,10 @@ from pretrained_folders import CAPTIONS, MEAN, STD, save_decoder, save_text, sav
 from safetensors.torch import load_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training import train as train_module
-from storyattn.training.parts import tune_parts
-from storyattn.training.presets import load_preset
-from storyattn.training.publishing import write_hub_folder
-from storyattn.training.tokenizer import train_tokenizer
+from storyattn.training.models.finetune import tune_parts
+from storyattn.training.models.presets import load_preset
+from storyattn.training.models.tokenizer import train_tokenizer
+from storyattn.training.publishing.export import write_hub_folder
 from test_processes import read_losses, run
 from test_publishing import FACTS, RESULTS
 from transformers import (

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from storyattn.training.evaluation import evaluate_model
-from storyattn.training.prepared_stories import prepare_stories
-from storyattn.training.sources import read_stories
+from storyattn.training.data.prepared_stories import prepare_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.evaluation.evaluate import evaluate_model
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from storyattn.training import card, publishing
-from storyattn.training.card import card_data, find_template
-from storyattn.training.card_tables import result_tables
-from storyattn.training.publishing import round_weights, store_weights, write_hub_folder
+from storyattn.training.evaluation.tables import result_tables
+from storyattn.training.models import weights
+from storyattn.training.models.weights import round_weights, store_weights
+from storyattn.training.publishing import model_card as card
+from storyattn.training.publishing.export import write_hub_folder
+from storyattn.training.publishing.model_card import card_data, find_template
 
 FRAMES = {"l1": 0.1234567890123, "l1_changed": 0.3, "psnr": 20.0, "ssim": 0.6, "perceptual": 0.2, "edge_ratio": 0.9}
 TEXTS = {"loss": 2.5, "loss_shuffled_frames": 2.75, "bleu4": 0.1, "rouge_l": 0.4, "chrf": 0.3, "distinct2": 0.5}
@@ -141,7 +143,9 @@ def test_what_captions_name_is_shown_only_on_storyworld(small_model, small_proce
 
 
 def test_template_is_found_in_an_installation_and_its_absence_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(card, "__file__", str(tmp_path / "site-packages" / "storyattn" / "card.py"))
+    monkeypatch.setattr(
+        card, "__file__", str(tmp_path / "site-packages" / "storyattn" / "training" / "publishing" / "card.py")
+    )
     installed = tmp_path / "share" / "model_card.md"
     installed.parent.mkdir()
     installed.write_text("card")
@@ -186,7 +190,7 @@ def test_weights_survive_a_disk_that_is_full_while_they_are_stored(small_model, 
         Path(path).write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(publishing, "save_file", half_written)
+    monkeypatch.setattr(weights, "save_file", half_written)
     with pytest.raises(OSError, match="No space left"):
         store_weights(tmp_path, "float16")
     loaded, expected = type(small_model).from_pretrained(tmp_path).state_dict(), small_model.state_dict()

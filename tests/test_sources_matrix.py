@@ -14,9 +14,10 @@ from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from story_reasoning_rows import picture, row, write
-from storyattn.training import evaluate_cli, tell
 from storyattn.training import train as train_module
-from storyattn.training.splits import hash_position
+from storyattn.training.cli import evaluate as evaluate_cli
+from storyattn.training.cli import tell
+from storyattn.training.data.splits import hash_position
 from storyattn.training.storyworld import dataset as storyworld
 
 # With batches of 12, two steps see each of 24 stories once.
@@ -225,7 +226,7 @@ def test_a_source(source, streaming, flags_of, launch, tmp_path, monkeypatch, ca
     monkeypatch.setattr(storyworld, "NUM_STORIES", {**dict.fromkeys(storyworld.SPLITS, NUM_OTHERS), "train": NUM_TRAIN})
     told = []
     monkeypatch.setattr(train_module.logger, "warning", told.append)
-    monkeypatch.setattr("storyattn.training.prepared_stories.logger.warning", told.append)
+    monkeypatch.setattr("storyattn.training.data.prepared_stories.logger.warning", told.append)
     flags = flags_of(source)
     model = launch(tmp_path / "model", **flags, on_bad_story="skip", streaming=streaming)
     log = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from datasets import Dataset, DatasetDict
 from PIL import Image
-from storyattn.training.sources import read_stories
-from storyattn.training.splits import assign_splits, hash_position, splits_to_make
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.splits import assign_splits, hash_position, splits_to_make
 
 ALL = ("test", "validation")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from book_repositories import picture
 from PIL import Image as PILImage
-from storyattn.training.story_groups import group_stories, picture_hash, split_groups
+from storyattn.training.data.near_duplicates import group_stories, picture_hash, split_groups
 
 
 def test_hashes_know_a_picture_again_and_no_plain_one():

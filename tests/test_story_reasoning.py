@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, List, Value
 from story_reasoning_rows import FEATURES, picture, row, write
-from storyattn.training import story_reasoning
-from storyattn.training.data import StoryWindows
-from storyattn.training.sources import read_stories
-from storyattn.training.story_reasoning import is_story_reasoning, story_reasoning_row
+from storyattn.training.data import story_reasoning
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.story_reasoning import is_story_reasoning, story_reasoning_row
+from storyattn.training.data.windows import StoryWindows
 
 
 def captions(story: str | None, count: int = 3) -> list[str | None]:

@@ -1,9 +1,15 @@
 """What written captions of StoryWorld get right, against numbers worked out by hand."""
 
 import pytest
+from storyattn.training.evaluation.storyworld_metrics import (
+    ASPECTS,
+    EventFloor,
+    StoryWorldMetrics,
+    event_hits,
+    name_scores,
+)
 from storyattn.training.storyworld import generate_story
 from storyattn.training.storyworld.reading import read_caption
-from storyattn.training.storyworld_metrics import ASPECTS, EventFloor, StoryWorldMetrics, event_hits, name_scores
 
 WALK = "The fox walks over to the cave in the mountains."
 RAIN = "It begins to rain on the fox by the cave in the mountains."

@@ -3,7 +3,7 @@
 import pytest
 from conftest import refused_line
 from PIL import Image
-from storyattn.training import tell
+from storyattn.training.cli import tell
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.training.presets import load_preset, preset_names
-from storyattn.training.tokenizer import load_tokenizer, train_tokenizer
+from storyattn.training.models.presets import load_preset, preset_names
+from storyattn.training.models.tokenizer import load_tokenizer, train_tokenizer
 
 CAPTIONS = ["The fox walks to the old oak.", "The owl finds a key by the old oak.", "It begins to rain on the fox."] * 3
 

@@ -8,7 +8,7 @@ import yaml
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, TensorBoardTracker, get_available_trackers
 from conftest import refused_line
 from storyattn.training import train as train_module
-from storyattn.training.trackers import tracker_config, tracker_names
+from storyattn.training.engine.trackers import tracker_config, tracker_names
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 

@@ -34,8 +34,8 @@ def run_example(monkeypatch, tmp_path):
             return Dataset.from_list([{"story_id": f"{split}-{seed}", **draw(seed)} for seed in seeds])
 
         small = {**SMALL_CONFIG, **(config or {})}
-        monkeypatch.setattr("storyattn.training.sources.read_stories", read_few)
-        monkeypatch.setattr("storyattn.training.presets.load_preset", lambda name: StoryAttnConfig(**small))
+        monkeypatch.setattr("storyattn.training.data.sources.read_stories", read_few)
+        monkeypatch.setattr("storyattn.training.models.presets.load_preset", lambda name: StoryAttnConfig(**small))
         monkeypatch.setattr(
             "transformers.TrainingArguments", lambda **given: TrainingArguments(**{**given, **QUICK, **changes})
         )

@@ -12,12 +12,12 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
-from storyattn.training import evaluate_cli
-from storyattn.training import loop as loop_module
 from storyattn.training import train as train_module
-from storyattn.training.checkpoints import list_checkpoints, verify_checkpoint
-from storyattn.training.evaluation import quick_metrics
-from storyattn.training.optimizer import PARTS
+from storyattn.training.cli import evaluate as evaluate_cli
+from storyattn.training.engine import loop as loop_module
+from storyattn.training.engine.checkpoints import list_checkpoints, verify_checkpoint
+from storyattn.training.engine.optimizer import PARTS
+from storyattn.training.evaluation.quick import quick_metrics
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}

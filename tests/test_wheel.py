@@ -18,7 +18,7 @@ import storyattn
 assert storyattn.__file__.startswith(sys.argv[1]), storyattn.__file__
 from importlib.metadata import entry_points, version
 from storyattn.training import cli
-from storyattn.training.presets import load_preset, preset_names
+from storyattn.training.models.presets import load_preset, preset_names
 from storyattn.training.storyworld import generate_story
 for name in preset_names():
     load_preset(name)

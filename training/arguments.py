@@ -11,8 +11,8 @@ from typing import Literal
 import yaml
 from transformers import HfArgumentParser
 
-from .frame_cache import DEFAULT_LIMIT_GB
-from .presets import preset_names
+from .data.frame_cache import DEFAULT_LIMIT_GB
+from .models.presets import preset_names
 
 # Those of transformers that need nothing but the numbers of steps.
 Schedule = Literal[

@@ -1,0 +1,47 @@
+"""
+The `storyattn` command:
+
+    storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
+    storyattn evaluate --model DIR ...         measure a model beside floors
+    storyattn tell --model DIR ...             continue a story and draw it as a strip
+    storyattn checkpoints DIR                  list and verify the checkpoints of a run
+    storyattn data COMMAND ...                 make a data set of picture books, or look one over
+    storyattn card DIR                         write the model card of a published folder anew
+    storyattn mean DIR DIR --output_dir DIR    write the mean of the weights of two models
+    storyattn publish DIR --repo_id USER/NAME  publish a trained model on the Hub
+"""
+
+import importlib
+import sys
+from importlib.metadata import version
+
+COMMANDS = {
+    "train": "..train",
+    "evaluate": ".evaluate",
+    "tell": ".tell",
+    "checkpoints": ".checkpoints",
+    "data": ".data",
+    "card": ".card",
+    "mean": ".mean",
+    "publish": ".publish",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a command with the rest of the arguments; an unknown one ends the program with exit status 2."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["--version"]:
+        print(f"storyattn {version('storyattn')}")
+    else:
+        run_command("storyattn", COMMANDS, __doc__, argv)
+
+
+def run_command(program: str, commands: dict[str, str], text: str, argv: list[str]) -> None:
+    """Runs the module that `commands` has for the first argument with the rest; prints `text` where help is wanted."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(text.strip())
+    elif argv[0] not in commands:
+        print(f"{program}: found no command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
+        raise SystemExit(2)
+    else:
+        importlib.import_module(commands[argv[0]], __package__).main(argv[1:])

@@ -1,0 +1,31 @@
+"""`storyattn data check`: look a data set over before training."""
+
+import argparse
+
+from ..common.errors import one_line
+from ..inspection.findings import HURTS
+from ..inspection.inspect import check_dataset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of `storyattn data check`."""
+    parser.add_argument("dataset", help="storyworld, a folder or a Hub id with frames and captions")
+    parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
+    parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
+    parser.add_argument("--tokenizer", default=None, help="folder or Hub id; default: one trained on the captions")
+    parser.add_argument("--max_caption_length", type=int, default=48, help="tokens at which captions will be cut")
+    parser.add_argument("--image_size", type=int, nargs=2, default=(64, 96), metavar=("H", "W"), help="of the model")
+    parser.add_argument("--num_frames", type=int, default=5, help="frames of a window")
+    parser.add_argument("--max_stories", type=int, default=None, help="look at this many of each split, the first ones")
+    parser.add_argument("--output", default="data-check", help="folder for report.json and stories.png")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command; ends the program with 1 where something hurts and with 2, and one line, for a mistake."""
+    parser = argparse.ArgumentParser(prog="storyattn data check", description="Looks at a data set before training.")
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    with one_line("storyattn data check"):
+        findings = check_dataset(arguments)
+    if any(finding.severity == HURTS for finding in findings):
+        raise SystemExit(1)

@@ -1,0 +1,180 @@
+"""The numbers of a data set: counted for each split, set as a table, and shown as a sheet of pictures."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from ..figures import story_sheet
+from .overlap import SharedStory
+from .survey import Survey
+
+FIRST_BAD = 5
+STORIES_SHOWN, FRAMES_SHOWN, PAIRS_SHOWN = 3, 8, 3
+LISTED_PAIRS = 100
+ROWS = {  # of the table: what it says, and the number
+    "stories": lambda numbers: numbers["stories"],
+    "bad stories": lambda numbers: numbers["bad_stories"],
+    "with unequal numbers": lambda numbers: numbers["unequal_numbers"],
+    "unreadable images": lambda numbers: numbers["unreadable_images"],
+    "duplicate ids": lambda numbers: len(numbers["duplicate_ids"]),
+    "frames": lambda numbers: numbers["frames"],
+    "frames a story, min/median/max": lambda numbers: _slashed(numbers["frames_per_story"]),
+    "shorter than num_frames": lambda numbers: numbers["stories_shorter_than_num_frames"],
+    "of one frame": lambda numbers: numbers["stories_of_one_frame"],
+    "repeated frames": lambda numbers: numbers["repeated_frames"],
+    "most frequent size": lambda numbers: _sized(numbers["picture_sizes"], "most_frequent"),
+    "smallest picture": lambda numbers: _sized(numbers["picture_sizes"], "min"),
+    "largest picture": lambda numbers: _sized(numbers["picture_sizes"], "max"),
+    "smaller than image_size": lambda numbers: numbers["smaller_than_image_size"],
+    "cut off by cropping, median": lambda numbers: f"{numbers['share_cut_off']:.0%}",
+    "modes": lambda numbers: ", ".join(f"{mode} {count}" for mode, count in numbers["modes"].items()) or "-",
+    "captions": lambda numbers: numbers["captions"],
+    "empty captions": lambda numbers: numbers["empty_captions"],
+    "tokens, median/95%/99%/max": lambda numbers: _slashed(numbers["caption_tokens"]),
+    "cut captions": lambda numbers: numbers["cut_captions"],
+}
+
+
+def split_numbers(survey: Survey, tokens: list[int], options) -> dict:
+    """
+    The numbers of a split as they stand in `report.json`; `tokens` are the lengths of its captions that are not empty.
+
+    Those of frames, pictures and captions are of good stories alone; sizes are `[width, height]`.
+    """
+    told = [text for captions in survey.captions for text in captions]
+    cut = sum(length > options.max_caption_length for length in tokens)
+    return {
+        "stories": survey.num_stories,
+        "bad_stories": len(survey.bad),
+        "first_bad": survey.bad[:FIRST_BAD],
+        "unequal_numbers": survey.unequal,
+        "unreadable_images": survey.unreadable_images,
+        "duplicate_ids": survey.duplicate_ids.most_common(),
+        "frames": sum(survey.frames),
+        "frames_per_story": _spread(survey.frames, {"min": 0, "median": 50, "max": 100}),
+        "stories_shorter_than_num_frames": sum(count < options.num_frames for count in survey.frames),
+        "stories_of_one_frame": survey.frames.count(1),
+        "repeated_frames": len(survey.repeated),
+        **_picture_numbers(survey.sizes, *options.image_size),
+        "modes": dict(survey.modes.most_common()),
+        "captions": len(told),
+        "empty_captions": sum(not (text and text.strip()) for text in told),
+        "told_captions": len(tokens),
+        "caption_tokens": _spread(tokens, {"median": 50, "95%": 95, "99%": 99, "max": 100}),
+        "cut_captions": cut,
+    }
+
+
+def overlap_numbers(
+    first: str, second: str, shared: list[SharedStory], surveys: dict[str, Survey], titles: dict
+) -> dict:
+    """What two splits have in common, with the first pairs by name; `titles` has those of stories by split and name."""
+    pictures = {(pair.second_row, position) for pair in shared for _, position in pair.frames}
+    pairs = []
+    for pair in shared[:LISTED_PAIRS]:
+        same = [name for name in ("pictures", "captions") if getattr(pair, f"same_{name}")]
+        named = {first: pair.first_row, second: pair.second_row}
+        named = {split: _named(surveys[split].names[row], titles.get(split, {})) for split, row in named.items()}
+        pairs.append({**named, "same": same, "frames": pair.frames, "captions": pair.num_captions})
+    same_stories = sum(pair.is_same for pair in shared)
+    return {
+        "splits": [first, second],
+        "same_stories": same_stories,
+        "sharing_pairs": len(shared) - same_stories,
+        "shared_pictures": len(pictures),
+        "pictures": sum(surveys[second].frames),
+        "pairs": pairs,
+    }
+
+
+def format_table(splits: dict[str, dict]) -> str:
+    """The numbers of `split_numbers`, one column a split."""
+    columns = [["", *ROWS]] + [
+        [name, *(str(row(numbers)) for row in ROWS.values())] for name, numbers in splits.items()
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for cells in zip(*columns):
+        name, *values = cells
+        lines.append("  ".join([f"{name:<{widths[0]}}", *(f"{v:>{w}}" for v, w in zip(values, widths[1:]))]).rstrip())
+    return "\n".join(lines)
+
+
+def draw_sheet(stories: dict[str, Dataset], surveys: dict[str, Survey], shared: list[SharedStory], path: Path) -> int:
+    """
+    Writes a sheet to `path`: stories of each split, spread evenly, then pairs that two splits share, side by side.
+
+    Returns its number of rows; there is no sheet where that is 0.
+    """
+    rows = []
+    for split, survey in surveys.items():
+        count = min(STORIES_SHOWN, len(survey.rows))
+        for row in (survey.rows[number * len(survey.rows) // count] for number in range(count)):
+            story = stories[split][row]
+            rows.append({**story, "story_id": f"{split}: {story['story_id']}"})
+    rows += [_paired(pair, stories) for pair in _pairs_to_show(shared)]
+    if rows:
+        story_sheet(rows, path, num_stories=len(rows))
+    return len(rows)
+
+
+def _pairs_to_show(shared: list[SharedStory]) -> list[SharedStory]:
+    """The first pair of each two splits, then others; those that are the same story first, then those with `train`."""
+    ordered = sorted(shared, key=lambda pair: (not pair.is_same, "train" not in (pair.first, pair.second)))
+    firsts: dict[tuple[str, str], SharedStory] = {}
+    for pair in ordered:
+        firsts.setdefault((pair.first, pair.second), pair)
+    chosen = [*firsts.values()]
+    return [*chosen, *(pair for pair in ordered if all(pair is not other for other in chosen))][:PAIRS_SHOWN]
+
+
+def _paired(pair: SharedStory, stories: dict[str, Dataset]) -> dict:
+    """A row of the sheet: frames that show the same stand side by side."""
+    one, other = stories[pair.first][pair.first_row], stories[pair.second][pair.second_row]
+    frames, captions = [], []
+    for positions in (pair.frames or [(0, 0), (1, 1)])[: FRAMES_SHOWN // 2]:
+        for split, story, position in zip((pair.first, pair.second), (one, other), positions):
+            if position < len(story["frames"]):
+                frames.append(story["frames"][position])
+                captions.append(f"[{split}, frame {position + 1}] {story['captions'][position] or ''}")
+    names = f"{pair.first}: {one['story_id']} and {pair.second}: {other['story_id']}"
+    return {"story_id": f"in two splits, {names}", "frames": frames, "captions": captions}
+
+
+def _picture_numbers(sizes: Counter, height: int, width: int) -> dict:
+    if not sizes:
+        return {"picture_sizes": {}, "smaller_than_image_size": 0, "share_cut_off": 0.0}
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    lost = [1 - min(w / h, width / height) / max(w / h, width / height) for w, h in sizes for _ in range(sizes[w, h])]
+    return {
+        "picture_sizes": {
+            "most_frequent": list(sizes.most_common(1)[0][0]),
+            "min": list(ordered[0]),
+            "max": list(ordered[-1]),
+        },
+        "smaller_than_image_size": sum(count for (w, h), count in sizes.items() if w < width or h < height),
+        "share_cut_off": round(float(np.median(lost)), 4),
+    }
+
+
+def _spread(values: list[int], percentiles: dict[str, int]) -> dict:
+    if not values:
+        return {}
+    return {
+        name: float(np.percentile(values, p)) if name == "median" else int(np.percentile(values, p, method="higher"))
+        for name, p in percentiles.items()
+    }
+
+
+def _named(name: str, titles: dict[str, str]) -> str:
+    return f"{name!r} ({titles[name]!r})" if titles.get(name) else repr(name)
+
+
+def _slashed(values: dict) -> str:
+    return " / ".join(f"{value:g}" for value in values.values()) or "-"
+
+
+def _sized(sizes: dict, name: str) -> str:
+    return "x".join(map(str, sizes[name])) if sizes else "-"

@@ -1,0 +1,262 @@
+"""
+The model card of a published folder, from what lies in the folder and the template `model_card.md`.
+
+That is a Jinja template; it lies beside the packages in a checkout and under `share/storyattn` in an installation.
+"""
+
+import json
+import re
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
+from transformers import PreTrainedConfig
+
+from ..common.files import write_results
+from ..common.hub_ids import is_hub_id
+from ..data.sources import STORYWORLD
+from ..evaluation.storyworld_metrics import event_hits
+from ..evaluation.tables import main_results, main_table, result_tables, value_at, worst_events
+from ..storyworld.reading import read_caption
+from .card_facts import recovered_facts
+
+TEMPLATE = "model_card.md"
+DEFAULT_LICENSE = "mit"
+TAGS = ["storyattn", "visual-storytelling", "story-continuation", "image-generation", "custom_code"]
+FRAME, CAPTION = ("image-to-image", "Next frame"), ("image-text-to-text", "Next caption")
+DESCRIPTION, SHARED_SPACE = ("image-to-text", "Description"), ("feature-extraction", "Retrieval")
+ATTENTION = ("image-feature-extraction", "Spatial attention")
+# Task type and name, metric, its name, and where it stands in `metrics`. The Hub keeps one name for each task type.
+PUBLISHED_METRICS = (
+    (FRAME, "l1", "L1 of the next frame", ("next_frame", "l1")),
+    (FRAME, "l1_changed", "L1 on changed pixels", ("next_frame", "l1_changed")),
+    (FRAME, "psnr", "PSNR of the next frame", ("next_frame", "psnr")),
+    (FRAME, "ssim", "SSIM of the next frame", ("next_frame", "ssim")),
+    (CAPTION, "loss", "Loss per token of the next caption", ("next_caption", "loss")),
+    (CAPTION, "bits_per_byte", "Bits per byte of it", ("next_caption", "bits_per_byte")),
+    (CAPTION, "chrf", "chrF of it", ("next_caption", "chrf")),
+    (CAPTION, "cider", "CIDEr-D of it", ("next_caption", "cider")),
+    (CAPTION, "event", "Share with the right character, action and place", ("next_caption", "event", "all")),
+    (DESCRIPTION, "bits_per_byte", "Bits per byte of a description", ("describe", "bits_per_byte")),
+    (DESCRIPTION, "chrf", "chrF of it", ("describe", "chrf")),
+    (DESCRIPTION, "cider", "CIDEr-D of it", ("describe", "cider")),
+    (SHARED_SPACE, "r1", "Text-to-image recall at 1", ("retrieval", "text_to_image", "r1")),
+    (SHARED_SPACE, "r10", "Text-to-image recall at 10", ("retrieval", "text_to_image", "r10")),
+    (ATTENTION, "pointing_game", "Pointing game", ("attention", "pointing_game")),
+)
+UNSEEN = "test_unseen"
+
+
+def write_card(folder: str | Path, repo_id: str | None = None, license: str | None = None) -> Path:
+    """
+    Writes `README.md` of a published folder anew, from its `results.json`, its configuration, its figures and, where
+    they are there, `ablations.md` or `ablations.json`; returns its path. With `repo_id` the quick start loads the model
+    from the Hub, without from the folder. `license` takes the place of the one that is known.
+
+    A folder from before facts were kept in `results.json` gets them there, see `recovered_facts`.
+
+    Raises `FileNotFoundError` for a folder without `results.json` or configuration, or no template; `ValueError` for
+    files of something else.
+    """
+    folder = Path(folder).expanduser()
+    config, results = read_config(folder), read_results(folder)
+    facts = results.get("facts") or recovered_facts(folder, results, config)
+    if license is not None:
+        facts = {**facts, "license": license}
+    if facts != results.get("facts"):
+        results["facts"] = facts
+        write_results(results, folder / "results.json")
+    make_card(folder, repo_id).save(folder / "README.md")
+    return folder / "README.md"
+
+
+def make_card(folder: Path, repo_id: str | None = None) -> ModelCard:
+    """The card of `write_card`, of a folder that has its facts in `results.json`; errors as there."""
+    config, results = read_config(folder), read_results(folder)
+    facts = results["facts"]
+    return ModelCard.from_template(
+        card_data(results, facts, repo_id),
+        template_path=str(find_template()),
+        repo_id=repo_id,
+        config=config,
+        figures=sorted(path.name for path in (folder / "figures").glob("*.png")),
+        captions=[json.dumps(text, ensure_ascii=False) if text else "None" for text in example_captions(facts)],
+        ablations=read_ablations(folder),
+        **told_of_model(config),
+        **told_of_results(results),
+        **told_of_facts(facts, repo_id),
+    )
+
+
+def find_template() -> Path:
+    """Path of `model_card.md`, in the checkout or the installation; raises `FileNotFoundError`."""
+    beside = Path(__file__).resolve().parents[2] / TEMPLATE
+    if beside.is_file() and (beside.parent / "pyproject.toml").is_file():
+        return beside
+    try:
+        installed = [Path(str(file.locate())) for file in files("storyattn") or [] if file.name == TEMPLATE]
+    except PackageNotFoundError:
+        installed = []
+    for path in installed:
+        if path.is_file():
+            return path.resolve()
+    raise FileNotFoundError(f"{TEMPLATE}: found neither {beside} nor one in the installation, expected one of them")
+
+
+def read_config(folder: Path) -> StoryAttnConfig:
+    """The configuration of a published folder; errors as of `write_card`."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"card: found no config.json in {str(folder)!r}, expected a folder that training wrote")
+    values, _ = PreTrainedConfig.get_config_dict(str(folder))
+    if values.get("model_type") != StoryAttnConfig.model_type:
+        found = f"model_type {values.get('model_type')!r} in {str(folder)!r}"
+        raise ValueError(f"card: found {found}, expected {StoryAttnConfig.model_type!r}")
+    return StoryAttnConfig.from_pretrained(folder)
+
+
+def read_results(folder: Path) -> dict:
+    """`results.json` of a published folder; errors as of `write_card`."""
+    path = folder / "results.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"card: found no results.json in {str(folder)!r}, expected the results of training")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(results, dict) or "metrics" not in results:
+        raise ValueError(f"card: found no metrics in {str(path)!r}, expected what `storyattn evaluate` writes")
+    return results
+
+
+def read_ablations(folder: Path) -> dict | None:
+    """
+    `table` and, where `ablations.json` has them, `steps`, `seeds` and `max_windows` of the ablations in a folder, as
+    `benchmarks/ablations.py` writes them; `None` where there are none.
+    """
+    table, numbers = folder / "ablations.md", folder / "ablations.json"
+    document = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
+    if table.is_file():
+        return {**document, "table": table.read_text(encoding="utf-8").strip()}
+    if not document:
+        return None
+    names = [name for name in document["rows"][0] if name != "variant"]
+    lines = [f"| Variant | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    for row in document["rows"]:
+        cells = (f"{mean:.4f} ± {spread:.4f}" for mean, spread in (row[name] for name in names))
+        lines.append(f"| {row['variant']} | {' | '.join(cells)} |")
+    return {**document, "table": "\n".join(lines)}
+
+
+def dataset_title(name: str) -> str:
+    """What a data set is called in the card: StoryWorld, a Hub id as it is, the name of a folder."""
+    if name == STORYWORLD:
+        return "StoryWorld"
+    return name if is_hub_id(name) else Path(name).expanduser().resolve().name
+
+
+def dataset_id(name: str) -> str:
+    """What the metadata calls a data set: a Hub id as it is, else its title in the characters of one."""
+    return name if is_hub_id(name) else re.sub(r"[^\w.-]+", "-", dataset_title(name).lower())
+
+
+def card_data(results: dict, facts: dict, repo_id: str | None = None) -> ModelCardData:
+    """The metadata of the card, its `model-index` from the numbers of `results` as they are."""
+    title = dataset_title(facts["dataset"])
+    named = {"dataset_type": dataset_id(facts["dataset"]), "dataset_name": title}
+    named["dataset_revision"] = facts.get("data", {}).get("revision")
+    evaluations = []
+    for split, metrics in ((facts["split"], results["metrics"]), (UNSEEN, results.get(UNSEEN, {}))):
+        for (task_type, task_name), metric, metric_name, path in PUBLISHED_METRICS:
+            value = value_at(metrics, path)
+            if value is not None:
+                measured = {"metric_type": metric, "metric_name": metric_name, "metric_value": value}
+                options = {"task_type": task_type, "task_name": task_name, "dataset_split": split}
+                evaluations.append(EvalResult(**options, **named, **measured))
+    bases = [name for name in facts.get("base_models", {}) if "/" in name]
+    return ModelCardData(
+        language="en",
+        license=facts.get("license", DEFAULT_LICENSE),
+        library_name="transformers",
+        pipeline_tag="image-text-to-text",
+        tags=TAGS,
+        datasets=[dataset_id(facts["dataset"])],
+        base_model=bases or None,
+        base_model_relation="finetune" if bases else None,
+        metrics=list(dict.fromkeys(result.metric_type for result in evaluations)),
+        model_name=repo_id.split("/")[-1] if repo_id else f"StoryAttn-{title.rsplit('/')[-1]}",
+        eval_results=evaluations,
+    )
+
+
+def example_captions(facts: dict) -> list[str | None]:
+    """The captions of the pictures `figures/example_*.png`; none where there are no such pictures."""
+    return facts.get("example", {}).get("captions", [])
+
+
+def told_of_model(config: StoryAttnConfig) -> dict:
+    """Numbers of parameters for the template: `parameters` of all, `parts` by name."""
+    with torch.device("meta"):
+        model = StoryAttnForConditionalGeneration(config)
+    parts = {
+        "vision encoder": model.model.vision_encoder,
+        "text encoder": model.model.text_encoder,
+        "text decoder": model.text_decoder,
+        "frame decoder": model.frame_decoder,
+    }
+    counts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
+    total = sum(weight.numel() for weight in model.parameters())
+    counts["attention, fusion and story transformer"] = total - sum(counts.values())
+    return {"parameters": f"{total:,}", "parts": {name: f"{count:,}" for name, count in counts.items()}}
+
+
+def told_of_results(results: dict) -> dict:
+    """What the template shows of the results: tables, examples, and where the model fails."""
+    metrics, unseen, split = results["metrics"], results.get(UNSEEN), results["facts"]["split"]
+    rows = [
+        {"split": name, **row}
+        for name, found in ((split, metrics), (UNSEEN, unseen or {}))
+        for row in main_results(found)
+    ]
+    return {
+        "results": results,
+        "main_table": main_table(metrics, split, unseen),
+        "tables": result_tables(metrics),
+        "unseen_tables": result_tables(unseen) if unseen else "",
+        "unbeaten": [row for row in rows if row["beaten"] is False],
+        "worst_events": worst_events(metrics),
+        "examples": told_examples(metrics),
+    }
+
+
+def told_examples(metrics: dict) -> list[dict]:
+    """Captions of the first windows: `target`, `next` and `description`; of StoryWorld, whether `next` is `right`."""
+    descriptions = [example["generated"] for example in value_at(metrics, ("describe", "examples")) or []]
+    shown = []
+    for position, example in enumerate(value_at(metrics, ("next_caption", "examples")) or []):
+        target, written = example["target"], example["generated"]
+        right = None
+        if "event" in metrics["next_caption"]:
+            right = event_hits(read_caption(written), read_caption(target))["all"]
+        described = descriptions[position] if position < len(descriptions) else ""
+        shown.append({"target": target, "next": written, "description": described, "right": right})
+    return [{name: _in_cell(value) for name, value in row.items()} for row in shown]
+
+
+def told_of_facts(facts: dict, repo_id: str | None) -> dict:
+    """What the template shows of the facts."""
+    title = dataset_title(facts["dataset"])
+    return {
+        "title": repo_id.split("/")[-1] if repo_id else f"StoryAttn on {title}",
+        "dataset": title,
+        "is_storyworld": facts["dataset"] == STORYWORLD,
+        "is_hub_dataset": is_hub_id(facts["dataset"]),
+        "license": facts.get("license", DEFAULT_LICENSE),
+        "pretrained": facts.get("pretrained", {}),
+        "base_models": facts.get("base_models", {}),
+        "data": {"revision": None, "licences": {}, "sources": {}, "credits": [], **facts.get("data", {})},
+        "facts": facts,
+        "training": [("Fact", "Value"), *facts["training"].items()],
+    }
+
+
+def _in_cell(value):
+    return " ".join(value.replace("|", "\\|").split()) if isinstance(value, str) else value
