@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 from faulty_server import FaultyServer
-from storyattn.training.picture_books import downloads
-from storyattn.training.picture_books.downloads import download, sha256, unpack
+from storyattn.training.common import downloads
+from storyattn.training.common.downloads import download, sha256, unpack
 
 CONTENT = random.Random(0).randbytes(400_000)
 

@@ -13,10 +13,10 @@ from conftest import refused_line
 from datasets import load_dataset
 from faulty_server import FaultyServer
 from PIL import Image as PILImage
+from storyattn.training.common import downloads
 from storyattn.training.data.sources import read_stories
 from storyattn.training.picture_books import build as picture_books
 from storyattn.training.picture_books import dataset_folder as books_folder
-from storyattn.training.picture_books import downloads
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES, BOOKS = SHARED / "picture-books-sources", SHARED / "picture-books"

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
+from ..common.downloads import download, sha256, unpack
 from ..data.near_duplicates import group_stories, picture_hash, split_groups
 from .dataset_folder import check_output, write_books
-from .downloads import download, sha256, unpack
 from .repositories import FEWEST_PAGES, Report, Story, read_african_storybook, read_book_dash
 
 ARCHIVES = {  # repository's name: archive of the branch that is published

@@ -1,12 +1,12 @@
 """Writes picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, whom to credit."""
 
 import csv
-import os
-import shutil
 from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common import dataset_folder
+from ..common.dataset_folder import card_head, replaced_folder
 from .repositories import Story
 
 FEATURES = Features(
@@ -18,27 +18,9 @@ FEATURES = Features(
     }
 )
 ATTRIBUTION_COLUMNS = ("split", "story_id", "title", "text_by", "images_by", "source", "license")
-# The head of the card has sizes because `datasets` caches by folder name and head: with the names of the files alone,
-# a data set made anew would be read as the old one.
+ATTRIBUTION = "ATTRIBUTION.csv"
 MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is known
 CARD = """\
----
-pretty_name: Picture books
-language: en
-license: cc-by-4.0
-task_categories: [image-to-text, text-to-image]
-size_categories: [{size}]
-configs:
-- config_name: default
-  data_files:
-{data_files}
-dataset_info:
-  config_name: default
-  splits:
-{sizes}
-  download_size: {file_bytes}
-  dataset_size: {num_bytes}
----
 # Picture books: illustrated stories, page by page
 
 {mark}
@@ -64,23 +46,8 @@ picture shows), `descriptions` (list: what the picture shows, for pages of Book 
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Refuses a folder with anything in it, unless it is an earlier result and may go; raises `ValueError`."""
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"output: found a file {str(output)!r}, expected a folder")
-    found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if not found:
-        return
-    card = output / "README.md"
-    known = {card.name, "ATTRIBUTION.csv", "train.parquet", "validation.parquet", "test.parquet"}
-    ours = (
-        set(found) <= known
-        and card.is_file()
-        and MARK in card.read_text(encoding="utf-8", errors="replace").splitlines()
-    )
-    if not ours:
-        raise ValueError(f"output: the folder {str(output)!r} holds {found[0]!r}, expected none or an empty one")
-    if not overwrite:
-        raise ValueError(f"output: the folder {str(output)!r} holds an earlier result; --overwrite replaces it")
+    """Refuse a folder with anything in it, unless it is an earlier result and may be replaced; raises `ValueError`."""
+    dataset_folder.check_output(output, overwrite, MARK, [ATTRIBUTION])
 
 
 def write_books(
@@ -98,32 +65,18 @@ def write_books(
     without stories has no file. Raises `ValueError` as `check_output`.
     """
     check_output(output, overwrite)
-    output = output.resolve()
-    beside = output.parent / f".{output.name}-{os.getpid()}"
-    old = beside.with_name(f"{beside.name}-old")
-    beside.mkdir(parents=True)
-    try:
+    with replaced_folder(output) as folder:
         num_bytes = {}
         for split, chosen in splits.items():
             if chosen:
                 rows = [_row(stories[index], frames[index]) for index in chosen]
                 dataset = Dataset.from_list(rows, features=FEATURES)
-                dataset.to_parquet(str(beside / f"{split}.parquet"))
+                dataset.to_parquet(str(folder / f"{split}.parquet"))
                 num_bytes[split] = dataset.data.nbytes
-        file_bytes = sum(path.stat().st_size for path in beside.iterdir())
-        _write_attribution(beside / "ATTRIBUTION.csv", stories, splits)
+        file_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        _write_attribution(folder / ATTRIBUTION, stories, splits)
         card = _card(stories, splits, max_side, num_bytes, file_bytes)
-        (beside / "README.md").write_text(card, encoding="utf-8")
-        if output.is_dir():
-            output.rename(old)
-        beside.rename(output)
-    except BaseException:
-        if old.is_dir() and not output.exists():
-            old.rename(output)
-        raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        (folder / dataset_folder.CARD).write_text(card, encoding="utf-8")
 
 
 def _row(story: Story, frames: list[bytes]) -> dict:
@@ -148,20 +101,10 @@ def _card(
     stories: list[Story], splits: dict[str, list[int]], max_side: int, num_bytes: dict[str, int], file_bytes: int
 ) -> str:
     """The card; `num_bytes` are those in memory, of each split that has stories, `file_bytes` those of all files."""
-    counts, sizes = [], []
-    for split, size in num_bytes.items():
-        chosen = splits[split]
-        pages = sum(len(stories[index].pages) for index in chosen)
-        counts.append(f"| {split} | {len(chosen):,} | {pages:,} |")
-        sizes.append(f"  - {{name: {split}, num_bytes: {size}, num_examples: {len(chosen)}}}")
-    return CARD.format(
-        size="n<1K" if len(stories) < 1000 else "1K<n<10K",
-        data_files="\n".join(f"  - {{split: {split}, path: {split}.parquet}}" for split in num_bytes),
-        sizes="\n".join(sizes),
-        file_bytes=file_bytes,
-        num_bytes=sum(num_bytes.values()),
-        mark=MARK,
-        num_stories=len(stories),
-        counts="\n".join(counts),
-        max_side=max_side,
-    )
+    num_stories = {split: len(splits[split]) for split in num_bytes}
+    counts = []
+    for split, number in num_stories.items():
+        pages = sum(len(stories[index].pages) for index in splits[split])
+        counts.append(f"| {split} | {number:,} | {pages:,} |")
+    head = card_head("Picture books", "cc-by-4.0", num_stories, num_bytes, file_bytes)
+    return head + CARD.format(mark=MARK, num_stories=len(stories), counts="\n".join(counts), max_side=max_side)

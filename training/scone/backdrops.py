@@ -2,7 +2,7 @@
 
 from ..storyworld.pen import HEIGHT, WIDTH, Pen
 from . import beakers, people, tangram_figures
-from .states import ALCHEMY, SCENE, TANGRAMS, DOMAINS
+from .states import ALCHEMY, DOMAINS, SCENE, TANGRAMS
 
 Colour = tuple[int, int, int]
 
