@@ -34,6 +34,7 @@ from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model
 from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
+from .evaluation.scone_metrics import check_max_frames
 from .evaluation.tables import format_metrics
 from .models.baselines import story_config, write_baseline
 from .models.build import base_config, build_model, build_tokenizers, check_perceptual_model, kept_parts
@@ -91,6 +92,8 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         checkpoint = decided_by_main_process(accelerator, find_checkpoint, resume, training_args.output_dir)
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
+    for stories in splits.values():
+        check_max_frames(stories, config)
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
     config.adapt_to_tokenizer(*tokenizers, pretrained=kept_parts(model_args))
     processor = build_processor(config, *tokenizers)

@@ -9,6 +9,7 @@ OPTIONAL_COLUMNS = {
     "boxes": "for each frame a list of entity, kind and box",
     "events": "for each frame entity, kind and box",
 }
+STATE_COLUMNS = ("domain", "states")  # what the frames show, exactly: the name of a drawn world, a text for each frame
 
 
 def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
@@ -69,7 +70,15 @@ def _select(dataset: Dataset, frames_column: str, captions_column: str) -> Datas
     """The columns that the schema has, by their names there."""
     kept = {frames_column: "frames", captions_column: "captions"}
     kept.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
+    if has_states(dataset.features):
+        kept.update({key: key for key in STATE_COLUMNS})
     return dataset.select_columns(list(kept)).rename_columns({a: b for a, b in kept.items() if a != b})
+
+
+def has_states(features: Features) -> bool:
+    """Return whether there are both columns of states; columns of these names and another type are something else."""
+    domain, states = (features.get(name) for name in STATE_COLUMNS)
+    return _is_text(domain, "string", "large_string") and _is_text(_items(states), "string", "large_string")
 
 
 def _refuse(name: str, column: str, found: str) -> None:

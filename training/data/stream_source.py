@@ -5,7 +5,7 @@ from itertools import islice
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
-from .schema import check_columns, check_types
+from .schema import STATE_COLUMNS, check_columns, check_types, has_states
 from .sources import STORYWORLD, folder_kind, locate, name_of_split, read_stories
 from .splits import SHARE, hash_position, splits_to_make
 from .story_reasoning import is_story_reasoning, story_reasoning_row
@@ -50,9 +50,10 @@ def open_stream(
     check_types(stream.features, name, **columns)
     untold = columns["captions_column"] is not None and getattr(stream.features[captions_column], "dtype", "") == "null"
     stream = stream.cast_column(columns["frames_column"], ENCODED)
+    kept = STATE_COLUMNS if has_states(stream.features) else ()
     if made and source == "train":
         stream = stream.filter(_is_in_split, fn_kwargs={"split": split, "made": made, **columns})
-    options = {"split": split, "untold": untold, **columns}
+    options = {"split": split, "untold": untold, "kept": kept, **columns}
     return stream.map(_to_schema, fn_kwargs=options, remove_columns=names)
 
 
@@ -71,6 +72,8 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
         if all(row.get(column) is not None for row in rows):
             place = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))}
             features[column] = List(List(place)) if column == "boxes" else List(place)
+    if all(row.get(column) is not None for row in rows for column in STATE_COLUMNS):
+        features |= {"domain": Value("string"), "states": List(Value("string"))}
     return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=Features(features))
 
 
@@ -87,8 +90,10 @@ def _is_in_split(row: dict, split: str, made: tuple[str, ...], frames_column: st
     return split == (made[number] if number < len(made) else "train")
 
 
-def _to_schema(row: dict, split: str, untold: bool, frames_column: str, captions_column: str | None) -> dict:
-    story = _story(row, frames_column, captions_column)
+def _to_schema(
+    row: dict, split: str, untold: bool, kept: tuple[str, ...], frames_column: str, captions_column: str | None
+) -> dict:
+    story = {**_story(row, frames_column, captions_column), **{name: row[name] for name in kept}}
     if untold:
         story["captions"] = [None] * len(story["frames"] or ())
     return {**story, "story_id": f"{split}-{_digest(_key(story))}" if story["story_id"] is None else story["story_id"]}

@@ -7,7 +7,7 @@ import datasets
 from PIL import UnidentifiedImageError
 
 SMALLEST_SIDE = 8  # pixels; anything less is a placeholder or a broken export
-PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events")
+PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "states")
 POLICIES = ("skip", "raise")
 BAD_SHARE = 0.05  # of the stories: more of them bad, and something else is wrong
 NAMED = 5

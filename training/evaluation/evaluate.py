@@ -14,6 +14,7 @@ from .floors import floor_predictions, train_median
 from .frame_metrics import EventMetrics, FrameErrors, FrameMetrics
 from .mode import _chunks, _evaluating
 from .retrieval import retrieval_metrics
+from .scone_metrics import check_max_frames, exact_match
 from .storyworld_metrics import StoryWorldMetrics
 from .windows import MeasuredWindows, WindowBatch, exchange, frames_shown, measured_frames
 
@@ -58,6 +59,7 @@ def evaluate_model(
       StoryWorld also `event` (character, action and place told right) and `named_characters`: see `StoryWorldMetrics`.
     - `retrieval`: see `retrieval_metrics`; over all captioned frames of the stories that have a measured window.
       `attention`: see `AttentionMetrics`; over the frames of the same stories that have boxes, left out without any.
+    - `exact_match`: see `scone_metrics.exact_match`; only where stories have states of SCONE.
     - `num_stories`, `num_windows`, `notes` (what was left out and why). A number that could not be taken is `None`.
 
     What is `None` in the output of a model, such as the frames of one that paints none, is not measured. Notes of its
@@ -67,14 +69,16 @@ def evaluate_model(
     which captions and frames are exchanged. The model is put into evaluation mode, moved to `device` if given, and left
     in the mode it had.
 
-    Raises `ValueError` where no story has two frames.
+    Raises `ValueError` where no story has two frames, and where the model cannot read a story of SCONE whole.
     """
+    check_max_frames(stories, model.config)
     if device is not None:
         model.to(device)
     with _evaluating(model):
         run = _Evaluation(model, processor, stories, train_stories, max_windows, context_frames, seed)
         run.read_stories(progress)
         run.measure_windows(batch_size, progress)
+        run.follow_instructions(batch_size, progress)
         return run.compute()
 
 
@@ -95,7 +99,7 @@ class _Evaluation:
         self.floors, self.shuffled_caption, self.events = {}, FrameErrors(), EventMetrics()
         self.captions = {"next_caption": CaptionMetrics(), "describe": CaptionMetrics()}
         self.storyworld = {name: StoryWorldMetrics() for name in self.captions}
-        self.attention = AttentionMetrics()
+        self.attention, self.exact_match = AttentionMetrics(), {}
         self.frame_donors = exchange(self.windows.story_of, seed)
         self.caption_donors = self._caption_donors()
 
@@ -138,6 +142,15 @@ class _Evaluation:
             bar.update(len(positions))
         bar.close()
 
+    def follow_instructions(self, batch_size: int, progress: bool) -> None:
+        """Measures whether the stories of SCONE are followed, by a model that paints."""
+        if "next_frame" not in self.not_given:
+            chosen = sorted(set(self.windows.story_of))
+            options = {"context_frames": self.context_frames, "seed": self.seed, "progress": progress}
+            self.exact_match = exact_match(
+                self.model, self.processor, self.stories, chosen, batch_size=batch_size, **options
+            )
+
     def compute(self) -> dict:
         """The dictionary that `evaluate_model` returns."""
         metrics = {name: frames.compute() for name, frames in self.frames.items()}
@@ -152,6 +165,8 @@ class _Evaluation:
         attention = self.attention.compute()
         if attention is not None:
             metrics["attention"] = attention
+        if self.exact_match:
+            metrics["exact_match"] = self.exact_match
         counts = {
             "num_stories": len(set(self.windows.story_of)),
             "num_windows": len(self.windows),

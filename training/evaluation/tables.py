@@ -5,6 +5,7 @@ FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
 TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "chrf", "cider", "distinct2")
 EVENT_COLUMNS = ("character", "action", "place", "all")
 NAME_COLUMNS = ("precision", "recall", "f1")
+EXACT_COLUMNS = ("mean", *(f"after_{step}" for step in range(1, 6)))
 RECALL_COLUMNS = ("r1", "r5", "r10", "within_story_r1")
 
 
@@ -103,6 +104,7 @@ def result_tables(metrics: dict) -> str:
     tables = [_markdown_table("Next frame", FRAME_COLUMNS, rows)]
     if "by_event" in frames:
         tables.append(_markdown_table("Next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
+    tables += [_markdown_table(*section) for section in exact_match_sections(metrics)]
     for title, columns, rows in caption_sections(metrics):
         tables.append(
             _markdown_table(title, columns, {"**model**" if row == "model" else row: rows[row] for row in rows})
@@ -161,6 +163,7 @@ def format_metrics(metrics: dict) -> str:
     ]
     if "by_event" in frames:
         sections.append(_table("next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
+    sections += [_table(*section) for section in exact_match_sections(metrics)]
     sections += [_table(*section) for section in caption_sections(metrics)]
     for direction in ("text_to_image", "image_to_text"):
         recalls = metrics["retrieval"][direction]
@@ -187,6 +190,26 @@ def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], dict[str
             sections.append((f"{task}, event", EVENT_COLUMNS, rows))
             names = found["named_characters"]
             sections.append((f"{task}, characters", NAME_COLUMNS, {"model": names, **names["floors"]}))
+    return sections
+
+
+def exact_match_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], dict[str, dict]]]:
+    """Return title, columns and rows of the table of each domain of SCONE; shares by row and instruction."""
+    sections = []
+    for domain, found in metrics.get("exact_match", {}).items():
+        floors = found["floors"]
+        rows = {
+            "closed loop": found["closed_loop"],
+            "closed loop, snapped": found["closed_loop_snapped"],
+            "closed loop, copying the first": floors["closed_loop"]["copy_first"],
+            "single step": found["single_step"],
+            "single step, snapped": found["single_step_snapped"],
+            "single step, slots right": found["single_step_slots"],
+            "single step, copying the last": floors["single_step"]["copy_last"],
+            "single step, shuffled words": floors["single_step"].get("shuffled_instruction", {}),
+            "true frames": {"mean": found["true_frames"]},
+        }
+        sections.append((f"exact match, {domain}", EXACT_COLUMNS, rows))
     return sections
 
 
