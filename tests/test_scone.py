@@ -153,6 +153,14 @@ def test_illegal_pictures_are_read_as_they_look_and_snapped_to_the_nearest_legal
         assert str(reading.legal) == legal and fault_of(reading.legal) is None
 
 
+def test_a_fading_person_under_a_clear_hat_is_a_person():
+    person, empty = (pixels_of([parse_state("scene", scene(text))])[0] / 255 for text in ("2:gp", ""))
+    top = cell_box("scene", 1, 0, (64, 96))[1]
+    person[:, top + 10 :] += 0.55 * (empty - person)[:, top + 10 :]
+    (reading,) = state_reader("scene", (64, 96)).read(person[None])
+    assert (reading.state.slots[1], reading.legal.slots[1]) == ("_p", "gp")
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_whatever_is_shown_the_legal_state_is_legal(domain):
     """Pictures of which one part is of one state and one of another: hats without people, gaps, figures twice."""
