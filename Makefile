@@ -1,5 +1,8 @@
 # make train    set up .venv and run the main job: train the tiny model on StoryWorld, evaluate it, write runs/tiny
 # make test     set up .venv and run lint and tests
+# make lint     check the code's form
+# make tables   write the tables of README, docs and cards from the results files
+# make docs     write the tables and build the site into site/
 # make install  set up .venv alone
 # make clean    remove .venv, runs/ and what builds and tools left behind
 
@@ -7,21 +10,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALLED_DOCS := $(VENV)/.installed-docs
 OUTPUT ?= runs/tiny
 # accelerate launch would set one thread per process; give it those asked for, or one per CPU.
 THREADS ?= $(or $(OMP_NUM_THREADS),$(shell getconf _NPROCESSORS_ONLN))
 
-.PHONY: train test install clean
+.PHONY: train test lint tables docs install clean
 
 train: $(INSTALLED)
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		--num_cpu_threads_per_process $(THREADS) \
 		train.py configuration/recipes/storyworld_tiny.yaml --output_dir $(OUTPUT)
 
-test: $(INSTALLED)
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+tables: $(INSTALLED)
+	$(BIN)/python docs/tables.py
+
+docs: tables $(INSTALLED_DOCS)
+	$(BIN)/mkdocs build --strict
 
 install: $(INSTALLED)
 
@@ -30,6 +42,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -c constraints.txt -e ".[test]"
 	touch $@
 
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(BIN)/pip install -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs site build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

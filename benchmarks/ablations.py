@@ -1,7 +1,8 @@
 """
 What each part of the model and each loss is worth: trainings of one budget that differ in one thing, with three seeds:
 
-    python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 --output docs/ablations.json
+    python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 \\
+        --output checkpoints/storyattn-tiny/ablations.json
 
 Measured on `validation`, never on a test split. The numbers of every run are written to `--output` once it is done, and
 what is there already is not trained again, so the command may be broken off and given again. Writes a table (Markdown,
@@ -17,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measuring import markdown_table, positive, write_json
+from measuring import positive, results_table, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.models.presets import load_preset
@@ -163,7 +164,7 @@ def table_of(rows: list[dict]) -> str:
 
     columns = {"Variant": lambda row: row["variant"]}
     columns |= {name: lambda row, name=name: show(row, name) for name in MEASURES}
-    return markdown_table(columns, rows)
+    return results_table(columns, rows)
 
 
 if __name__ == "__main__":

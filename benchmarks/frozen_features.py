@@ -13,7 +13,7 @@ page are averaged with those of the pages before it: what knowing the story so f
 import argparse
 
 import torch
-from measuring import markdown_table, positive, write_json
+from measuring import positive, results_table, write_json
 from storyattn.image_processing_storyattn import StoryAttnImageProcessor
 from storyattn.pretrained_parts import normalization
 from storyattn.training.data.sources import read_stories
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     columns = {name: lambda row, name=name: str(row[name]) for name in ("size", "reads", "split")}
     columns |= {name: lambda row, name=name: f"{row[name]:.4f}" for name in MEASURES}
     columns |= {f"chance {name}": lambda row, name=name: f"{row[f'chance_{name}']:.4f}" for name in MEASURES[2:]}
-    print(f"\nshrinkage and dimensions chosen on validation\n\n{markdown_table(columns, rows)}")
+    print(f"\nshrinkage and dimensions chosen on validation\n\n{results_table(columns, rows)}")
     write_json({"dataset": arguments.dataset, "previous": arguments.previous, "rows": rows}, arguments.output)
     print(f"\nwritten to {arguments.output}")
 

@@ -21,9 +21,9 @@ from measuring import (
     checked_preset,
     hardware,
     in_own_process,
-    markdown_table,
     positive,
     random_stories,
+    results_table,
     synchronize,
     take_turns,
     write_json,
@@ -216,12 +216,12 @@ def print_tables(document: dict) -> None:
         "Ratio of writing alone": lambda row: f"{row['writing_ratio']:.1f}",
         "Same tokens": lambda row: f"{row['same_tokens']:.0%}",
     }
-    print(markdown_table(columns, document["captions"]))
+    print(results_table(columns, document["captions"]))
     parts = ("total", "encoding", "caption", "painting", "rest")
     columns = {"Step of a story, given frames": lambda row: str(row["num_frames"])}
     for part in parts:
         columns[part.capitalize()] = lambda row, part=part: f"{1000 * row[f'{part}_seconds']:.0f} ms"
-    print(f"\n{markdown_table(columns, document['steps'])}\n")
+    print(f"\n{results_table(columns, document['steps'])}\n")
     columns = {"Given frames": lambda row: str(row["num_frames"])}
     for title, name, scale, unit in (
         ("Read, write, paint", "seconds", 1000, "ms"),
@@ -231,7 +231,7 @@ def print_tables(document: dict) -> None:
         columns[title] = lambda row, name=name, scale=scale, unit=unit: (
             f"{scale * row[name]:.0f} {unit} ({row[f'{name}_ratio']:.1f} x)"
         )
-    print(markdown_table(columns, document["growth"]))
+    print(results_table(columns, document["growth"]))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import torch
 from storyattn import StoryAttnConfig
+from storyattn.training.common.tables import markdown_table
 from storyattn.training.models.presets import load_preset
 
 MB = 1e6
@@ -180,11 +181,9 @@ def in_own_process(work: Callable, *arguments):
             ) from error
 
 
-def markdown_table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
-    """`rows` as a Markdown table; `columns` gives the headers and what stands below them."""
-    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
-    lines += [[show(row) for show in columns.values()] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def results_table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
+    """Return `rows` as a Markdown table; `columns` has the headers and what stands below them."""
+    return markdown_table(columns, [[show(row) for show in columns.values()] for row in rows])
 
 
 def write_json(document: dict, output: str) -> None:

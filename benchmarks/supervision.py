@@ -15,16 +15,12 @@ import torch
 import torch.nn.functional as F
 from measuring import hardware, write_json
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.losses import (
-    alignment_loss,
-    attention_loss,
-    caption_loss,
-    changed_loss,
-    masked_mean,
-    pixel_losses,
-    unit_channels,
-)
-from storyattn.supervision import Supervision
+from storyattn.contrastive_loss import alignment_loss
+from storyattn.frame_readout import join_context
+from storyattn.losses import attention_loss, caption_loss, changed_loss, masked_mean, pixel_losses
+from storyattn.perceptual_loss import unit_channels
+from storyattn.story_loss import Supervision
+from storyattn.training.common.tables import markdown_table
 from storyattn.training.engine.malloc import keep_freed_memory
 from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
@@ -46,9 +42,9 @@ def main(argv: list[str] | None = None) -> None:
     if not arguments.give_memory_back:
         keep_freed_memory()
     results = measure(arguments)
-    print("| What is trained | transitions a second | one pass is faster by |\n| --- | ---: | ---: |")
-    for name, speed in results["transitions_per_second"].items():
-        print(f"| {name} | {speed:.1f} | {results['transitions_per_second']['one pass'] / speed:.2f} |")
+    speeds = results["transitions_per_second"]
+    rows = [[name, f"{speed:.1f}", f"{speeds['one pass'] / speed:.2f}"] for name, speed in speeds.items()]
+    print(markdown_table(["What is trained", "transitions a second", "one pass is faster by"], rows))
     write_json({"hardware": hardware("cpu", arguments.threads), **vars(arguments), **results}, arguments.output)
     print(f"\nwritten to {arguments.output}")
 
@@ -102,63 +98,61 @@ def draw_batch(config, batch_size: int, num_frames: int, length: int) -> dict[st
 
 
 def last_transition_loss(model, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The weighted loss of `model` on the last frames alone: one painted, one rebuilt, one described, one foretold."""
+    """The weighted loss of `model` on the last frames alone: one painted, one reconstructed, two captions."""
     config, weights = model.config, model.config.loss_weights
     ids, mask = batch["input_ids"][:, -1:], batch["attention_mask"][:, -1:]
     story = model.model.encode(batch["pixel_values"], batch["frame_mask"], batch["input_ids"], batch["attention_mask"])
-    output, frames, there = story["output"], model.unnormalize(batch["pixel_values"]), story["frame_mask"]
+    output, frames, frame_mask = story.output, model.unnormalize(batch["pixel_values"]), story.frame_mask
     last = frames.shape[1] - 1
-    told = torch.rand(len(frames), 1) >= config.next_caption_dropout
-    trained = Supervision(
-        frames[:, -2:], there[:, -2:], mask.expand(-1, 2, -1), told, torch.ones_like(told).long(), model.model.grid
-    )
+    reads_caption = torch.rand(len(frames), 1) >= config.next_caption_dropout
+    targets = (batch["input_ids"][:, -2:], mask.expand(-1, 2, -1)), reads_caption, torch.ones_like(reads_caption).long()
+    trained = Supervision(frames[:, -2:], frame_mask[:, -2:], *targets, model.model.grid)
     counts, target = trained.counts(), frames[:, -1:]
 
-    context, context_mask = model._context(
-        output.continue_states[:, -2:-1], story["text"][:, -1:], story["text_mask"][:, -1:], told
-    )
+    caption = story.text_states[:, -1:], story.text_mask[:, -1:]
+    context, context_mask = join_context(output.continue_states[:, -2:-1], *caption, reads_caption)
     seen = output.describe_states[:, -1:]
     seen_mask = (torch.arange(context.shape[2]) < seen.shape[2]).expand(len(frames), 1, -1)
     seen = F.pad(seen, (0, 0, 0, context.shape[2] - seen.shape[2]))
     steps = torch.arange(last + 1)
     visible = torch.stack([steps < last, steps == last]).expand(len(frames), -1, -1)
-    paintings = model.frame_decoder(
+    decoded = model.frame_decoder(
         frames,
-        story["gated"],
-        story["detail"],
+        story.gated_features,
+        story.detail_features,
         torch.cat([context, seen], dim=1),
         torch.cat([context_mask, seen_mask], dim=1),
         torch.tensor([last - 1, last]).expand(len(frames), -1),
         visible,
         num_predicted=1,
     )
-    made, painted, parts = paintings.frames, paintings.painted, {}
+    predicted, painted, parts = decoded.frames, decoded.painted, {}
     perceptual = model._perceptual_loss()
-    known = unit_channels([level.detach().unflatten(0, frames.shape[:2])[:, -1] for level in story["maps"]])
-    wanted = [level.repeat_interleave(2, dim=0) for level in known]
-    distances = perceptual.distances_to(made.flatten(0, 1), wanted).unflatten(0, (-1, 2)).mean(0)
+    maps = unit_channels([level.detach().unflatten(0, frames.shape[:2])[:, -1] for level in story.feature_maps])
+    target_maps = [level.repeat_interleave(2, dim=0) for level in maps]
+    distances = perceptual.distances_to(predicted.flatten(0, 1), target_maps).unflatten(0, (-1, 2)).mean(0)
     for index, name in enumerate(("next_frame", "reconstruction")):
-        losses = pixel_losses(made[:, index : index + 1], target, trained.next_frame)
+        losses = pixel_losses(predicted[:, index : index + 1], target, trained.next_frame)
         parts |= {f"{name}_{kind}": value for kind, value in losses.items()}
         parts[f"{name}_perceptual"] = distances[index]
     changed = target, trained.changed_pixels, trained.changed
-    parts["next_frame_changed"] = changed_loss(made[:, :1], *changed)
-    parts["next_frame_painted"] = masked_mean((painted[:, :1] - target).abs(), told)
+    parts["next_frame_changed"] = changed_loss(predicted[:, :1], *changed)
+    parts["next_frame_painted"] = masked_mean((painted[:, :1] - target).abs(), reads_caption)
     parts["next_frame_painted"] = parts["next_frame_painted"] + changed_loss(painted[:, :1], *changed)
-    parts["next_frame_moved"] = masked_mean((paintings.moved - target).abs(), told)
-    parts["next_frame_moved"] = parts["next_frame_moved"] + changed_loss(paintings.moved, *changed)
-    parts["next_frame_lit"] = masked_mean((paintings.lit - target).abs(), told)
+    parts["next_frame_moved"] = masked_mean((decoded.moved - target).abs(), reads_caption)
+    parts["next_frame_moved"] = parts["next_frame_moved"] + changed_loss(decoded.moved, *changed)
+    parts["next_frame_lit"] = masked_mean((decoded.lit - target).abs(), reads_caption)
     maps = output.spatial_attentions[:, -2:]
     parts["attention"] = attention_loss(maps, trained.moving_cells, trained.moving, counts["moving"])
     for name, task, states, reader in (
         ("describe", "describe", output.describe_states[:, -1:], last),
         ("next_caption", "continue", output.continue_states[:, -2:-1], last - 1),
     ):
-        told_before = model._last_captions(batch["input_ids"], batch["attention_mask"], task)
-        read = (values[:, reader : reader + 1] for values in told_before)
-        parts[name] = caption_loss(model._caption_logits(states, ids, mask, *read, task), ids, mask)
-    everything = batch["attention_mask"].any(-1) & there
-    parts["alignment"] = alignment_loss(output.image_embeds, output.text_embeds, output.logit_scale, everything)
+        context = model._last_captions(batch["input_ids"], batch["attention_mask"], task)
+        context = (values[:, reader : reader + 1] for values in context)
+        parts[name] = caption_loss(model._caption_logits(states, ids, mask, *context, task), ids, mask)
+    pairs = batch["attention_mask"].any(-1) & frame_mask
+    parts["alignment"] = alignment_loss(output.image_embeds, output.text_embeds, output.logit_scale, pairs)
     return sum(weights[name] * part for name, part in parts.items())
 
 

@@ -24,9 +24,9 @@ from measuring import (
     checked_preset,
     hardware,
     in_own_process,
-    markdown_table,
     positive,
     random_stories,
+    results_table,
     synchronize,
     take_turns,
     timed,
@@ -216,7 +216,7 @@ def print_table(document: dict, compiled: bool) -> bool:
         }
     told = document["hardware"]
     print(f"\n{told['gpu'] or told['cpu']}, {told['threads']} threads, torch {told['torch']}\n")
-    print(markdown_table(columns, document["rows"]))
+    print(results_table(columns, document["rows"]))
     exact = [row for row in document["rows"] if compiled and row["precision"] == "fp32"]
     if not exact:
         return True

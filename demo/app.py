@@ -1,14 +1,15 @@
 """
-The demo of StoryAttn, for a Space or at home:
+Serve the demo of StoryAttn, on a Space or at home.
 
     python app.py --model FOLDER_OR_HUB_ID
 
-It reads a published model, by the code that was published with it, and makes no network calls of its own.
+It loads a published model by the code that was published with it, and makes no network calls itself.
 """
 
 import argparse
 import html
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported, which asks for newer versions else
@@ -24,12 +25,12 @@ DEFAULT_MODEL = str(HERE.parent / "checkpoints" / "storyattn-tiny")
 ALL_HEADS = "all heads"
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")
 THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="stone", font=FONT, font_mono=("ui-monospace", "monospace"))
-# Gradio lets style.css reach what is inside of the page's margins alone.
+# Gradio applies style.css only to what is inside of the page's margins.
 NARROW = "<style>@media (max-width: 480px) { .gradio-container .main.app { padding: 14px 12px !important } }</style>"
 
 
 def build_app(teller: Storyteller) -> gr.Blocks:
-    """The page: the story on one side, what the model makes of it on the other."""
+    """Return the page: the story on one side, what the model makes of it on the other."""
     with gr.Blocks(title="StoryAttn", analytics_enabled=False) as app:
         gr.Markdown("# StoryAttn\nIt reads a picture story, frame by frame, and carries it on.", elem_id="title")
         with gr.Row():
@@ -69,7 +70,7 @@ def _story_inputs() -> list[gr.components.Component]:
         max_lines=10,
         elem_id="captions",
     )
-    gr.Markdown("Or begin with a drawn story:")
+    gr.Markdown("Or start with a drawn story:")
     for number, folder in enumerate(EXAMPLES):
         icon = str(folder / "1.png")
         title = folder.name.replace("_", " ").capitalize()
@@ -88,26 +89,28 @@ def _continue_tab(teller: Storyteller, story: list) -> None:
     button = gr.Button("Continue the story", variant="primary", elem_id="continue")
     output = gr.HTML(_note("The model writes the next caption, paints its frame, and goes on from there."))
 
-    def run(gallery, text, num_steps):
-        frames, captions = _checked(gallery, text)
-        cards = _given(frames, captions)
+    def run(gallery: list | None, text: str, num_steps: int) -> Iterator[str]:
+        frames, captions = _read_story(gallery, text)
+        cards = _story_cards(frames, captions)
         last = len(cards) + num_steps
-        yield strip([*cards, _waiting(len(cards) + 1, last)])
+        yield strip([*cards, _placeholder(len(cards) + 1, last)])
         for picture, caption in teller.continue_story(frames, captions, num_steps):
             label = f"{len(cards) + 1} · painted"
-            cards.append({"picture": picture, "label": label, "text": caption, "kind": "made"})
-            yield strip([*cards, _waiting(len(cards) + 1, last)] if len(cards) < last else cards)
+            cards.append({"picture": picture, "label": label, "text": caption, "kind": "generated"})
+            yield strip([*cards, _placeholder(len(cards) + 1, last)] if len(cards) < last else cards)
 
     button.click(run, [*story, steps], output, show_progress="hidden")
 
 
 def _describe_tab(teller: Storyteller, story: list) -> None:
     button = gr.Button("Describe the frames", variant="primary", elem_id="describe")
-    output = gr.HTML(_note("Each caption is written from its picture and what was given before it, itself unread."))
+    output = gr.HTML(
+        _note("Each caption is written from its picture and from what comes before it; its own caption is not read.")
+    )
 
-    def run(gallery, text):
-        frames, captions = _checked(gallery, text)
-        cards = [{**card, "text": "…"} for card in _given(frames, captions)]
+    def run(gallery: list | None, text: str) -> Iterator[str]:
+        frames, captions = _read_story(gallery, text)
+        cards = [{**card, "text": "…"} for card in _story_cards(frames, captions)]
         yield strip(cards)
         for card, caption in zip(cards, teller.describe(frames, captions)):
             card.update(text=caption, label=f"{card['label']} · described")
@@ -117,7 +120,7 @@ def _describe_tab(teller: Storyteller, story: list) -> None:
 
 
 def _attention_tab(teller: Storyteller, story: list, tab: gr.Tab) -> None:
-    gr.Markdown("Lit is where the spatial attention lets a frame through, dark where it cuts it away.")
+    gr.Markdown("Bright places pass the spatial attention, dark places are cut away.")
     heads = [f"head {number + 1}" for number in range(teller.model.config.num_spatial_heads)]
     with gr.Row():
         learned = round(teller.temperature, 2), round(teller.gamma, 2)
@@ -130,10 +133,10 @@ def _attention_tab(teller: Storyteller, story: list, tab: gr.Tab) -> None:
         reset = gr.Button("As learned", size="md")
     output = gr.HTML(elem_id="overlays")
 
-    def run(gallery, temperature, gamma, head):
+    def run(gallery: list | None, temperature: float, gamma: float, head: str) -> str:
         if not gallery:
             return _note("No frames yet: upload some or pick a story.")
-        frames, gates = teller.look([picture for picture, _ in gallery], temperature, gamma)
+        frames, gates = teller.attention_gates([picture for picture, _ in gallery], temperature, gamma)
         if head != ALL_HEADS:
             number = heads.index(head)
             gates = gates[:, number : number + 1]
@@ -153,62 +156,63 @@ def _attention_tab(teller: Storyteller, story: list, tab: gr.Tab) -> None:
 
 
 def _find_tab(teller: Storyteller, story: list) -> None:
-    query = gr.Textbox(label="Find the frame that this tells of", placeholder="A text", elem_id="query")
+    query = gr.Textbox(label="Find the frame that this text describes", placeholder="A text", elem_id="query")
     find_frame = gr.Button("Find frames", variant="primary", elem_id="find-frames")
-    found_frames = gr.HTML(elem_id="found-frames")
+    frame_ranking = gr.HTML(elem_id="frame-ranking")
     picture = gr.Image(
-        label="Find the caption that tells of this picture", type="pil", height=200, elem_id="picture", buttons=[]
+        label="Find the caption that describes this picture", type="pil", height=200, elem_id="picture", buttons=[]
     )
     find_caption = gr.Button("Find captions", variant="primary", elem_id="find-captions")
-    found_captions = gr.HTML(elem_id="found-captions")
+    caption_ranking = gr.HTML(elem_id="caption-ranking")
 
-    def frames_of(text, gallery, captions):
-        frames, _ = _checked(gallery, captions)
+    def rank_frames(text: str | None, gallery: list | None, captions: str) -> str:
+        frames, _ = _read_story(gallery, captions)
         if not (text or "").strip():
-            raise _mistake("text: found none, expected what the frame shows")
+            raise _error("text: got none, expected what the frame shows")
         scores = teller.similarity(frames, [text])[:, 0].tolist()
         order = sorted(range(len(frames)), key=lambda index: -scores[index])
         cards = [{"picture": frames[i], "label": f"{i + 1} · {scores[i]:.2f}", "score": scores[i]} for i in order]
         cards[0]["kind"] = "best"
         return strip(cards)
 
-    def captions_of(picture, gallery, text):
+    def rank_captions(picture: Image.Image | None, gallery: list | None, text: str) -> str:
         if picture is None:
-            raise _mistake("picture: found none, expected one to find captions for")
-        captions = [caption for caption in _checked(gallery, text)[1] if caption]
+            raise _error("picture: got none, expected one to find captions for")
+        captions = [caption for caption in _read_story(gallery, text)[1] if caption]
         if not captions:
-            raise _mistake("captions: found none, expected at least one to choose from")
+            raise _error("captions: got none, expected at least one to choose from")
         scores = teller.similarity([picture], captions)[0].tolist()
-        return _ranks(sorted(zip(scores, captions), reverse=True))
+        return _ranking(sorted(zip(scores, captions), reverse=True))
 
-    gr.on([find_frame.click, query.submit], frames_of, [query, *story], found_frames, show_progress_on=found_frames)
-    find_caption.click(captions_of, [picture, *story], found_captions)
+    gr.on([find_frame.click, query.submit], rank_frames, [query, *story], frame_ranking, show_progress_on=frame_ranking)
+    find_caption.click(rank_captions, [picture, *story], caption_ranking)
 
 
-def _checked(gallery, text):
+def _read_story(gallery: list | None, text: str | None) -> tuple[list[Image.Image], list[str | None]]:
+    """Return `read_story`, its errors as messages on the page."""
     try:
         return read_story(gallery, text)
     except ValueError as error:
-        raise _mistake(str(error)) from error
+        raise _error(str(error)) from error
 
 
-def _mistake(message: str) -> gr.Error:
+def _error(message: str) -> gr.Error:
     return gr.Error(message, title="That does not work yet", print_exception=False)
 
 
-def _given(frames, captions) -> list[dict]:
+def _story_cards(frames: list[Image.Image], captions: list[str | None]) -> list[dict]:
     return [
         {"picture": picture, "label": str(number), "text": caption}
         for number, (picture, caption) in enumerate(zip(frames, captions), start=1)
     ]
 
 
-def _waiting(number: int, last: int) -> dict:
-    return {"picture": None, "label": f"{number} of {last}", "text": "being written and painted …", "kind": "made"}
+def _placeholder(number: int, last: int) -> dict:
+    return {"picture": None, "label": f"{number} of {last}", "text": "being written and painted …", "kind": "generated"}
 
 
-def _ranks(ranked: list[tuple[float, str]]) -> str:
-    """Captions with their cosines, as an HTML list in the order given."""
+def _ranking(ranked: list[tuple[float, str]]) -> str:
+    """Return captions with their cosines as an HTML list, in the order given."""
     lines = [f"<li><b>{score:.2f}</b> {html.escape(text)}{score_bar(score)}</li>" for score, text in ranked]
     return f'<ul class="ranks">{"".join(lines)}</ul>'
 
@@ -218,7 +222,7 @@ def _note(text: str) -> str:
 
 
 def main() -> None:
-    """Loads the model and serves the page until it is stopped; a wrong model ends it with one line."""
+    """Load the model and serve the page until it is stopped; a wrong model ends it with one line."""
     parser = argparse.ArgumentParser(description="The demo of StoryAttn.")
     default = os.environ.get("STORYATTN_MODEL") or DEFAULT_MODEL
     parser.add_argument("--model", default=default, help="folder or Hub id of a published model")

@@ -1,7 +1,8 @@
 """
-Draws the example stories anew: `python demo/draw_examples.py`. Needs the storyattn package, which the app does not.
+Draw the example stories again: `python demo/draw_examples.py`.
 
-Each is a folder with frames `1.png`, `2.png`, ... and `captions.txt`, a line a frame.
+This needs the storyattn package, which the app does not. Each story is a folder with frames `1.png`, `2.png`, ... and
+`captions.txt`, a line for each frame.
 """
 
 import shutil
@@ -10,13 +11,13 @@ from pathlib import Path
 from storyattn.training.storyworld import generate_story
 
 EXAMPLES = Path(__file__).parent / "examples"
-NUM_FRAMES = 4  # as many as the tiny model reads when it tells on
+NUM_FRAMES = 4  # as many as the tiny model reads when it continues a story
 # By seed in the test split, on which no model was trained.
 SEEDS = {"the_penguin_and_the_basket": 1, "the_elephant_and_the_honey": 7, "the_wizard_and_the_book": 9}
 
 
 def main() -> None:
-    """Writes the folders, in place of those that are there."""
+    """Write the folders, in place of the existing ones."""
     shutil.rmtree(EXAMPLES, ignore_errors=True)
     for name, seed in SEEDS.items():
         story = generate_story(seed, "test")

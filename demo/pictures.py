@@ -1,4 +1,4 @@
-"""Strips of frames as HTML, and overlays of the spatial attention."""
+"""Draw strips of frames as HTML, and overlays of the spatial attention."""
 
 import base64
 import html
@@ -14,21 +14,21 @@ DARK = np.array([24, 20, 42])
 
 
 def strip(cards: list[dict]) -> str:
-    """Cards in a row that wraps.
+    """Return cards in a row that wraps, as HTML.
 
-    A card has a `picture`, which is `None` while it is waited for, and, where it has them, a `label`, a `text`, a
-    `kind` (a class of style.css) and a `score`, whose bar is full at 1.
+    A card has a `picture`, `None` while it is being painted, and may have a `label`, a `text`, a `kind` (a class of
+    style.css) and a `score`, whose bar is full at 1.
     """
     return f'<div class="strip">{"".join(map(_card, cards))}</div>'
 
 
 def score_bar(score: float) -> str:
-    """A bar that is full at a `score` of 1 and empty at 0 and below."""
+    """Return a bar as HTML that is full at a `score` of 1 and empty at 0 and below."""
     return f'<div class="bar"><i style="width:{max(0, score):.0%}"></i></div>'
 
 
 def overlay(frame: Image.Image, gates: torch.Tensor) -> Image.Image:
-    """`frame` lit where `gates (heads, h, w)` in [0, 1] are open, in their mean, and dark where they are shut."""
+    """Draw `frame` lit where the mean of `gates (heads, h, w)` in [0, 1] is open and dark where it is shut."""
     width, height = SHOWN_WIDTH, round(SHOWN_WIDTH * frame.height / frame.width)
     mean = Image.fromarray(gates.float().mean(0).numpy()).resize((width, height), Image.Resampling.BICUBIC)
     gate = np.asarray(mean).clip(0, 1)[..., None]  # (H, W, 1)
@@ -51,7 +51,7 @@ def _card(card: dict) -> str:
 
 
 def _source(picture: Image.Image) -> str:
-    """The picture as the source of an HTML image, without a file."""
+    """Return the picture as the source of an HTML image, without a file."""
     size = SHOWN_WIDTH, max(1, round(SHOWN_WIDTH * picture.height / picture.width))
     data = io.BytesIO()
     picture.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(data, "WEBP", quality=88)

@@ -1,9 +1,9 @@
 """
-Opens the app in headless Chromium and takes the pictures of the project's README:
+Open the app in headless Chromium and take the pictures of the project's README.
 
     python demo/screenshots.py --output docs
 
-writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390). Needs playwright and an installed chromium.
+writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390). It needs playwright and an installed chromium.
 """
 
 import argparse
@@ -16,24 +16,32 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 HERE = Path(__file__).parent
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-START_SECONDS = 300  # of which a busy machine may need many
+START_SECONDS = 300  # a busy machine may need many of them
 
 
 def find_chromium() -> str | None:
-    """The installed chromium, `None` where there is none."""
+    """Return the path of the installed chromium, `None` where there is none."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @contextmanager
 def running_app(*arguments: str) -> Iterator[str]:
-    """The address on which the app is served, on a free port; it ends with the block.
+    """Serve the app on a free port while the block runs, and yield its address.
 
-    Raises `RuntimeError` where it ends by itself or is not there within `START_SECONDS`.
+    Args:
+        arguments: arguments of `app.py`.
+
+    Raises:
+        RuntimeError: the app ends by itself, or does not answer within `START_SECONDS`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -41,7 +49,7 @@ def running_app(*arguments: str) -> Iterator[str]:
     environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen([sys.executable, HERE / "app.py", *arguments], env=environment)
     try:
-        _wait(process, url := f"http://127.0.0.1:{port}")
+        _wait_until_served(process, url := f"http://127.0.0.1:{port}")
         yield url
     finally:
         process.terminate()
@@ -49,8 +57,14 @@ def running_app(*arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def open_page(url: str, viewport: dict[str, int], dark: bool = False):
-    """A page of headless Chromium at `url`, once the app is drawn; yields it and the addresses that it asked for."""
+def open_page(url: str, viewport: dict[str, int], dark: bool = False) -> Iterator[tuple["Page", list[str]]]:
+    """Open a page of headless Chromium; yield it once the app is drawn, and the addresses that it requests.
+
+    Args:
+        url: the address of the app.
+        viewport: `width` and `height` in pixels.
+        dark: whether the page has the dark theme.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -65,21 +79,21 @@ def open_page(url: str, viewport: dict[str, int], dark: bool = False):
         browser.close()
 
 
-def load_example(page, number: int = 0) -> None:
-    """Picks an example story and waits until its frames are there."""
+def load_example(page: "Page", number: int = 0) -> None:
+    """Pick an example story and wait until its frames are shown."""
     page.locator(f"#example-{number}").click()
     page.locator("#frames img").nth(3).wait_for()
 
 
-def continue_story(page, steps: int) -> None:
-    """Adds `steps` frames and waits until all are painted."""
+def continue_story(page: "Page", steps: int) -> None:
+    """Add `steps` frames and wait until all are painted."""
     page.locator("#steps input[type=number]").fill(str(steps))
     page.locator("#continue").click()
-    page.locator(".card.made img").nth(steps - 1).wait_for()
+    page.locator(".card.generated img").nth(steps - 1).wait_for()
 
 
 def main() -> None:
-    """Writes the two pictures."""
+    """Write the two pictures."""
     parser = argparse.ArgumentParser(description="Takes pictures of the demo.")
     parser.add_argument("--output", default="docs", help="folder for the pictures")
     arguments = parser.parse_args()
@@ -89,11 +103,11 @@ def main() -> None:
                 load_example(page, 1)
                 continue_story(page, 4)
                 if name == "demo_phone":
-                    page.locator(".card.made").last.scroll_into_view_if_needed()
+                    page.locator(".card.generated").last.scroll_into_view_if_needed()
                 page.screenshot(path=Path(arguments.output, f"{name}.png"))
 
 
-def _wait(process: subprocess.Popen, url: str) -> None:
+def _wait_until_served(process: subprocess.Popen, url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -1,10 +1,12 @@
-"""Tiny models of transformers in folders of their own, as a stranger has pretrained them, for the tests."""
+"""Tiny pretrained models of transformers in folders, and what the tests of models with such parts share."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
-from conftest import draw_story
+from conftest import draw_story, small_config
+from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training.models.tokenizer import train_tokenizer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
@@ -37,7 +39,7 @@ DECODER = {
 
 
 def save_vision(folder: Path, kind: str = "efficientnet") -> Path:
-    """A vision model whose statistics and normalisation are those of nobody else."""
+    """Save a vision model with unusual statistics and normalisation."""
     torch.manual_seed(1)
     model = AutoModel.from_config(AutoConfig.for_model(kind, **VISION[kind]))
     for name, buffer in model.named_buffers():
@@ -49,28 +51,69 @@ def save_vision(folder: Path, kind: str = "efficientnet") -> Path:
 
 
 def save_text(folder: Path, kind: str = "bert") -> Path:
-    """A text encoder and its WordPiece tokenizer, which has no start and end token by these names."""
+    """Save a text encoder and its WordPiece tokenizer, which has no start and end token by these names."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator(CAPTIONS, trainer)
     torch.manual_seed(2)
-    own = BertTokenizer(vocab=tokenizer.get_vocab())
-    AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=len(own), **TEXT[kind])).save_pretrained(folder)
-    own.save_pretrained(folder)
+    bert_tokenizer = BertTokenizer(vocab=tokenizer.get_vocab())
+    config = AutoConfig.for_model(kind, vocab_size=len(bert_tokenizer), **TEXT[kind])
+    AutoModel.from_config(config).save_pretrained(folder)
+    bert_tokenizer.save_pretrained(folder)
     return folder
 
 
 def save_decoder(folder: Path, kind: str = "gpt2") -> Path:
-    """A causal language model in bfloat16 and its byte-level tokenizer, whose one special token is its end."""
-    known = train_tokenizer(CAPTIONS, 280).backend_tokenizer
-    own = PreTrainedTokenizerFast(tokenizer_object=known, bos_token="</s>", eos_token="</s>", unk_token="</s>")
+    """Save a causal language model in bfloat16 and its byte-level tokenizer, whose one special token is its end."""
+    trained = train_tokenizer(CAPTIONS, 280).backend_tokenizer
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, **special)
     torch.manual_seed(3)
-    config = AutoConfig.for_model(kind, vocab_size=len(own) + 3, bos_token_id=2, eos_token_id=2, **DECODER[kind])
+    vocab_size = len(tokenizer) + 3
+    config = AutoConfig.for_model(kind, vocab_size=vocab_size, bos_token_id=2, eos_token_id=2, **DECODER[kind])
     model = AutoModelForCausalLM.from_config(config)
     for weight in model.parameters():
         if weight.dim() > 1:
             weight.data.normal_(std=0.3)
     model.to(torch.bfloat16).save_pretrained(folder)
-    own.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_parts(folder: Path) -> dict[str, str]:
+    """Save all three parts, text encoder and decoder with different tokenizers; return their folders by part."""
+    kinds = {"vision": save_vision, "text": save_text, "decoder": save_decoder}
+    return {part: str(save(folder / part)) for part, save in kinds.items()}
+
+
+def build_model(sources: dict[str, str]) -> StoryAttnForConditionalGeneration:
+    """Build the small model of the parts that `save_parts` saved."""
+    torch.manual_seed(0)
+    build = StoryAttnForConditionalGeneration.from_pretrained_parts
+    return build(**sources, config=small_config(), decoder_context_captions=1)
+
+
+def read_stories(processor: StoryAttnProcessor, seeds: tuple[int, ...] = (1, 2)) -> dict[str, torch.Tensor]:
+    """Return drawn stories as tensors, each a frame shorter than the one before."""
+    stories = [draw_story(seed, 4 - number) for number, seed in enumerate(seeds)]
+    return dict(processor(*([story[name] for story in stories] for name in ("frames", "captions"))))
+
+
+def outputs(model: StoryAttnForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what the model predicts, in evaluation mode."""
+    with torch.no_grad():
+        output = model.eval()(**inputs, return_loss=True)
+    names = ("loss", "describe_logits", "next_caption_logits", "predicted_frames", "image_embeds", "text_embeds")
+    return {name: output[name] for name in names}
+
+
+def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: float = 1e-5) -> bool:
+    """Return whether all of `outputs` are close."""
+    return all(torch.allclose(one[name], other[name], atol=atol) for name in one)
+
+
+def tuning(**parts: str) -> SimpleNamespace:
+    """Return the flags by which `tune_parts` tunes each part; a part that is left out is tuned."""
+    flags = {f"{part}_tuning": parts.get(part, "tuned") for part in ("vision", "text", "decoder")}
+    return SimpleNamespace(**flags, lora_rank=2, lora_alpha=4.0)

@@ -1,19 +1,18 @@
 """The model card: its quick start runs, its numbers are those of the results, its metadata is whole."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import draw_story, refused_line
 from datasets import Dataset, DatasetInfo, Image, List
+from fresh_process import run_without_package
 from huggingface_hub import ModelCard
 from PIL import Image as PILImage
+from sample_results import FACTS, METRICS, RESULTS, TEXTS
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.cli import main as command
 from storyattn.training.cli.card import main as card_command
@@ -28,7 +27,6 @@ from storyattn.training.publishing.card_facts import (
 from storyattn.training.publishing.export import write_hub_folder
 from storyattn.training.publishing.model_card import write_card
 from storyattn.training.train import main as train
-from test_publishing import FACTS, METRICS, RESULTS, TEXTS
 
 CHECKPOINTS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
 FIELDS = ("language", "license", "library_name", "pipeline_tag", "tags", "datasets", "metrics", "model-index")
@@ -65,29 +63,10 @@ def folder(small_model, small_processor, tmp_path) -> Path:
     return write_hub_folder(small_model, small_processor, tmp_path / "hub", RESULTS, facts)
 
 
-def run_code(code: str, where: Path, **environment: str) -> str:
-    """Runs a program without the package in a fresh process; returns what it prints."""
-    blocked = "import sys\nsys.modules['storyattn'] = None\n"
-    options = {"capture_output": True, "text": True, "cwd": where}
-    environment = {**os.environ, "HF_MODULES_CACHE": str(where / "modules"), **environment}
-    ran = subprocess.run([sys.executable, "-c", blocked + code], env=environment, **options)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
-def check_told(where: Path, printed: str) -> None:
-    assert len(printed.splitlines()) == 6  # two captions, a description, two lines of shapes, what the pipeline told
-    for name in ("next.png", "next_1.png", "next_2.png"):
-        assert PILImage.open(where / name).size == (48, 32)
-
-
-def test_the_quick_start_runs_in_the_folder(folder):
+def test_the_quick_start_runs_in_the_folder_and_by_the_id_on_the_hub(folder, tmp_path):
+    """By the id from a cache that holds the model, as the client leaves it there."""
     assert len(list((folder / "figures").glob("example_*.png"))) == 2
-    check_told(folder, run_code(code_of(folder), folder))
-
-
-def test_the_quick_start_runs_by_the_id_on_the_hub(folder, tmp_path):
-    """From a cache that holds the model, as the client leaves it there."""
+    local = code_of(folder)
     command(["card", str(folder), "--repo_id", "someone/tales"])
     assert 'model_id = "someone/tales"' in code_of(folder) and "hf_hub_download" in code_of(folder)
     assert head_of(folder)["model-index"][0]["name"] == "tales"
@@ -96,9 +75,16 @@ def test_the_quick_start_runs_by_the_id_on_the_hub(folder, tmp_path):
     shutil.copytree(folder, cached / "snapshots" / SHA)
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(SHA)
-    (tmp_path / "elsewhere").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = f"{local}\nprint('on the Hub:')\nimport os\nos.chdir({str(elsewhere)!r})\n{code_of(folder)}"
     options = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    check_told(tmp_path / "elsewhere", run_code(code_of(folder), tmp_path / "elsewhere", **options))
+    printed = run_without_package(program, folder, **options)
+    # Of each: two captions, a description, two lines of shapes, what the pipeline gave.
+    assert [len(part.splitlines()) for part in printed.split("on the Hub:\n")] == [6, 6]
+    for where in (folder, elsewhere):
+        for name in ("next.png", "next_1.png", "next_2.png"):
+            assert PILImage.open(where / name).size == (48, 32)
 
 
 def test_without_an_example_the_quick_start_has_plain_pictures(small_model, small_processor, tmp_path, monkeypatch):
@@ -110,15 +96,15 @@ def test_without_an_example_the_quick_start_has_plain_pictures(small_model, smal
 
 def published(results: dict, head: dict) -> dict[tuple, float]:
     """The numbers of `model-index` by split, task, and metric; each has to stand in the results of its split."""
-    found = {}
+    numbers = {}
     for result in head["model-index"][0]["results"]:
         split = result["dataset"]["split"]
         measured = results["test_unseen"] if split == "test_unseen" else results["metrics"]
         for metric in result["metrics"]:
             values = set(numbers_under(measured, metric["type"]))
             assert metric["value"] in values, (split, metric)
-            found[split, result["task"]["type"], metric["type"]] = metric["value"]
-    return found
+            numbers[split, result["task"]["type"], metric["type"]] = metric["value"]
+    return numbers
 
 
 def numbers_under(values: dict, name: str, inside: bool = False):
@@ -133,16 +119,16 @@ def numbers_under(values: dict, name: str, inside: bool = False):
 def test_cards_of_published_models_are_whole(folder):
     results, head = json.loads((folder / "results.json").read_text()), head_of(folder)
     assert not [name for name in FIELDS if not head.get(name)]
-    revision = results["facts"]["data"]["revision"]  # a folder of one's own has none
+    revision = results["facts"]["data"]["revision"]  # a folder has none
     assert all(result["dataset"].get("revision") == revision for result in head["model-index"][0]["results"])
     assert (revision is None) == (results["dataset"] != "storyworld")
-    found, measured = published(results, head), results["metrics"]
-    assert found["test", "image-to-image", "l1"] == measured["next_frame"]["l1"]
-    assert found["test", "image-text-to-text", "loss"] == measured["next_caption"]["loss"]
-    assert found["test", "image-to-text", "chrf"] == measured["describe"]["chrf"]
-    assert found["test", "feature-extraction", "r1"] == measured["retrieval"]["text_to_image"]["r1"]
+    numbers, measured = published(results, head), results["metrics"]
+    assert numbers["test", "image-to-image", "l1"] == measured["next_frame"]["l1"]
+    assert numbers["test", "image-text-to-text", "loss"] == measured["next_caption"]["loss"]
+    assert numbers["test", "image-to-text", "chrf"] == measured["describe"]["chrf"]
+    assert numbers["test", "feature-extraction", "r1"] == measured["retrieval"]["text_to_image"]["r1"]
     if "test_unseen" in results:
-        assert found["test_unseen", "image-to-image", "l1"] == results["test_unseen"]["next_frame"]["l1"]
+        assert numbers["test_unseen", "image-to-image", "l1"] == results["test_unseen"]["next_frame"]["l1"]
     assert ("test_unseen" in results) == (results["dataset"] == "storyworld")
     assert (folder / "figures" / "example_1.png").is_file() and "{{ " not in text_of(folder)
 
@@ -164,7 +150,7 @@ def test_metadata_names_pretrained_parts_and_the_revision_of_the_data(folder):
     assert head["base_model"] == ["google/eyes"] and head["base_model_relation"] == "finetune"
     assert {result["dataset"]["revision"] for result in head["model-index"][0]["results"]} == {SHA}
     assert "l1" in head["metrics"] and "pointing_game" not in head["metrics"]
-    assert "google/eyes, frozen" in text and "words: licence not stated" in text
+    assert "google/eyes, frozen" in text and "words: license not stated" in text
     assert "cc-by-4.0 (3 stories)" in text and "published under `apache-2.0`" in text
 
 
@@ -187,9 +173,9 @@ def test_an_older_folder_keeps_its_facts(folder):
     for example in (folder / "figures").glob("example_*.png"):
         example.unlink()
     command(["card", str(folder)])
-    first, kept = (folder / "README.md").read_text(), json.loads((folder / "results.json").read_text())
-    assert kept["facts"]["training"] == {"steps": "7", "seed": "0"} and "| steps | 7 |" in first
-    assert {name: kept[name] for name in results} == results
+    first, updated = (folder / "README.md").read_text(), json.loads((folder / "results.json").read_text())
+    assert updated["facts"]["training"] == {"steps": "7", "seed": "0"} and "| steps | 7 |" in first
+    assert {name: updated[name] for name in results} == results
     assert "train.py --x 1" in first and "vision model: google/eyes, frozen" in first
     assert head_of(folder)["license"] == "cc-by-4.0" and head_of(folder)["base_model"] == ["google/eyes"]
     assert PILImage.open(folder / "figures" / "example_2.png").size == (48, 32)
@@ -202,18 +188,18 @@ def test_an_older_folder_keeps_its_facts(folder):
 
 
 def test_refusals_are_one_line(folder, tmp_path):
-    def told(*argv: str) -> str:
+    def refused(*argv: str) -> str:
         return refused_line(card_command, [*argv])
 
-    assert "found no config.json" in told(str(tmp_path / "nothing"))
-    assert "repo_id: found 'tales', expected user/name" in told(str(folder), "--repo_id", "tales")
-    assert "license: found 'My own', expected a name" in told(str(folder), "--license", "My own")
+    assert f"folder: got '{tmp_path / 'nothing'}' without config.json, expected" in refused(str(tmp_path / "nothing"))
+    assert "repo_id: got 'tales', expected user/name" in refused(str(folder), "--repo_id", "tales")
+    assert "license: got 'My own', expected a name" in refused(str(folder), "--license", "My own")
     (folder / "results.json").write_text("[]")
-    assert "found no metrics" in told(str(folder))
+    assert "without metrics, expected" in refused(str(folder))
     (folder / "results.json").unlink()
-    assert "found no results.json" in told(str(folder))
+    assert "without results.json, expected" in refused(str(folder))
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    assert "found model_type 'llama'" in told(str(folder))
+    assert "got model_type 'llama'" in refused(str(folder))
     with pytest.raises(ValueError, match="license: found MIT!, expected a name"):
         parse_arguments(["--license", "MIT!"])
 
@@ -223,8 +209,8 @@ def test_picture_books_are_credited(folder, tmp_path):
     rows = Dataset.from_dict({**BOOKS, "frames": frames}).cast_column("frames", List(Image()))
     (tmp_path / "books").mkdir()
     rows.to_parquet(tmp_path / "books" / "train.parquet")
-    found = data_facts(str(tmp_path / "books"))
-    assert found == {
+    facts_of_books = data_facts(str(tmp_path / "books"))
+    assert facts_of_books == {
         "revision": None,
         "licences": {"CC BY 4.0": 1, "CC BY 3.0": 1},
         "sources": {"Book Dash": 1, "African Storybook": 1},
@@ -233,7 +219,7 @@ def test_picture_books_are_credited(folder, tmp_path):
             "An Owl, text by Bea, pictures by Cy (African Storybook, CC BY 3.0)",
         ],
     }
-    facts = {**FACTS, "dataset": str(tmp_path / "books"), "data": found}
+    facts = {**FACTS, "dataset": str(tmp_path / "books"), "data": facts_of_books}
     (folder / "results.json").write_text(json.dumps({**RESULTS, "facts": facts}))
     write_card(folder)
     assert "- An Owl, text by Bea, pictures by Cy" in text_of(folder) and "CC BY 4.0 (1 stories)" in text_of(folder)
@@ -248,28 +234,29 @@ def test_the_revision_of_a_data_set_is_that_of_its_files():
     assert data_facts("storyworld")["revision"] == "2"
 
 
-def test_a_part_from_a_folder_tells_its_licence(tmp_path):
+def test_a_part_from_a_folder_states_its_license(tmp_path):
     (tmp_path / "eyes").mkdir()
     (tmp_path / "eyes" / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Eyes\n")
     tuned = SimpleNamespace(vision_tuning="tuned", pretrained_vision=str(tmp_path / "eyes"), license="mit")
     data_args = SimpleNamespace(dataset="storyworld", streaming=False)
-    found = published_facts(tuned_only(tuned), data_args)
-    assert found["base_models"] == {"eyes": "cc0-1.0"} and found["pretrained"] == {"vision model": "eyes, tuned"}
+    facts = published_facts(tuned_only(tuned), data_args)
+    assert facts["base_models"] == {"eyes": "cc0-1.0"} and facts["pretrained"] == {"vision model": "eyes, tuned"}
 
 
 def tuned_only(args: SimpleNamespace) -> SimpleNamespace:
     return SimpleNamespace(model_name_or_path=None, pretrained_text=None, pretrained_decoder=None, **vars(args))
 
 
-def test_what_does_not_beat_its_floor_is_told(folder):
+def test_what_does_not_beat_its_floor_is_named(folder):
     frames = {**METRICS["next_frame"], "l1": 0.5, "ssim": 0.1}
     frames["floors"] = {"copy_last": {"l1": 0.4, "ssim": 0.3}, "mean": {"l1": 0.45}, "oracle_input": {"l1": 0.01}}
     frames["by_event"] = {
         kind: {"l1_changed": error, "copy_last_l1_changed": 0.2, "placement": None, "count": count}
         for kind, error, count in (("walk", 0.1, 9), ("give", 0.3, 9), ("travel", 0.9, 1))
     }
-    told = {**TEXTS, "floors": {"last_caption": {"chrf": 0.1}}, "examples": [{"target": "A | b", "generated": "C"}]}
-    metrics = {**METRICS, "next_frame": frames, "next_caption": told}
+    captions = {**TEXTS, "floors": {"last_caption": {"chrf": 0.1}}}
+    captions["examples"] = [{"target": "A | b", "generated": "C"}]
+    metrics = {**METRICS, "next_frame": frames, "next_caption": captions}
     rows = {row["name"]: row for row in main_results(metrics)}
     assert rows["next frame, caption given: L1"]["floor"] == 0.4 and not rows["next frame, caption given: L1"]["beaten"]
     assert rows["next caption: chrF"]["beaten"] and rows["next caption: CIDEr"]["beaten"] is None

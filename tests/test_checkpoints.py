@@ -563,6 +563,6 @@ def test_a_damaged_checkpoint_is_listed_as_such(damage, run, listed):
 
 def test_a_folder_without_checkpoints_is_one_line_and_status_2(tmp_path, listed):
     status, (line,) = listed(tmp_path)
-    assert status == 2 and "found no checkpoint in" in line
+    assert status == 2 and "got no checkpoint in" in line
     status, (line,) = listed(tmp_path / "nowhere")
-    assert status == 2 and "found no folder" in line
+    assert status == 2 and "expected the output_dir of a run" in line

@@ -7,14 +7,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from conftest import training_flags
 from storyattn.training import cli
 from storyattn.training import train as train_module
+from storyattn.training.cli import card as card_cli
 from storyattn.training.cli import checkpoints as checkpoints_cli
 from storyattn.training.cli import data as data_cli
 from storyattn.training.cli import evaluate as evaluate_cli
 from storyattn.training.cli import mean as mean_cli
-from storyattn.training.cli import tell
-from storyattn.training.picture_books import build as picture_books
+from storyattn.training.cli import picture_books as picture_books_cli
+from storyattn.training.cli import publish as publish_cli
+from storyattn.training.cli import tell as tell_cli
 
 TOP = Path(__file__).resolve().parent.parent
 
@@ -24,9 +27,7 @@ def test_help_names_every_command(capsys):
     text = capsys.readouterr().out
     cli.main([])
     assert text == capsys.readouterr().out
-    assert all(
-        f"storyattn {command} " in text for command in ("train", "evaluate", "tell", "checkpoints", "data", "mean")
-    )
+    assert all(f"storyattn {command} " in text for command in cli.COMMANDS)
 
 
 def test_version_is_the_packages(capsys):
@@ -34,18 +35,19 @@ def test_version_is_the_packages(capsys):
     assert capsys.readouterr().out == f"storyattn {version('storyattn')}\n"
 
 
-@pytest.mark.parametrize(
-    ("command", "module"),
-    [
-        ("train", train_module),
-        ("evaluate", evaluate_cli),
-        ("tell", tell),
-        ("checkpoints", checkpoints_cli),
-        ("data", data_cli),
-        ("mean", mean_cli),
-    ],
-    ids=lambda x: str(x),
-)
+MODULES = {
+    "train": train_module,
+    "evaluate": evaluate_cli,
+    "tell": tell_cli,
+    "checkpoints": checkpoints_cli,
+    "data": data_cli,
+    "card": card_cli,
+    "mean": mean_cli,
+    "publish": publish_cli,
+}
+
+
+@pytest.mark.parametrize(("command", "module"), MODULES.items(), ids=MODULES)
 def test_commands_get_the_rest_of_the_arguments(command, module, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "main", seen.append)
@@ -58,7 +60,7 @@ def test_an_unknown_command_is_one_line_and_status_2(capsys):
         cli.main(["trian"])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "'trian'" in line and "train, evaluate, tell, checkpoints, data" in line
+    assert line == f"storyattn: got the command 'trian', expected one of {', '.join(cli.COMMANDS)}"
 
 
 def test_data_help_names_every_command(capsys):
@@ -71,7 +73,7 @@ def test_data_help_names_every_command(capsys):
 
 def test_data_commands_get_the_rest_of_the_arguments(monkeypatch):
     seen = []
-    monkeypatch.setattr(picture_books, "main", seen.append)
+    monkeypatch.setattr(picture_books_cli, "main", seen.append)
     cli.main(["data", "picture-books", "--output", "x y"])
     assert seen == [["--output", "x y"]]
 
@@ -91,34 +93,20 @@ def test_train_py_shows_its_flags(monkeypatch, capsys):
     assert ended.value.code == 0 and "--max_train_steps" in capsys.readouterr().out
 
 
-def test_the_module_runs_as_a_program(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "storyattn.training.train",
-        "--preset",
-        "giant",
-        "--output_dir",
-        str(tmp_path / "x"),
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert ran.returncode == 2 and "Traceback" not in ran.stderr
-    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+def test_the_module_runs_as_a_program(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["train", "--preset=giant", f"--output_dir={tmp_path / 'x'}"])
+    monkeypatch.delitem(sys.modules, "storyattn.training.train")  # as in a fresh process
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("storyattn.training.train", run_name="__main__")
+    assert ended.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "'giant'" in line and "tiny" in line
 
 
 def test_accelerate_launches_train_py(stories_folder, small_config_file, tmp_path):
     launch = ["--config_file", str(TOP / "configuration" / "accelerate" / "cpu.yaml"), str(TOP / "train.py")]
-    flags = [
-        "--config",
-        str(small_config_file),
-        "--dataset",
-        str(stories_folder),
-        "--output_dir",
-        str(tmp_path / "run"),
-    ]
-    sizes = ["--max_train_steps=1", "--train_batch_size=4", "--max_eval_windows=4", "--max_test_windows=4"]
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *launch, *flags, *sizes]
+    flags = training_flags(tmp_path / "run", stories_folder, small_config_file, max_train_steps=1)
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *launch, *flags]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "run" / "results.json").is_file()

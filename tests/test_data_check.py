@@ -362,7 +362,7 @@ def test_storyworld_is_checked(tmp_path):
         (["storyworld", "--num_frames=1"], "num_frames: found 1, expected at least 2"),
         (["storyworld", "--max_stories=0"], "max_stories: found 0, expected at least 1"),
         (["storyworld", "--image_size", "0", "9"], "image_size: found [0, 9]"),
-        (["storyworld", "--max_stories=1", "--tokenizer=nowhere"], "found no tokenizer 'nowhere'"),
+        (["storyworld", "--max_stories=1", "--tokenizer=nowhere"], "tokenizer_name: got 'nowhere'"),
     ],
 )
 def test_mistakes_end_with_one_line_and_status_2(flags, message, tmp_path, capsys):

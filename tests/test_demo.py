@@ -1,4 +1,4 @@
-"""The demo, driven in headless Chromium: its app runs in a process of its own, offline, without the package."""
+"""The demo, driven in headless Chromium: its app runs in another process, offline, without the package."""
 
 import importlib.util
 import sys
@@ -34,11 +34,11 @@ def width_of(page) -> float:
 def test_a_story_is_continued_and_a_slider_moves_the_overlay(url):
     with open_page(url, DESKTOP) as (page, requests):
         page.locator("#continue").click()
-        assert "frames: found none" in page.locator(".toast-body").inner_text()
+        assert "frames: got none" in page.locator(".toast-body").inner_text()
         load_example(page)
         continue_story(page, 2)
-        assert page.locator(".card.made img").count() == 2
-        assert all(len(text) > 10 for text in page.locator(".card.made span").all_inner_texts())
+        assert page.locator(".card.generated img").count() == 2
+        assert all(len(text) > 10 for text in page.locator(".card.generated span").all_inner_texts())
 
         page.get_by_role("tab", name="Attention").click()
         overlays = page.locator("#overlays img")
@@ -52,12 +52,12 @@ def test_a_story_is_continued_and_a_slider_moves_the_overlay(url):
         page.get_by_role("tab", name="Find").click()
         page.locator("#query textarea, #query input").fill("The cat")
         page.locator("#find-frames").click()
-        page.locator("#found-frames .card.best img").wait_for()
+        page.locator("#frame-ranking .card.best img").wait_for()
 
         page.locator("#captions textarea").fill("One line alone.")
         page.locator("#find-frames").click()
-        page.get_by_text("captions: found 1 line, expected 4").wait_for()
-    assert [asked for asked in requests if not asked.startswith((url, "data:", "blob:"))] == []
+        page.get_by_text("captions: got 1 line, expected 4").wait_for()
+    assert [address for address in requests if not address.startswith((url, "data:", "blob:"))] == []
 
 
 @browser
@@ -66,25 +66,25 @@ def test_frames_are_described_and_captions_found(url):
     with open_page(url, DESKTOP) as (page, _):
         width = width_of(page)
         load_example(page)
-        given = page.locator("#captions textarea").input_value().split("\n")
+        captions = page.locator("#captions textarea").input_value().split("\n")
         page.get_by_role("tab", name="Describe").click()
         page.locator("#describe").click()
         described = page.locator(".card").filter(has_text="described")
         described.nth(3).wait_for()
         assert described.locator("img").count() == 4
         assert all("elephant" in text for text in described.locator("span").all_inner_texts())
-        assert width_of(page) == width, "the page has become wider with what is on it"
+        assert width_of(page) == width, "the page became wider"
 
         page.get_by_role("tab", name="Find").click()
         page.locator("#find-captions").click()
-        page.get_by_text("picture: found none").wait_for()
+        page.get_by_text("picture: got none").wait_for()
         page.locator("#picture input[type=file]").set_input_files(EXAMPLE / "1.png")
         page.locator("#picture img").wait_for()
         page.locator("#find-captions").click()
-        found = page.locator("#found-captions li")
-        found.nth(3).wait_for()
-        texts = found.all_inner_texts()
-        assert sorted(text.split(" ", 1)[1] for text in texts) == sorted(given) and given[0] in texts[0]
+        ranking = page.locator("#caption-ranking li")
+        ranking.nth(3).wait_for()
+        texts = ranking.all_inner_texts()
+        assert sorted(text.split(" ", 1)[1] for text in texts) == sorted(captions) and captions[0] in texts[0]
         cosines = [float(text.split()[0]) for text in texts]
         assert cosines == sorted(cosines, reverse=True) and cosines[0] > cosines[-1]
 
@@ -127,7 +127,7 @@ def test_each_frame_has_a_line():
     assert read_story(gallery, "A fox.\n")[1] == ["A fox.", None]
     assert read_story(gallery, "\nIt wakes.")[1] == [None, "It wakes."]
     assert read_story(gallery, " \n")[1] == [None, None]
-    with pytest.raises(ValueError, match="captions: found 3 lines, expected 2"):
+    with pytest.raises(ValueError, match="captions: got 3 lines, expected 2"):
         read_story(gallery, "A fox.\nIt wakes.\nIt eats.")
-    with pytest.raises(ValueError, match="frames: found none"):
+    with pytest.raises(ValueError, match="frames: got none"):
         read_story(None, "A fox.")

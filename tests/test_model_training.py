@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG, draw_story
 from storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor
+from storyattn.contrastive_loss import alignment_loss
 from storyattn.losses import (
-    alignment_loss,
     caption_loss,
     changed_loss,
     changed_pixels,

@@ -160,7 +160,7 @@ def test_a_url_is_read_and_a_missing_one_named(tell, tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         told = tell({"frames": [f"{url}/page.png"]}, timeout=10, **GREEDY)
-        with pytest.raises(ValueError, match=f"story 0, frame 1: found '{url}/no.png', expected a picture"):
+        with pytest.raises(ValueError, match=f"story 0, frame 1: got '{url}/no.png', expected a picture"):
             tell({"frames": [picture, f"{url}/no.png"]}, timeout=10)
         server.shutdown()
     assert same_pictures(told["frames"], tell({"frames": [picture]}, **GREEDY)["frames"])
@@ -237,23 +237,23 @@ def test_generation_arguments_of_the_call_win_over_those_of_the_pipeline(model, 
 
 PICTURE = Image.new("RGB", (96, 64), "blue")
 BAD_STORIES = [
-    (7, "stories: story 1: found int 7, expected a dictionary with 'frames'"),
-    ({}, "stories: story 1: found fields none, expected 'frames' and, if any, 'captions'"),
-    ({"frames": [PICTURE], "caption": ["a"]}, "stories: story 1: found fields 'caption', expected 'frames' and"),
-    ({"frames": "page.png"}, "frames: story 1: found str 'page.png', expected a list of pictures"),
-    ({"frames": []}, "frames: story 1: found no picture, expected at least one"),
-    ({"frames": [PICTURE, None]}, "frames: story 1, frame 1: found NoneType, expected a path, URL, bytes"),
-    ({"frames": [PICTURE], "captions": "A fox."}, "captions: story 1: found str 'A fox.', expected a list of texts"),
-    ({"frames": [PICTURE] * 2, "captions": ["a"]}, "captions: story 1: found 1 captions for 2 frames, expected one"),
-    ({"frames": [PICTURE], "captions": [5]}, "captions: story 1, caption 0: found int 5, expected a text or None"),
+    (7, "stories: story 1: got int 7, expected a dictionary with 'frames'"),
+    ({}, "stories: story 1: got fields none, expected 'frames' and, if any, 'captions'"),
+    ({"frames": [PICTURE], "caption": ["a"]}, "stories: story 1: got fields 'caption', expected 'frames' and"),
+    ({"frames": "page.png"}, "frames: story 1: got str 'page.png', expected a list of pictures"),
+    ({"frames": []}, "frames: story 1: got no picture, expected at least one"),
+    ({"frames": [PICTURE, None]}, "frames: story 1, frame 1: got NoneType, expected a path, URL, bytes"),
+    ({"frames": [PICTURE], "captions": "A fox."}, "captions: story 1: got str 'A fox.', expected a list of texts"),
+    ({"frames": [PICTURE] * 2, "captions": ["a"]}, "captions: story 1: got 1 captions for 2 frames, expected one"),
+    ({"frames": [PICTURE], "captions": [5]}, "captions: story 1, caption 0: got int 5, expected a text or None"),
 ]
 BAD_PICTURES = [
-    ("nowhere.png", "found 'nowhere.png', expected a picture"),
-    (b"Once upon a time", "found 16 bytes, expected a picture: cannot identify"),
-    (np.zeros((5, 6, 7), np.uint8), r"found ndarray \(5, 6, 7\) of uint8, expected a picture: its shape"),
+    ("nowhere.png", "got 'nowhere.png', expected a picture"),
+    (b"Once upon a time", "got 16 bytes, expected a picture: cannot identify"),
+    (np.zeros((5, 6, 7), np.uint8), r"got ndarray \(5, 6, 7\) of uint8, expected a picture: its shape"),
     (np.zeros((0, 4, 3), np.uint8), "its shape is none of"),
     (np.zeros((4, 4), np.int64), "of int64, expected a picture: its values are neither uint8"),
-    (np.full((4, 4, 3), 200.0), r"floats of it lie in \[200, 200\], not in \[0, 1\]"),
+    (np.full((4, 4, 3), 200.0), r"its floats lie in \[200, 200\], not in \[0, 1\]"),
     (np.full((4, 4, 3), np.nan), "not in"),
 ]
 
@@ -273,11 +273,11 @@ def test_a_bad_picture_is_named(tell, picture, message):
 
 def test_what_is_no_story_and_a_picture_cut_short_are_named(tell, tmp_path):
     for wrong in ("page.png", 5, None):
-        with pytest.raises(ValueError, match="stories: found .*, expected a dictionary with 'frames', or a list"):
+        with pytest.raises(ValueError, match="stories: got .*, expected a dictionary with 'frames', or a list"):
             tell(wrong)
     PICTURE.save(tmp_path / "page.png")
     (tmp_path / "page.png").write_bytes((tmp_path / "page.png").read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"story 0, frame 0: found '.*page.png', expected a picture"):
+    with pytest.raises(ValueError, match=r"story 0, frame 0: got '.*page.png', expected a picture"):
         tell({"frames": [tmp_path / "page.png"]})
 
 

@@ -164,17 +164,17 @@ def test_arrays_tensors_and_paths_are_pictures_too(small_processor, tmp_path):
 @pytest.mark.parametrize(
     ("frames", "captions", "message"),
     [
-        ([], None, "of no story"),
-        ([[]], None, "story 0 is empty"),
-        ([[halves()], []], None, "story 1 is empty"),
-        ([halves()], None, "story 0 is a Image"),
-        ([[halves(), 7]], None, "story 0, frame 1 is a int"),
-        ([[halves()]], [["a"], ["b"]], "got 2 stories, expected as many as in frames, 1"),
-        ([[halves(), halves()]], [["a"]], "story 0 has 1 captions for 2 frames"),
-        ([[halves()]], ["a"], "story 0 has a str for 1 frames"),
-        ([[halves()]], [None], "story 0 has a NoneType for 1 frames"),
-        ([[halves()], [halves()] * 2], [["a"], ["b", 5]], "story 1, caption 1 is a int"),
-        ([[halves()], [halves(), "nowhere.png"]], None, "story 1, frame 1: found no picture at 'nowhere.png'"),
+        ([], None, "frames: got no story, expected a list of stories"),
+        ([[]], None, "story 0: got no picture"),
+        ([[halves()], []], None, "story 1: got no picture"),
+        ([halves()], None, "story 0: got Image, expected a list of pictures"),
+        ([[halves(), 7]], None, "story 0, frame 1: got int 7"),
+        ([[halves()]], [["a"], ["b"]], "got 2 stories, expected as many stories as in frames, 1"),
+        ([[halves()]], "a", "got str 'a', expected as many stories as in frames, 1"),
+        ([[halves(), halves()]], [["a"]], "story 0: got 1 captions for 2 frames"),
+        ([[halves()]], ["a"], "story 0: got str 'a', expected a list of texts"),
+        ([[halves()], [halves()] * 2], [["a"], ["b", 5]], "story 1, caption 1: got int 5"),
+        ([[halves()], [halves(), "nowhere.png"]], None, "story 1, frame 1: got 'nowhere.png', expected a picture"),
     ],
 )
 def test_what_is_wrong_is_named(small_processor, frames, captions, message):
@@ -189,5 +189,5 @@ def test_a_file_that_is_no_image_is_named(small_processor, tmp_path, broken):
     path = tmp_path / "page.png"
     halves().save(path)
     path.write_bytes(b"Once upon a time" if broken == "text" else path.read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"story 0, frame 1: found no picture at '.*page.png'"):
+    with pytest.raises(ValueError, match=r"story 0, frame 1: got '.*page.png', expected a picture"):
         small_processor(frames=[[halves(), str(path)]], return_tensors="pt")

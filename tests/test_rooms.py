@@ -24,16 +24,22 @@ SOURCES = [
 
 
 def imports(source: str, package: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the modules that `source`, of a file in `package`, imports by relative or `storyattn` names."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
+    """Return the modules that `source`, of a file in `package`, imports by relative or `storyattn` names.
+
+    Imports for types alone, below `if TYPE_CHECKING`, are left out.
+    """
+    tree, names = ast.parse(source), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = (*base, *(node.module or "").split("."))
-            found += [tuple(filter(None, (*module, alias.name))) for alias in node.names]
+            names += [tuple(filter(None, (*module, alias.name))) for alias in node.names]
         elif isinstance(node, ast.Import):
-            found += [tuple(alias.name.split(".")) for alias in node.names]
-    return found
+            names += [tuple(alias.name.split(".")) for alias in node.names]
+    return names
 
 
 def upward_imports(source: str, path: tuple[str, ...]) -> list[str]:
@@ -58,6 +64,12 @@ def test_an_import_from_above_is_noticed():
     assert upward_imports("from .. import train", ("data", "windows")) == ["train"]
     assert upward_imports("from ...engine.loop import METRICS", ("models", "baselines", "base")) == ["engine"]
     assert upward_imports("from ..common.errors import one_line\nfrom .sources import x", ("data", "windows")) == []
+
+
+def test_an_import_for_types_may_come_from_above():
+    source = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from ..arguments import DataArguments\n"
+    assert upward_imports(source, ("data", "windows")) == []
+    assert upward_imports(f"{source}\nfrom ..cli import data\n", ("data", "windows")) == ["cli"]
 
 
 def test_the_published_files_import_one_another_and_nothing_of_training():

@@ -13,7 +13,8 @@ from storyattn import StoryAttnForConditionalGeneration
 from storyattn.training import train
 from storyattn.training.evaluation.evaluate import evaluate_model
 from storyattn.training.evaluation.scone_metrics import exact_match
-from storyattn.training.evaluation.tables import format_metrics, result_tables
+from storyattn.training.evaluation.tables import main_results, result_tables
+from storyattn.training.evaluation.terminal import format_metrics
 from storyattn.training.scone import DOMAINS, parse_state, state_reader
 from storyattn.training.scone.dataset_folder import FEATURES, story_row
 from storyattn.training.scone.pictures import state_pixels
@@ -166,8 +167,10 @@ def test_an_evaluation_follows_the_stories_of_every_domain_beside_all_else(small
     assert {domain: found["count"] for domain, found in metrics["exact_match"].items()} == {"scene": 2, "tangrams": 2}
     assert all(found["true_frames"] == 1.0 for found in metrics["exact_match"].values())
     assert "exact match, scene" in format_metrics(metrics) and "| exact match, tangrams |" in result_tables(metrics)
-    for name in ("closed loop, snapped", "single step, copying the last"):
+    for name in ("closed loop, snapped", "single step, copy last"):
         assert name in format_metrics(metrics)
+    rows = {row["name"]: row for row in main_results(metrics)}
+    assert rows["scene: all right after five instructions"]["floor_name"] == "copy first"
 
 
 def test_a_model_of_fewer_frames_is_refused_and_no_story_cut(small_model, small_processor):

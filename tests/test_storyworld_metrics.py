@@ -45,11 +45,11 @@ def test_character_action_and_place_are_judged_apart(written, true, expected):
 
 
 def test_the_floor_is_the_best_guess_of_training():
-    told = "On a clear day in the mountains the {} stands by the cave."
-    train = [[told.format(who), WALK.replace("fox", who)] for who in ("owl", "pig", "cat")]
-    train += [[told.format("owl"), RAIN.replace("fox", "owl")]]
+    opening = "On a clear day in the mountains the {} stands by the cave."
+    train = [[opening.format(who), WALK.replace("fox", who)] for who in ("owl", "pig", "cat")]
+    train += [[opening.format("owl"), RAIN.replace("fox", "owl")]]
     floor = EventFloor(train)
-    before = [told.format("fox")]
+    before = [opening.format("fox")]
     assert floor.hits(before, read_caption(WALK)) == dict.fromkeys(ASPECTS, True)
     rain = floor.hits(before, read_caption(RAIN))
     assert rain == {"character": True, "action": False, "place": True, "all": False}
@@ -67,7 +67,7 @@ def test_all_is_guessed_as_a_whole():
     windows += [[cave, oak, "The fox finds a key on the ground by the cave."]] * 2
     windows += [[cave, oak, "Night falls in the mountains, and the fox stands in the dark by the cave."]] * 2
     floor = EventFloor(windows)
-    hits = [floor.hits([cave, oak], read_caption(told[-1])) for told in windows]
+    hits = [floor.hits([cave, oak], read_caption(window[-1])) for window in windows]
     assert [sum(hit[aspect] for hit in hits) for aspect in ASPECTS] == [7, 3, 4, 3]
 
 
@@ -76,7 +76,7 @@ def test_names_are_held_against_the_frame_and_the_true_caption():
     visible = [{"fox", "owl"}, {"fox"}]  # the owl has left
     assert name_scores(targets, targets, visible) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
     scores = name_scores(["The owl and the pig.", "The owl and the fox."], targets, visible)
-    # named: owl (there), pig (not), owl (just left), fox (there); of the fox and the owl that are told one is named
+    # Named are: owl (visible), pig (not), owl (just left), fox (visible); of the two in the captions one is named.
     assert scores == {"precision": 3 / 4, "recall": 1 / 2, "f1": 0.6}
     assert name_scores(["", ""], targets, visible) == {"precision": None, "recall": 0.0, "f1": 0.0}
 
@@ -87,22 +87,24 @@ def test_only_windows_of_storyworld_count():
     metrics.update(WALK, {"captions": [WALK, WALK]})
     assert metrics.compute(None, 0) == {}
     metrics.update(WALK, window(GIVE, RAIN, kind="weather"))
-    found = metrics.compute(None, 0)
-    assert found["event"] == {"character": 1.0, "action": 0.0, "place": 1.0, "all": 0.0, "count": 1}
-    assert found["named_characters"]["f1"] == 1.0
-    assert found["named_characters"]["floors"] == {"last_caption": {"precision": 0.5, "recall": 1.0, "f1": 2 / 3}}
+    results = metrics.compute(None, 0)
+    assert results["event"] == {"character": 1.0, "action": 0.0, "place": 1.0, "all": 0.0, "count": 1}
+    assert results["named_characters"]["f1"] == 1.0
+    assert results["named_characters"]["floors"] == {"last_caption": {"precision": 0.5, "recall": 1.0, "f1": 2 / 3}}
     floors = metrics.compute([[WALK, "The pig walks over to the well."]], seed=0)
     assert set(floors["named_characters"]["floors"]) == {"last_caption", "random_train_caption"}
     assert set(floors["event"]["floor"]) == set(ASPECTS)
 
 
 def test_true_captions_are_right_and_beat_the_floor():
-    stories = {split: [generate_story(seed, split) for seed in range(40)] for split in ("train", "test")}
+    stories = {
+        split: [generate_story(seed, split, image_size=(16, 24)) for seed in range(40)] for split in ("train", "test")
+    }
     metrics = StoryWorldMetrics()
     for story in stories["test"]:
         metrics.update(story["captions"][-1], story)
-    found = metrics.compute([story["captions"] for story in stories["train"]], seed=0)
-    assert found["event"]["count"] == 40
-    assert all(found["event"][aspect] == 1.0 for aspect in ASPECTS)
-    assert all(0.1 < found["event"]["floor"][aspect] < 1.0 for aspect in ASPECTS)
-    assert found["named_characters"]["f1"] == 1.0 > found["named_characters"]["floors"]["last_caption"]["f1"]
+    results = metrics.compute([story["captions"] for story in stories["train"]], seed=0)
+    assert results["event"]["count"] == 40
+    assert all(results["event"][aspect] == 1.0 for aspect in ASPECTS)
+    assert all(0.1 < results["event"]["floor"][aspect] < 1.0 for aspect in ASPECTS)
+    assert results["named_characters"]["f1"] == 1.0 > results["named_characters"]["floors"]["last_caption"]["f1"]

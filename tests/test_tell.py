@@ -1,4 +1,4 @@
-"""Telling from the command line: what is refused, in one line and before a model is loaded."""
+"""`storyattn tell`: what is refused, in one line and before a model is loaded."""
 
 import pytest
 from conftest import refused_line
@@ -7,7 +7,7 @@ from storyattn.training.cli import tell
 
 
 @pytest.fixture
-def pages(tmp_path):
+def image_files(tmp_path):
     """Three image files."""
     paths = [tmp_path / f"{name}.png" for name in "abc"]
     for shade, path in enumerate(paths):
@@ -21,36 +21,36 @@ def refusal(*argv: str) -> str:
     return message
 
 
-def test_a_missing_file_is_named(pages):
-    assert "no file '/nowhere/a.png'" in refusal("--frames", pages[0], "/nowhere/a.png")
+def test_a_missing_file_is_named(image_files):
+    assert "frames: got '/nowhere/a.png', which does not exist" in refusal("--frames", image_files[0], "/nowhere/a.png")
 
 
-def test_a_file_that_is_no_image_is_named(pages, tmp_path):
+def test_a_file_that_is_no_image_is_named(image_files, tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no picture")
-    assert f"'{text}' is no image" in refusal("--frames", pages[0], str(text))
-    assert f"'{tmp_path}' is no image" in refusal("--frames", str(tmp_path))
+    assert f"frames: got '{text}', expected an image" in refusal("--frames", image_files[0], str(text))
+    assert f"frames: got '{tmp_path}', expected an image" in refusal("--frames", str(tmp_path))
 
 
-def test_unequal_numbers_are_named(pages):
-    assert "1 captions and 2 frames" in refusal("--frames", *pages[:2], "--captions", "A fox.")
+def test_unequal_numbers_are_named(image_files):
+    assert "captions: got 1, expected 2" in refusal("--frames", *image_files[:2], "--captions", "A fox.")
 
 
 @pytest.mark.parametrize("flag", ["--steps", "--num_beams", "--max_new_tokens"])
-def test_numbers_below_one_are_refused(pages, flag):
-    assert f"{flag[2:]}: found 0" in refusal("--frames", pages[0], flag, "0")
+def test_numbers_below_one_are_refused(image_files, flag):
+    assert f"{flag[2:]}: got 0, expected at least 1" in refusal("--frames", image_files[0], flag, "0")
 
 
-def test_a_missing_model_is_named_before_the_hub_is_asked(pages):
-    assert "no folder '/nowhere/model'" in refusal("--frames", *pages)
+def test_a_missing_model_is_named_before_the_hub_is_asked(image_files):
+    assert "model: got '/nowhere/model', expected a folder" in refusal("--frames", *image_files)
 
 
-def test_a_folder_without_a_model_is_named(pages, tmp_path):
-    assert "no config.json" in refused_line(tell.main, ["--model", str(tmp_path), "--frames", *pages])
+def test_a_folder_without_a_model_is_named(image_files, tmp_path):
+    assert "without config.json" in refused_line(tell.main, ["--model", str(tmp_path), "--frames", *image_files])
 
 
-def test_flags_that_contradict_each_other_are_refused(pages):
+def test_flags_that_contradict_each_other_are_refused(image_files):
     assert "neither of --frames and --dataset" in refusal()
-    assert "both of --frames and --dataset" in refusal("--frames", pages[0], "--dataset", "storyworld")
-    assert "--do_sample" in refusal("--frames", pages[0], "--temperature", "0.7")
-    assert "name of an image file" in refusal("--frames", pages[0], "--output", "story.txt")
+    assert "both of --frames and --dataset" in refusal("--frames", image_files[0], "--dataset", "storyworld")
+    assert "--do_sample" in refusal("--frames", image_files[0], "--temperature", "0.7")
+    assert "name of an image file" in refusal("--frames", image_files[0], "--output", "story.txt")

@@ -18,7 +18,7 @@ def test_a_trained_tokenizer_writes_any_text():
     assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
     for text in (CAPTIONS[0], " two  spaces , and a comma", "Ünïcödé ☂🦊", "a\nb"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-    assert len(tokenizer("The fox walks")["input_ids"]) < len("The fox walks") / 2, "it has learnt words"
+    assert len(tokenizer("The fox walks")["input_ids"]) < len("The fox walks") / 2, "it has learned words"
 
 
 def test_the_same_captions_give_the_same_tokenizer():
@@ -29,7 +29,7 @@ def test_the_same_captions_give_the_same_tokenizer():
 def test_what_cannot_be_trained_on():
     with pytest.raises(ValueError, match="no caption"):
         train_tokenizer(["", None, " "], 300)
-    with pytest.raises(ValueError, match="vocab_size: found 258, expected at least 259"):
+    with pytest.raises(ValueError, match="vocab_size: got 258, expected at least 259"):
         train_tokenizer(CAPTIONS, 258)
 
 
@@ -43,9 +43,9 @@ def test_a_tokenizer_from_a_folder(tmp_path):
     loaded = load_tokenizer(str(tmp_path / "bare"))
     assert loaded.eos_token_id == 2 and loaded.bos_token_id == 2 and loaded.pad_token_id is not None
     (tmp_path / "bare" / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match="found no tokenizer '.*bare'"):
+    with pytest.raises(ValueError, match="tokenizer_name: got '.*bare', expected a tokenizer"):
         load_tokenizer(str(tmp_path / "bare"))
-    with pytest.raises(ValueError, match="found no tokenizer '.*nowhere'"):
+    with pytest.raises(ValueError, match="tokenizer_name: got '.*nowhere', expected a tokenizer"):
         load_tokenizer(str(tmp_path / "nowhere"))
 
 
@@ -69,20 +69,20 @@ def test_a_saved_configuration_comes_back(tmp_path):
     assert load_preset(str(tmp_path)).to_dict() == config.to_dict()
 
 
-def test_a_configuration_of_ones_own(tmp_path):
+def test_a_configuration_from_a_file(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SMALL_CONFIG))
     for path in (tmp_path, tmp_path / "config.json"):
         assert load_preset(str(path)).hidden_size == 32
 
 
 def test_what_is_no_configuration_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no preset and no file 'huge', expected base, small, tiny or a JSON file"):
+    with pytest.raises(ValueError, match="preset: got 'huge', expected base, small, tiny or a JSON file"):
         load_preset("huge")
     contents = {
-        "text.json": ("hello", "is no JSON"),
+        "text.json": ("hello", "expected a JSON file"),
         "list.json": ("[1]", "model_type None.*expected 'storyattn'"),
         "other.json": ('{"model_type": "bert"}', "model_type 'bert'.*expected 'storyattn'"),
-        "name.json": (json.dumps({**SMALL_CONFIG, "hiden_size": 32}), "found 'hiden_size'.*perhaps 'hidden_size'"),
+        "name.json": (json.dumps({**SMALL_CONFIG, "hiden_size": 32}), "got 'hiden_size'.*perhaps 'hidden_size'"),
         "type.json": (json.dumps({**SMALL_CONFIG, "hidden_size": "wide"}), "'hidden_size' expected int, got str"),
         "value.json": (json.dumps({**SMALL_CONFIG, "max_frames": 0}), "max_frames: got 0, expected at least 2"),
     }

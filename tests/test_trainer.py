@@ -1,4 +1,4 @@
-"""The Trainer of transformers: the example of the README, run on few stories, a small model and few steps."""
+"""The Trainer of transformers: the example of docs/training.md, run on few stories, a small model and few steps."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 from transformers import AutoProcessor, TrainingArguments
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
 QUICK = {"max_steps": 24, "per_device_train_batch_size": 4, "eval_steps": 12, "logging_steps": 1, "save_strategy": "no"}
 QUICK |= {"learning_rate": 3e-3, "use_cpu": True}
 # A step in which nothing is drawn at random, and which averages over stories alone.
@@ -25,7 +25,7 @@ def run_example(monkeypatch, tmp_path):
     """Runs the example with a small model, few stories and changed arguments; gives its variables."""
 
     def run(draw=draw_story, config=None, **changes) -> dict:
-        section = README.read_text(encoding="utf-8").split("\n## With the Trainer of transformers\n")[1]
+        section = PAGE.read_text(encoding="utf-8").split("\n## With the Trainer of transformers\n")[1]
         code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
 
         def read_few(name: str, split: str) -> Dataset:
@@ -42,7 +42,7 @@ def run_example(monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         torch.manual_seed(0)
         variables = {}
-        exec(compile(code, "README.md", "exec"), variables)
+        exec(compile(code, PAGE.name, "exec"), variables)
         return variables
 
     return run

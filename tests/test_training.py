@@ -207,7 +207,7 @@ def test_a_trained_model_gets_a_decoder_that_learned_from_text_alone(launch, fin
 @pytest.mark.parametrize(
     "flags, told",
     [
-        ({"model_name_or_path": "no_such_folder", "config": None}, "found no folder 'no_such_folder', expected a"),
+        ({"model_name_or_path": "no_such_folder", "config": None}, "got 'no_such_folder', expected a folder"),
         ({"model_name_or_path": "x/y"}, "expected none with --model_name_or_path"),
         ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: found a/b, expected"),
         (
@@ -548,7 +548,7 @@ def test_unknown_names_are_refused(refused, small_config_file):
     line = refused(tokenizer_name="./nowhere")
     assert "'./nowhere'" in line
     line = refused(config_overrides="perceptual_model=./nowhere")
-    assert "perceptual_model: found './nowhere', expected a vision model" in line
+    assert "perceptual_model: got './nowhere', expected a vision model" in line
     line = refused(config_overrides="hiden_size=3")
     assert "'hiden_size'" in line and "hidden_size" in line
     line = refused(report_to="paper")

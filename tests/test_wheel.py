@@ -18,12 +18,14 @@ import storyattn
 assert storyattn.__file__.startswith(sys.argv[1]), storyattn.__file__
 from importlib.metadata import entry_points, version
 from storyattn.training import cli
+from storyattn.training.evaluation.caption_metrics import text_scores
 from storyattn.training.models.presets import load_preset, preset_names
 from storyattn.training.storyworld import generate_story
 for name in preset_names():
     load_preset(name)
 print(sorted(preset_names()), version("storyattn"))
 print(generate_story(0, "train")["captions"][0])
+assert text_scores(["The fox naps."], ["The fox naps."])["chrf"] == 100
 for command in cli.COMMANDS:
     try:
         cli.main([command, "--help"])

@@ -35,13 +35,13 @@ from .evaluation.evaluate import evaluate_model
 from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
 from .evaluation.scone_metrics import check_max_frames
-from .evaluation.tables import format_metrics
+from .evaluation.terminal import format_metrics
 from .models.baselines import story_config, write_baseline
-from .models.build import base_config, build_model, build_tokenizers, check_perceptual_model, kept_parts
+from .models.build import base_config, build_model, build_tokenizers, check_perceptual_model, pretrained_parts
 from .models.finetune import tune_parts
-from .models.provenance import describe_parts, tell_parts
+from .models.provenance import part_fingerprints, part_summaries
 from .models.weights import round_weights, store_weights
-from .publishing.card_facts import RECIPE, published_facts, write_example
+from .publishing.card_facts import RECIPE_FILE, published_facts, write_example
 from .publishing.export import training_facts, write_hub_folder
 from .publishing.publish import hub_repository, push_to_hub
 
@@ -95,7 +95,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     for stories in splits.values():
         check_max_frames(stories, config)
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
-    config.adapt_to_tokenizer(*tokenizers, pretrained=kept_parts(model_args))
+    config.adapt_to_tokenizer(*tokenizers, pretrained=pretrained_parts(model_args))
     processor = build_processor(config, *tokenizers)
     num_stories = None if data_args.streaming else len(splits["train"])
     set_seed(training_args.seed)
@@ -104,7 +104,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
     if model_args.baseline:
         run_state["run"] |= {"baseline": model_args.baseline, **baseline}
     else:
-        run_state["run"]["parts"] = describe_parts(model, model_args)
+        run_state["run"]["parts"] = part_fingerprints(model, model_args)
     state = None
     if checkpoint is not None:
         state = read_state(checkpoint)
@@ -135,7 +135,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
         loop.resume(checkpoint, state)
     decided_by_main_process(accelerator, put_earlier_run_aside, training_args.output_dir, checkpoint)
     if accelerator.is_main_process:
-        write_recipe((model_args, data_args, training_args), Path(training_args.output_dir) / RECIPE)
+        write_recipe((model_args, data_args, training_args), Path(training_args.output_dir) / RECIPE_FILE)
         published = {} if model_args.baseline else published_facts(model_args, data_args)
     start_trackers(accelerator, model_args, data_args, training_args)
     results = {}
@@ -146,7 +146,7 @@ def train(model_args, data_args, training_args, command: str) -> dict:
             stood = f"stopped after training, whose {loop.step} steps are saved, before all was measured"
             interruption.finished(f"{stood}; to go on:\n{interruption.command}")
             if accelerator.is_main_process:
-                facts = training_facts(loop, splits, data_args, training_args, command, tell_parts(model_args))
+                facts = training_facts(loop, splits, data_args, training_args, command, part_summaries(model_args))
                 if model_args.baseline:
                     write = write_baseline
                 else:

@@ -1,14 +1,16 @@
-"""
-The `storyattn` command:
+"""StoryAttn reads a picture story and carries it on: it writes the next caption and paints the next frame.
 
+Commands:
     storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
-    storyattn data COMMAND ...                 make a data set (picture books, SCONE), or look one over
-    storyattn card DIR                         write the model card of a published folder anew
+    storyattn data COMMAND ...                 make a data set (picture books, SCONE), or check one before training
+    storyattn card DIR                         write the model card of a published folder again
     storyattn mean DIR DIR --output_dir DIR    write the mean of the weights of two models
     storyattn publish DIR --repo_id USER/NAME  publish a trained model on the Hub
+    storyattn COMMAND --help                   list the arguments of a command
+    storyattn --version                        print the version
 """
 
 import importlib
@@ -28,7 +30,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs a command with the rest of the arguments; an unknown one ends the program with exit status 2."""
+    """Run a command with the rest of the arguments; an unknown one ends the program with exit status 2."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["--version"]:
         print(f"storyattn {version('storyattn')}")
@@ -37,11 +39,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run_command(program: str, commands: dict[str, str], text: str, argv: list[str]) -> None:
-    """Runs the module that `commands` has for the first argument with the rest; prints `text` where help is wanted."""
+    """Run the command that the first argument names.
+
+    Args:
+        program: name of the program, for error messages.
+        commands: module of each command, relative to this package.
+        text: help, printed for `--help` and where there is no argument.
+        argv: name of the command and its arguments. An unknown command ends the program with exit status 2.
+    """
     if not argv or argv[0] in ("-h", "--help"):
         print(text.strip())
     elif argv[0] not in commands:
-        print(f"{program}: found no command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
+        print(f"{program}: got the command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
         raise SystemExit(2)
     else:
         importlib.import_module(commands[argv[0]], __package__).main(argv[1:])

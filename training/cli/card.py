@@ -1,6 +1,6 @@
-"""
-Writes the model card of a published folder anew, from its results.json and what else lies in it:
+"""`storyattn card`: write the model card of a published folder again, from its results.json and its other files.
 
+Examples:
     storyattn card checkpoints/storyattn-tiny
     storyattn card runs/tiny --repo_id user/name --license cc-by-4.0
 """
@@ -14,16 +14,18 @@ from ..publishing.model_card import write_card
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command; a mistake in what it was given ends it with one line and exit status 2."""
-    parser = argparse.ArgumentParser(prog="storyattn card", description="Writes the model card of a folder anew.")
+    """Run the command; a mistake in the arguments ends it with one line and exit status 2."""
+    parser = argparse.ArgumentParser(prog="storyattn card", description="Write the model card of a folder again.")
     parser.add_argument("folder", help="folder that training wrote, with config.json and results.json")
     parser.add_argument("--repo_id", default=None, help="user/name on the Hub, which the quick start then loads")
-    parser.add_argument("--license", default=None, help="licence of the weights as the Hub calls it; default: as known")
+    parser.add_argument(
+        "--license", default=None, help="license of the weights as the Hub calls it; default: unchanged"
+    )
     arguments = parser.parse_args(argv)
     with one_line("storyattn card"):
         if arguments.repo_id is not None:
             check_repo_id(arguments.repo_id)
         if arguments.license is not None and not LICENSE_NAME.fullmatch(arguments.license):
-            raise ValueError(f"license: found {arguments.license!r}, expected a name such as mit or cc-by-4.0")
+            raise ValueError(f"license: got {arguments.license!r}, expected a name such as mit or cc-by-4.0")
         path = write_card(arguments.folder, arguments.repo_id, arguments.license)
     print(f"written to {path}")

@@ -1,6 +1,6 @@
-"""
-Lists the checkpoints of a run, verifies every byte of them, and tells how to go on from the latest:
+"""`storyattn checkpoints`: list the checkpoints of a run, verify every byte, and print how to resume from the latest.
 
+Examples:
     storyattn checkpoints runs/tiny
 """
 
@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..common.errors import one_line
+from ..common.tables import LEFT, format_number, text_table
 from ..engine.atomic_folder import read_manifest
 from ..engine.checkpoints import BEST, FOLDER, read_state, step_folders, verify_checkpoint
 
@@ -17,12 +18,12 @@ COLUMNS = ("checkpoint", "written", "MB", "minutes", "eval loss", "best", "whole
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints the table; ends with exit status 1 where a checkpoint is damaged, 2 where there is none."""
-    parser = argparse.ArgumentParser(prog="storyattn checkpoints", description="Lists and verifies checkpoints.")
+    """Print the table; end with exit status 1 where a checkpoint is damaged, 2 where there is none."""
+    parser = argparse.ArgumentParser(prog="storyattn checkpoints", description="List and verify checkpoints.")
     parser.add_argument("folder", help="the output_dir of a run")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     with one_line("storyattn checkpoints"):
-        checkpoints = _find_all(Path(arguments.folder).expanduser())
+        checkpoints = _find_checkpoints(Path(arguments.folder).expanduser())
     problems = {path: verify_checkpoint(path) for path in checkpoints}
     print(format_checkpoints(problems))
     whole = [path for path, problem in problems.items() if problem is None and path.name != BEST]
@@ -34,10 +35,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def format_checkpoints(problems: dict[Path, str | None]) -> str:
-    """A table with a row for each checkpoint, given with what is wrong with it or `None`."""
+    """Return a table with a row for each checkpoint; `problems` has for each what is wrong with it, or `None`."""
     best = next((path for path in problems if path.name == BEST), None)
     best_step = None if best is None else _facts(best).get("step")
-    rows = [COLUMNS]
+    rows = []
     for path, problem in problems.items():
         facts = _facts(path)
         is_best = best_step is not None and facts.get("step") == best_step
@@ -49,27 +50,26 @@ def format_checkpoints(problems: dict[Path, str | None]) -> str:
                 _written(path),
                 f"{sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6:.1f}",
                 "-" if seconds is None else f"{seconds / 60:.1f}",
-                "-" if loss is None else f"{loss:.4f}",
+                format_number(loss),
                 "best" if is_best else "-",
                 "yes" if problem is None else f"no: {problem}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return text_table(COLUMNS, rows, alignments=[LEFT] * len(COLUMNS))
 
 
-def _find_all(folder: Path) -> list[Path]:
+def _find_checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"found no folder {str(folder)!r}, expected the output_dir of a run")
+        raise FileNotFoundError(f"folder: got {str(folder)!r}, expected the output_dir of a run")
     best = folder / FOLDER / BEST
-    found = [*step_folders(folder), *([best] if best.is_dir() else [])]
-    if not found:
-        raise FileNotFoundError(f"found no checkpoint in {str(folder / FOLDER)!r}, expected step-N folders")
-    return found
+    checkpoints = [*step_folders(folder), *([best] if best.is_dir() else [])]
+    if not checkpoints:
+        raise FileNotFoundError(f"folder: got no checkpoint in {str(folder / FOLDER)!r}, expected step-N folders")
+    return checkpoints
 
 
 def _facts(checkpoint: Path) -> dict:
-    """The state of a checkpoint; empty where it cannot be read."""
+    """Return the state of a checkpoint; empty where it cannot be read."""
     try:
         state = read_state(checkpoint)
     except (OSError, ValueError):

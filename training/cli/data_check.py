@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..common.columns import add_column_flags
 from ..common.errors import one_line
 from ..inspection.findings import HURTS
 from ..inspection.inspect import check_dataset
@@ -10,8 +11,7 @@ from ..inspection.inspect import check_dataset
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `storyattn data check`."""
     parser.add_argument("dataset", help="storyworld, a folder or a Hub id with frames and captions")
-    parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
-    parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
+    add_column_flags(parser)
     parser.add_argument("--tokenizer", default=None, help="folder or Hub id; default: one trained on the captions")
     parser.add_argument("--max_caption_length", type=int, default=48, help="tokens at which captions will be cut")
     parser.add_argument("--image_size", type=int, nargs=2, default=(64, 96), metavar=("H", "W"), help="of the model")

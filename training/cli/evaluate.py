@@ -1,5 +1,5 @@
 """
-Measures a model on a split of a data set, beside floors:
+Measure a model on a split of a data set, beside floors.
 
     storyattn evaluate --model runs/tiny --dataset storyworld --split test --output results.json
 """
@@ -8,6 +8,7 @@ import argparse
 import shlex
 import sys
 
+from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..common.files import write_results
 from ..data.frame_cache import DEFAULT_LIMIT_GB
@@ -16,12 +17,12 @@ from ..data.sources import read_stories
 from ..data.validation import POLICIES
 from ..evaluation.evaluate import evaluate_model
 from ..evaluation.results import results_document
-from ..evaluation.tables import format_metrics
+from ..evaluation.terminal import format_metrics
 from ..models.load import load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `storyattn evaluate`."""
+    """Add the flags of `storyattn evaluate`."""
     parser.add_argument("--model", required=True, help="folder or Hub id of the model")
     parser.add_argument("--dataset", required=True, help="storyworld, a folder or a Hub id with frames and captions")
     parser.add_argument("--split", default="test", help="split to measure on")
@@ -32,19 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context_frames", type=int, default=None, help="show at most this many frames before the measured one"
     )
-    parser.add_argument("--seed", type=int, default=0, help="draws which captions and frames are exchanged")
+    parser.add_argument("--seed", type=int, default=0, help="seed by which captions and frames are exchanged")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
-    parser.add_argument("--frames_column", default="frames", help="column of the data set that holds the frames")
-    parser.add_argument("--captions_column", default="captions", help="column that holds the captions")
+    add_column_flags(parser)
     parser.add_argument("--on_bad_story", choices=POLICIES, default="skip", help="what to do with broken stories")
+    parser.add_argument("--cache_dir", default=None, help="folder of resized frames; default: beside the data sets")
     parser.add_argument(
-        "--cache_dir", default=None, help="where resized frames are kept; default: beside the data sets"
+        "--cache_limit_gb", type=float, default=DEFAULT_LIMIT_GB, help="size in GB that the folder may have at most"
     )
-    parser.add_argument("--cache_limit_gb", type=float, default=DEFAULT_LIMIT_GB, help="what that may hold at most")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command; a mistake in what it was given ends it with one line and exit status 2."""
+    """Run the command; a wrong argument ends it with one line and exit status 2."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="storyattn evaluate", description="Measures a model beside floors.")
     add_arguments(parser)
@@ -65,20 +65,22 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> dict:
+    """Return the metrics that the arguments ask for."""
     for name in ("batch_size", "max_windows", "context_frames"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
-            raise ValueError(f"{name}: found {value}, expected at least 1")
-    columns = {"frames_column": arguments.frames_column, "captions_column": arguments.captions_column}
-    names = {"stories": arguments.split, "train_stories": arguments.train_split}
-    read = {key: read_stories(arguments.dataset, split, **columns) for key, split in names.items() if split}
+            raise ValueError(f"{name}: got {value}, expected at least 1")
+    splits = {"stories": arguments.split, "train_stories": arguments.train_split}
+    sources = {
+        key: read_stories(arguments.dataset, split, **columns_of(arguments)) for key, split in splits.items() if split
+    }
     model, processor = load_model(arguments.model, arguments.device)
     options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}
     prepared = {
         key: prepare_stories(
-            stories, processor.image_processor, f"split {names[key]!r} of {arguments.dataset}", **options
+            stories, processor.image_processor, f"split {splits[key]!r} of {arguments.dataset}", **options
         )
-        for key, stories in read.items()
+        for key, stories in sources.items()
     }
     return evaluate_model(
         model,

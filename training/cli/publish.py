@@ -1,6 +1,6 @@
-"""
-Publishes the folder that training leaves on the Hub, as one commit:
+"""`storyattn publish`: publish the folder that training leaves on the Hub, as one commit.
 
+Examples:
     storyattn publish runs/tiny --repo_id user/name --dry_run
     storyattn publish runs/tiny --repo_id user/name --private --tag v1
 """
@@ -11,13 +11,13 @@ import sys
 
 from ..common.errors import one_line
 from ..publishing.hub import MAIN
-from ..publishing.publish import broken_off, publish
+from ..publishing.publish import interruption_message, publish
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Publishes; a mistake, or a refusal of the Hub, ends it with one line and exit status 2."""
+    """Run the command; a mistake, or a refusal of the Hub, ends it with one line and exit status 2."""
     parser = argparse.ArgumentParser(
-        prog="storyattn publish", description="Publishes a trained model on the Hub, as one commit."
+        prog="storyattn publish", description="Publish a trained model on the Hub, as one commit."
     )
     parser.add_argument("folder", help="the output_dir of a run")
     parser.add_argument("--repo_id", required=True, help="where to: user/name; it is made where it is missing")
@@ -33,5 +33,5 @@ def main(argv: list[str] | None = None) -> None:
             publish(folder, repo_id, **arguments)
     except KeyboardInterrupt:
         again = shlex.join(["storyattn", "publish", *argv])
-        print(f"storyattn publish: {broken_off(repo_id)}; to try again: {again}", file=sys.stderr)
+        print(f"storyattn publish: {interruption_message(repo_id)}; to try again: {again}", file=sys.stderr)
         raise SystemExit(130) from None

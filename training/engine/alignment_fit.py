@@ -7,7 +7,7 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from storyattn.modeling_storyattn import mean_of_words
+from storyattn.fusion import mean_of_tokens
 from storyattn.vision_encoder import pooled_maps
 from tqdm.auto import tqdm
 
@@ -146,7 +146,7 @@ def _features(model, processor, stories, split: str, progress: bool) -> tuple[to
         pixels, ids, mask = (inputs[name][0] for name in ("pixel_values", "input_ids", "attention_mask"))
         pictures.append(pooled_maps(model.vision_encoder(pixels)[2]).double().cpu())
         states = model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        texts.append(mean_of_words(states, mask.bool()).double().cpu())
+        texts.append(mean_of_tokens(states, mask.bool()).double().cpu())
         numbers += [number] * len(told)
     model.train(training)
     if not numbers:

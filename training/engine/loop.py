@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import gather_object, send_to_device
 from safetensors.torch import load_file
-from storyattn.supervision import COUNTED
+from storyattn.story_loss import COUNTED
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 from transformers.utils import logging

@@ -1,0 +1,1 @@
+"""Measure a model: numbers, floors, tables and pictures."""

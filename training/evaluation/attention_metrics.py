@@ -1,4 +1,4 @@
-"""Does the spatial attention look at what the story is about? Scored against true boxes, next to chance."""
+"""Score the spatial attention against the true boxes of what the story is about, next to chance."""
 
 import torch
 
@@ -7,10 +7,12 @@ from .frame_metrics import box_region, ratio
 
 class AttentionMetrics:
     """
-    Sums up over frames: `pointing_game` (Zhang et al. 2018), the share of frames where the maximum of the map, at the
-    centre of its cell, falls into a box (`chance_pointing_game`: the boxes' mean share of the frame), and
-    `mass_over_area`, the map's mass inside the boxes over their share of the frame (`chance_mass_over_area`: 1).
-    Both on the mean map of all heads, and again under `per_head`. Cells that tie for the maximum share the point.
+    Sums up over frames where the spatial attention looks.
+
+    `pointing_game` (Zhang et al. 2018) is the share of frames in which the maximum of the map, at the centre of its
+    cell, lies in a box; `chance_pointing_game` is the boxes' mean share of the frame. Cells that tie for the maximum
+    share the point. `mass_over_area` is the map's mass inside the boxes over their share of the frame;
+    `chance_mass_over_area` is 1. Both are of the mean map of all heads, and again `per_head`.
     """
 
     def __init__(self):
@@ -20,9 +22,13 @@ class AttentionMetrics:
 
     def update(self, maps: torch.Tensor, boxes: list[list[float]], height: int, width: int) -> None:
         """
-        Adds one frame: `maps (heads, h, w)`, each summing to 1, and the boxes `[x1, y1, x2, y2]` of all visible
-        entities in pixels of the processed frame of `height` x `width`. A frame without a box that lies in it is
-        passed over.
+        Add one frame; it is left out where no box lies in it.
+
+        Args:
+            maps: the attention maps `(heads, h, w)`, each summing to 1.
+            boxes: the boxes of all visible entities, `[x1, y1, x2, y2]` in pixels of the processed frame.
+            height: rows of the processed frame.
+            width: columns of the processed frame.
         """
         inside = torch.zeros(height, width)
         for box in boxes:
@@ -42,7 +48,7 @@ class AttentionMetrics:
         self.count += 1
 
     def compute(self) -> dict | None:
-        """The measures, or `None` where no frame had a box."""
+        """Return the measures and `num_frames`, or `None` where no frame had a box."""
         if not self.count:
             return None
         pointing, mass = (self.pointing / self.count).tolist(), (self.mass / self.count).tolist()
@@ -57,7 +63,7 @@ class AttentionMetrics:
 
 
 def _points(maps: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """Share `(n,)` of the maximal cells of each map whose centre lies in a box."""
+    """Return the share `(n,)` of the maximal cells of each map `(n, h, w)` whose centre lies in a box."""
     height, width = inside.shape
     rows, columns = maps.shape[-2:]
     y = ((torch.arange(rows) + 0.5) * height / rows).long()
@@ -67,12 +73,12 @@ def _points(maps: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
 
 
 def _cover(inside: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Share `(rows, columns)` of each cell that the boxes cover; exact where cells cut through pixels, too."""
+    """Return the share `(rows, columns)` of each cell that the boxes cover, also where cells cut through pixels."""
     return _overlap(rows, inside.shape[0]) @ inside @ _overlap(columns, inside.shape[1]).T
 
 
 def _overlap(cells: int, pixels: int) -> torch.Tensor:
-    """Share `(cells, pixels)` of each cell that each pixel takes up, along one side of the frame."""
+    """Return the share `(cells, pixels)` of each cell that each pixel takes up, along one side of the frame."""
     edges = torch.arange(cells + 1) * pixels / cells
     starts = torch.arange(pixels)
     ends = torch.minimum(edges[1:, None], starts + 1.0)

@@ -9,27 +9,36 @@ from pathlib import Path
 import evaluate
 import torch
 import torch.nn.functional as F
+from storyattn import StoryAttnProcessor
 
 from .frame_metrics import ratio
 
 # File names of the `evaluate` modules in `text_metrics/`, which are also the keys of their results.
 TEXT_METRICS = ("bleu4", "rouge_l", "chrf", "cider", "distinct2")
 NUM_EXAMPLES = 5
+TOKENIZED_AT_ONCE = 1000  # captions, padded to the longest of them
 
 
 @cache
 def load_text_metric(name: str) -> evaluate.EvaluationModule:
-    """The `evaluate` module `text_metrics/{name}.py`, loaded from its path: no network, no temporary files."""
+    """Load the `evaluate` module `text_metrics/{name}.py` from its path: no network, no temporary files."""
     return evaluate.load(str(Path(__file__).parent / "text_metrics" / f"{name}.py"), keep_in_memory=True)
 
 
 def text_scores(predictions: list[str], references: list[str]) -> dict[str, float | None]:
     """
-    `bleu4`, `rouge_l`, `chrf` (0 to 100, higher is nearer to the reference), `cider` (CIDEr-D, 0 to 10, higher as well)
-    and `distinct2` (0 to 1) of `predictions`; `None` for each where there are no captions.
+    Return the scores of written captions, each beside one reference.
 
-    Each has one reference. `cider` takes document frequencies from these references: it compares models on the same
-    captions alone, and is not the number that data sets with five references a picture are told with.
+    `cider` takes document frequencies from these references: it compares models on the same captions alone, and is not
+    comparable to numbers on data sets with five references for a picture.
+
+    Args:
+        predictions: the written captions.
+        references: the true caption of each.
+
+    Returns:
+        `bleu4`, `rouge_l` and `chrf` (0 to 100, higher is nearer to the reference), `cider` (CIDEr-D, 0 to 10, higher
+        is nearer as well) and `distinct2` (0 to 1); `None` for each where there are no captions.
     """
     if not predictions:
         return dict.fromkeys(TEXT_METRICS)
@@ -41,12 +50,28 @@ def text_scores(predictions: list[str], references: list[str]) -> dict[str, floa
     return scores
 
 
+def decoder_tokens(processor: StoryAttnProcessor, captions: list[str]) -> torch.Tensor:
+    """Return the tokens `(n,)` of all captions but their start tokens, by the tokenizer of the text decoder."""
+    tokens = []
+    for start in range(0, len(captions), TOKENIZED_AT_ONCE):
+        encoded = processor.tokenize_captions([[text] for text in captions[start : start + TOKENIZED_AT_ONCE]])
+        kind = "decoder_" if "decoder_input_ids" in encoded else ""
+        ids, mask = (encoded[f"{kind}{name}"][:, 0, 1:] for name in ("input_ids", "attention_mask"))
+        tokens.append(ids[mask > 0])
+    return torch.cat(tokens) if tokens else torch.zeros(0, dtype=torch.long)
+
+
 def token_losses(logits: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[float, int]:
     """
-    Summed negative log-likelihood in nats, and the number of tokens it is summed over.
+    Return the summed negative log-likelihood of captions and the number of tokens that it is summed over.
 
-    `logits (N, L, V)` at position i predict token i+1 of `input_ids (N, L)`; what `attention_mask (N, L)` masks does
-    not count, nor does the start token, which nothing predicts.
+    Args:
+        logits: `(N, L, V)`; those at position i predict token i+1.
+        input_ids: the captions `(N, L)`; nothing predicts their start tokens, which do not count.
+        attention_mask: `(N, L)`; what is masked does not count.
+
+    Returns:
+        The sum in nats, and the number of tokens.
     """
     targets = input_ids[:, 1:].masked_fill(attention_mask[:, 1:] == 0, -100)  # (N, L-1)
     loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
@@ -55,8 +80,9 @@ def token_losses(logits: torch.Tensor, input_ids: torch.Tensor, attention_mask: 
 
 def unigram_logits(token_ids: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """
-    Logits `(V,)` of a model that knows how often each token occurs among `token_ids`, and nothing else; every token
-    of the vocabulary counts once more than it occurs.
+    Return logits `(V,)` of a model that has only counted how often each token occurs among `token_ids`.
+
+    Every token of the vocabulary counts once more than it occurs (Laplace smoothing).
     """
     return (torch.bincount(token_ids, minlength=vocab_size) + 1.0).log()
 
@@ -69,34 +95,62 @@ class CaptionMetrics:
         self.tokens, self.bytes = defaultdict(int), defaultdict(int)
         self.generated, self.targets, self.last_captions = [], [], []
 
-    def add_loss(self, name: str, logits, input_ids, attention_mask, num_bytes: int) -> None:
-        """Adds to the loss called `name`, over texts of `num_bytes`; shapes as in `token_losses`."""
+    def add_loss(
+        self,
+        name: str,
+        logits: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        num_bytes: int,
+    ) -> None:
+        """
+        Add the token losses of captions.
+
+        Args:
+            name: which loss they are added to: `loss`, `loss_shuffled_frames` or `unigram`.
+            logits: as for `token_losses`.
+            input_ids: as for `token_losses`.
+            attention_mask: as for `token_losses`.
+            num_bytes: the bytes of the captions in UTF-8.
+        """
         loss, tokens = token_losses(logits, input_ids, attention_mask)
         self.losses[name] += loss
         self.tokens[name] += tokens
         self.bytes[name] += num_bytes
 
     def add_text(self, generated: str, target: str, last_caption: str) -> None:
-        """Adds one written caption, the true one, and the last caption before it (empty where there is none)."""
+        """
+        Add one written caption.
+
+        Args:
+            generated: the caption as the model writes it.
+            target: the true caption.
+            last_caption: the last caption before it, empty where no frame before has one.
+        """
         self.generated.append(generated.strip())
         self.targets.append(target)
         self.last_captions.append(last_caption)
 
     def compute(self, train_captions: list[str] | None, seed: int) -> dict:
         """
-        `loss` and `loss_shuffled_frames` in nats per token, `bits_per_byte` and `bits_per_byte_shuffled_frames`, text
-        scores, `floors`, `examples`, `num_captions`; see `text_scores`.
+        Return losses, text scores, `floors`, `examples` and `num_captions`.
 
-        Bits per byte, which models of different tokenizers share, are the loss summed over all tokens, the end token
-        included, over the bytes of the captions in UTF-8. The floor `unigram` is that of `unigram_logits`.
+        Losses are `loss` and `loss_shuffled_frames` in nats per token, and `bits_per_byte` and
+        `bits_per_byte_shuffled_frames`. Bits per byte do not depend on the tokenizer: they are the loss summed over all
+        tokens, the end token included, over the bytes of the captions in UTF-8. For text scores see `text_scores`. The
+        floor `unigram` is that of `unigram_logits`.
+
+        Args:
+            train_captions: captions of training from which the floor `random_train_caption` is drawn, if any.
+            seed: the seed of the draw.
         """
         floors = {"last_caption": text_scores(self.last_captions, self.targets)}
         if train_captions:
             drawn = random.Random(seed).choices(train_captions, k=len(self.targets))
             floors["random_train_caption"] = text_scores(drawn, self.targets)
         if "unigram" in self.losses:
-            floors["unigram"] = self._losses("unigram")
-        with_frames, shuffled = self._losses("loss"), self._losses("loss_shuffled_frames")
+            floors["unigram"] = self._mean_losses("unigram")
+        with_frames, shuffled = self._mean_losses("loss"), self._mean_losses("loss_shuffled_frames")
         pairs = zip(self.targets[:NUM_EXAMPLES], self.generated[:NUM_EXAMPLES])
         return {
             **with_frames,
@@ -107,7 +161,7 @@ class CaptionMetrics:
             "num_captions": len(self.targets),
         }
 
-    def _losses(self, name: str) -> dict[str, float | None]:
+    def _mean_losses(self, name: str) -> dict[str, float | None]:
         loss = self.losses[name]
         return {
             "loss": ratio(loss, self.tokens[name]),

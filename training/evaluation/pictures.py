@@ -5,34 +5,51 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from datasets import Dataset
 from PIL import Image
+from storyattn import StoryAttnProcessor
 
+from ..common.evaluation_mode import evaluation_mode
+from ..data.prepared_stories import PreparedStories
 from ..figures import PAINTED, TARGET, Cell, _grid, _save
-from .windows import MeasuredWindows, WindowBatch
+from .windows import MeasuredWindows, Model, WindowBatch
 
 
-@torch.no_grad()
-def evaluation_picture(model, processor, stories, path: str | Path, num_stories: int = 4) -> Path:
+def evaluation_picture(
+    model: Model,
+    processor: StoryAttnProcessor,
+    stories: Dataset | PreparedStories,
+    path: str | Path,
+    num_stories: int = 4,
+) -> Path:
     """
-    What a model makes of `num_stories` stories spread over `stories`, a row each: the input frames with what the
-    spatial attention looks at below them and their captions, the true next frame and caption, the painted frame with
-    that caption given and the caption written without it, the painted frame with no caption given. What it does not
-    give is left out. Written to `path`.
+    Draw what a model makes of stories, a row for each.
 
-    Raises `ValueError` where no story has two frames.
+    A row has the input frames with their captions and, below them, what the spatial attention looks at; the true next
+    frame and caption; the next frame as painted with that caption given, and the caption as written without it; the
+    next frame as painted with no caption given. What the model does not give is left out.
+
+    Args:
+        model: the model, which is left in the mode it had.
+        processor: its processor.
+        stories: the stories of a split (schema of `read_stories`).
+        path: the image file to write.
+        num_stories: the most stories to draw, spread evenly over the split.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: no story has two frames.
     """
     first_windows = _first_windows(MeasuredWindows(stories, model.config.max_frames), num_stories)
-    training = model.training
-    model.eval()
-    try:
-        rows = [(str(item["story_id"]), _evaluated_cells(model, processor, item)) for item in first_windows]
-    finally:
-        model.train(training)
+    with evaluation_mode(model):
+        rows = [(str(item["story_id"]), _story_cells(model, processor, item)) for item in first_windows]
     return _save(_grid(rows, 200), path)
 
 
 def attention_overlay(frame: Image.Image, maps: torch.Tensor) -> Image.Image:
-    """A grey `frame` under the mean over heads of `maps (heads, h, w)`: bright where the attention looks."""
+    """Draw the mean over heads of `maps (heads, h, w)` over a grey `frame`: bright where the attention looks."""
     heat = maps.float().mean(dim=0).cpu().numpy()
     heat = Image.fromarray(heat / max(heat.max(), 1e-8)).resize(frame.size, Image.Resampling.BICUBIC)
     heat = np.asarray(heat).clip(0, 1)  # (H, W)
@@ -43,30 +60,30 @@ def attention_overlay(frame: Image.Image, maps: torch.Tensor) -> Image.Image:
 
 
 def _first_windows(windows: MeasuredWindows, num_stories: int) -> list[dict]:
-    """The first window of each of `num_stories` stories, spread evenly."""
+    """Return the first window of each of `num_stories` stories, spread evenly."""
     firsts = [i for i, story in enumerate(windows.story_of) if i == 0 or windows.story_of[i - 1] != story]
     count = min(num_stories, len(firsts))
     return [windows[firsts[i * len(firsts) // count]] for i in range(count)]
 
 
-def _evaluated_cells(model, processor, item: dict) -> list[Cell]:
+def _story_cells(model: Model, processor: StoryAttnProcessor, item: dict) -> list[Cell]:
+    """Return the cells of a row of `evaluation_picture`."""
     batch = WindowBatch(model, processor, [item])
     output = model(**batch.inputs, use_next_caption=True)
     captions, maps = batch.shown[0]["captions"], output.spatial_attentions
     *inputs, target = processor.postprocess_frames(batch.pixels[0])
     cells = [Cell([frame], f"{i + 1}", captions[i] or "") for i, frame in enumerate(inputs)]
-    for cell, looked in zip(cells, [] if maps is None else maps[0]):
-        cell.images.append(attention_overlay(cell.images[0], looked))
+    for cell, frame_maps in zip(cells, [] if maps is None else maps[0]):
+        cell.images.append(attention_overlay(cell.images[0], frame_maps))
     cells.append(Cell([target], "target", captions[-1] or "", TARGET, TARGET, 12))
     text = ""
     if output.next_caption_logits is not None:
         options = {"max_new_tokens": model.config.max_caption_length, "do_sample": False}
-        written = model.generate(**batch.given, task="continue", **options)
+        written = model.generate(**batch.context, task="continue", **options)
         text = f"written: {processor.batch_decode(written, skip_special_tokens=True)[0].strip()}"
     if output.predicted_frames is None:
         return [*cells, Cell([], "", text, text_colour=PAINTED, max_lines=12)]
-    alone = model.predict_next_frame(**batch.given)
-    shown = torch.cat([output.predicted_frames[:, -1].float(), alone.float()])
-    painted, alone = processor.postprocess_frames(shown)
+    alone = model.predict_next_frame(**batch.context)
+    painted, alone = processor.postprocess_frames(torch.cat([output.predicted_frames[:, -1].float(), alone.float()]))
     cells.append(Cell([painted], "painted, caption given", text, PAINTED, PAINTED, 12))
     return [*cells, Cell([alone], "painted, no caption", "", PAINTED)]

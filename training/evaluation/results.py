@@ -9,8 +9,18 @@ LIBRARIES = ("storyattn", "torch", "transformers", "datasets", "evaluate", "torc
 
 def results_document(metrics: dict, *, dataset: str, split: str, model: str, seed: int, command: str) -> dict:
     """
-    What `results.json` holds: `metrics` of `evaluate_model` and how they came about. Numbers that are not finite:
-    `None`.
+    Return what `results.json` holds: the numbers, and how they were measured.
+
+    Args:
+        metrics: the metrics of `evaluate_model`; numbers that are not finite become `None`.
+        dataset: name, folder or Hub id of the stories.
+        split: the split that was measured.
+        model: folder or Hub id of the model.
+        seed: the seed of the evaluation.
+        command: the command line that measures the same.
+
+    Returns:
+        A document that JSON can hold.
     """
     return {
         "dataset": dataset,
@@ -25,7 +35,8 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
     }
 
 
-def _finite(value):
+def _finite(value: object) -> object:
+    """Return nested dictionaries and lists with `None` in place of numbers that are not finite."""
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -9,17 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
+from datasets import Dataset
 from PIL import Image
+from storyattn import StoryAttnConfig, StoryAttnProcessor
 from tqdm.auto import tqdm
 
+from ..data.prepared_stories import PreparedStories
+from ..models.baselines import BaselineConfig
 from ..scone.pictures import draw_state
 from ..scone.reader import Reading, state_reader
 from ..scone.states import DOMAINS, State, parse_state
-from .mode import _chunks
-from .windows import exchange, frames_shown, measured_frames
+from .windows import Model, chunks, exchange, frames_shown, measured_frames
 
 
-def check_max_frames(stories, config) -> None:
+def check_max_frames(stories: Dataset | PreparedStories, config: StoryAttnConfig | BaselineConfig) -> None:
     """
     Refuse a model that cannot read the stories of SCONE among `stories` from their first frame to their last.
 
@@ -33,7 +36,7 @@ def check_max_frames(stories, config) -> None:
         )
 
 
-def scone_stories(stories) -> dict[int, tuple[str, list[str]]]:
+def scone_stories(stories: Dataset | PreparedStories) -> dict[int, tuple[str, list[str]]]:
     """Return domain and states of each story of SCONE, by its index in `stories`."""
     if not {"domain", "states"} <= set(stories.column_names):
         return {}
@@ -42,9 +45,9 @@ def scone_stories(stories) -> dict[int, tuple[str, list[str]]]:
 
 
 def exact_match(
-    model,
-    processor,
-    stories,
+    model: Model,
+    processor: StoryAttnProcessor,
+    stories: Dataset | PreparedStories,
     indices: Iterable[int],
     *,
     batch_size: int = 16,
@@ -87,7 +90,7 @@ def exact_match(
     with bar:
         for (domain, _), chosen in groups.items():
             donors = exchange(chosen, seed)
-            for positions in _chunks(len(chosen), batch_size):
+            for positions in chunks(len(chosen), batch_size):
                 rows = [stories[chosen[position]] for position in positions]
                 others = [donors[position] for position in positions]
                 instructions = None if None in others else [stories[chosen[donor]]["captions"] for donor in others]
@@ -114,7 +117,7 @@ class _Shares:
 class _Domain:
     """The measurement of one domain, a batch of stories of one length after the other."""
 
-    def __init__(self, model, processor, domain: str, context_frames: int | None):
+    def __init__(self, model: Model, processor: StoryAttnProcessor, domain: str, context_frames: int | None):
         self.model, self.processor, self.domain = model, processor, domain
         self.num_shown = frames_shown(model.config, context_frames)
         self.count = 0

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from itertools import product
 
 from ..storyworld.reading import OPENING, CaptionFacts, named_characters, read_caption
@@ -13,8 +13,10 @@ ASPECTS = ("character", "action", "place", "all")
 
 def event_hits(written: CaptionFacts, true: CaptionFacts) -> dict[str, bool]:
     """
-    Whether a caption tells the true event: the same `character`s in the same parts and no other; the same `action`
-    (for weather and time: to the same); the same `place` (the landmark, of a journey the setting); `all` three.
+    Return in which aspects a caption describes the true event.
+
+    `character`: the same characters in the same roles and no other. `action`: the same kind of event (for weather and
+    time: the same change). `place`: the same landmark, for a journey the same setting. `all`: all three.
     """
     place = "setting" if true.kind == "travel" else "landmark"
     hits = {
@@ -29,11 +31,14 @@ class EventFloor:
     """
     The best of simple guesses at the last event of a window, chosen by how often each is right in training.
 
-    Guessed are the kind of event that is most frequent; the characters of the caption before, who acted there, who was
-    named first in the window, who second, or both in either order; the landmark that was named last, before that, or
-    before that. For each kind of the caption before, and each number of characters named so far, the guess that is
-    right most often at the ends of the training `windows` (captions of frames in a row) is taken: for each aspect by
-    itself, and for `all` the combination that is right most often as a whole.
+    The guesses are: the most frequent kind of event; the characters of the caption before, the one who acted there,
+    the first or the second that the window names, or both in either order; the landmark that was named last, before
+    that, or before that. For each kind of the caption before and each number of characters named so far, the guess that
+    is right most often at the ends of the training windows is taken: for each aspect by itself, and for `all` the
+    combination that is right most often as a whole.
+
+    Args:
+        windows: the captions of training windows, runs of frames.
     """
 
     def __init__(self, windows: Iterable[list[str | None]]):
@@ -42,42 +47,44 @@ class EventFloor:
             true = read_caption(last or "")
             if true.kind in (None, OPENING):
                 continue
-            told = _told(before)
-            who = [name for name, guess in _characters(told).items() if guess == true.characters]
-            where = [rank for rank, guess in _landmarks(told).items() if guess == true.landmark]
+            facts = _facts(before)
+            who = [name for name, guess in _guessed_characters(facts).items() if guess == true.characters]
+            where = [rank for rank, guess in _guessed_landmarks(facts).items() if guess == true.landmark]
             right = {"character": who, "action": [true.kind], "place": where}
             right["all"] = list(product(*right.values()))
             for aspect, guesses in right.items():
-                for context in (_context(told), None):
+                for context in (_context(facts), None):
                     self.counts[aspect][context].update(guesses)
 
     def hits(self, before: list[str | None], true: CaptionFacts) -> dict[str, bool]:
-        """As `event_hits`, of the guesses at the event `true` after the captions `before`."""
-        told = _told(before)
-        who, where = _characters(told), _landmarks(told)
-        choice = {aspect: self._choice(aspect, _context(told)) for aspect in ASPECTS}
+        """Return `event_hits` of the guesses at the event `true` after the captions `before`."""
+        facts = _facts(before)
+        characters, landmarks = _guessed_characters(facts), _guessed_landmarks(facts)
+        choice = {aspect: self._best_guess(aspect, _context(facts)) for aspect in ASPECTS}
         choice["all"] = choice["all"] or (None, None, None)
 
-        def guessed(character, action, place) -> dict[str, bool]:
-            return event_hits(CaptionFacts(action, who.get(character, ()), where.get(place), None, None), true)
+        def hits_of(character: str | None, action: str | None, place: int | None) -> dict[str, bool]:
+            guess = CaptionFacts(action, characters.get(character, ()), landmarks.get(place), None, None)
+            return event_hits(guess, true)
 
-        hits = guessed(*(choice[aspect] for aspect in ASPECTS[:3]))
-        return {**hits, "all": guessed(*choice["all"])["all"]}
+        hits = hits_of(*(choice[aspect] for aspect in ASPECTS[:3]))
+        return {**hits, "all": hits_of(*choice["all"])["all"]}
 
-    def _choice(self, aspect: str, context):
+    def _best_guess(self, aspect: str, context: tuple | None) -> Hashable | None:
+        """Return the guess that was right most often in `context`, or anywhere where nothing was right in it."""
         counts = self.counts[aspect]
         best = (counts.get(context) or counts[None]).most_common(1)
         return best[0][0] if best else None
 
 
 class StoryWorldMetrics:
-    """Collects written captions of one task beside the windows of StoryWorld whose last frame they tell of."""
+    """Collects written captions of one task beside the windows of StoryWorld whose last frame they describe."""
 
     def __init__(self):
         self.generated, self.captions, self.visible = [], [], []
 
     def update(self, generated: str, window: dict) -> None:
-        """Adds a caption and its window, an item of `StoryWindows`; one that is not of StoryWorld is left out."""
+        """Add a caption and its window, an item of `StoryWindows`; one that is not of StoryWorld is left out."""
         facts = read_caption(window["captions"][-1])
         if not window.get("events") or facts.kind is None or facts.kind.split("/")[0] != window["events"][-1]["kind"]:
             return
@@ -87,12 +94,16 @@ class StoryWorldMetrics:
 
     def compute(self, train_windows: list[list[str | None]] | None, seed: int) -> dict[str, dict]:
         """
-        - `event`: the shares of captions in which each of `event_hits` is right, `count`, and `floor`, the same of
-          `EventFloor` over `train_windows`.
-        - `named_characters`: `precision`, `recall` and `f1`, see `name_scores`; `floors`: those of a random caption of
-          training (drawn by `seed`) and of the last caption before.
+        Return `event` and `named_characters`, or nothing where no window of StoryWorld was added.
 
-        Nothing where no window of StoryWorld was added.
+        - `event`: the shares of captions in which each of `event_hits` is right, `count`, and `floor`, the same of
+          `EventFloor`.
+        - `named_characters`: `precision`, `recall` and `f1`, see `name_scores`; `floors`: those of a random caption of
+          training and of the last caption before.
+
+        Args:
+            train_windows: captions of training windows, from which the floors are taken, if any.
+            seed: the seed by which captions of training are drawn.
         """
         if not self.generated:
             return {}
@@ -116,18 +127,26 @@ class StoryWorldMetrics:
 
 def name_scores(texts: list[str], targets: list[str], visible: list[set[str]]) -> dict[str, float | None]:
     """
-    How well texts name the characters of a frame, summed over all frames.
+    Measure how well captions name the characters of their frames, summed over all frames.
 
-    A caption of StoryWorld names those whom its event concerns, not all who are there, and tells of some who have just
-    left. So `precision` is the share of the characters named that are `visible` in the frame or in its true caption,
-    `recall` the share of those in the true captions (`targets`) that are named: both 1 for true captions, and nobody
-    has to name bystanders. `f1` is their harmonic mean.
+    A caption of StoryWorld names those whom its event concerns, not all who are visible, and it may name some who have
+    just left. So the true captions score 1 in precision and recall, and nobody has to name bystanders.
+
+    Args:
+        texts: the captions to measure.
+        targets: the true captions of the same frames.
+        visible: the characters that are visible in each frame.
+
+    Returns:
+        `precision`, the share of the named characters that are visible or in the true caption; `recall`, the share of
+        those in the true captions that are named; `f1`, their harmonic mean. `None` where there is nothing to divide
+        by.
     """
     named = [named_characters(text) for text in texts]
     wanted = [named_characters(target) for target in targets]
     right = sum(len(names & (seen | true)) for names, seen, true in zip(named, visible, wanted))
-    found = sum(len(names & true) for names, true in zip(named, wanted))
-    precision, recall = ratio(right, sum(map(len, named))), ratio(found, sum(map(len, wanted)))
+    recalled = sum(len(names & true) for names, true in zip(named, wanted))
+    precision, recall = ratio(right, sum(map(len, named))), ratio(recalled, sum(map(len, wanted)))
     return {
         "precision": precision,
         "recall": recall,
@@ -135,25 +154,27 @@ def name_scores(texts: list[str], targets: list[str], visible: list[set[str]]) -
     }
 
 
-def _told(captions: list[str | None]) -> list[CaptionFacts]:
+def _facts(captions: list[str | None]) -> list[CaptionFacts]:
+    """Return what the captions of a window say, without missing ones."""
     return [read_caption(caption) for caption in captions if caption]
 
 
-def _context(told: list[CaptionFacts]) -> tuple | None:
-    """What a guess depends on."""
-    return (told[-1].kind, len(_cast(told))) if told else None
+def _context(facts: list[CaptionFacts]) -> tuple[str | None, int] | None:
+    """Return what a guess depends on: the kind of the caption before, and how many characters are named so far."""
+    return (facts[-1].kind, len(_cast(facts))) if facts else None
 
 
-def _cast(told: list[CaptionFacts]) -> list[str]:
-    return list(dict.fromkeys(name for facts in told for name in facts.characters))
+def _cast(facts: list[CaptionFacts]) -> list[str]:
+    """Return the characters in the order in which they are first named."""
+    return list(dict.fromkeys(name for caption in facts for name in caption.characters))
 
 
-def _characters(told: list[CaptionFacts]) -> dict[str, tuple[str, ...]]:
-    """Guesses at the characters, by name."""
-    if not told:
+def _guessed_characters(facts: list[CaptionFacts]) -> dict[str, tuple[str, ...]]:
+    """Return guesses at the characters, by the name of the guess."""
+    if not facts:
         return {}
-    first, second = (tuple(_cast(told)[place : place + 1]) for place in (0, 1))
-    last = told[-1].characters
+    first, second = (tuple(_cast(facts)[place : place + 1]) for place in (0, 1))
+    last = facts[-1].characters
     return {
         "last": last,
         "last actor": last[:1],
@@ -164,12 +185,13 @@ def _characters(told: list[CaptionFacts]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _landmarks(told: list[CaptionFacts]) -> dict[int, str]:
-    """Guesses at the landmark: the last one, the one before it, the one before that."""
-    named = [facts.landmark for facts in reversed(told) if facts.landmark]
+def _guessed_landmarks(facts: list[CaptionFacts]) -> dict[int, str]:
+    """Return guesses at the landmark: the last one (0), the one before it (1), the one before that (2)."""
+    named = [caption.landmark for caption in reversed(facts) if caption.landmark]
     return dict(enumerate(dict.fromkeys(named)))
 
 
 def _shares(hits: Iterable[dict[str, bool]]) -> dict[str, float]:
-    found = list(hits)
-    return {aspect: sum(hit[aspect] for hit in found) / len(found) for aspect in ASPECTS}
+    """Return the share of captions in which each aspect is right."""
+    hits = list(hits)
+    return {aspect: sum(hit[aspect] for hit in hits) / len(hits) for aspect in ASPECTS}

@@ -1,52 +1,87 @@
-"""The numbers of `evaluate_model` as tables of Markdown, the model's beside the floors', and what they say in short."""
+"""Choose which numbers of `evaluate_model` stand in which table, the model's beside the floors'; write Markdown."""
 
-EVENT_FRAME_COLUMNS = ("l1_changed", "copy_last_l1_changed", "placement", "count")
+from typing import NamedTuple
+
+from ..common.tables import LEFT, RIGHT, format_number, markdown_table
+from ..scone.states import DOMAINS
+
 FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
+EVENT_FRAME_COLUMNS = ("l1_changed", "copy_last_l1_changed", "placement", "count")
 TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "chrf", "cider", "distinct2")
 EVENT_COLUMNS = ("character", "action", "place", "all")
 NAME_COLUMNS = ("precision", "recall", "f1")
 EXACT_COLUMNS = ("mean", *(f"after_{step}" for step in range(1, 6)))
 RECALL_COLUMNS = ("r1", "r5", "r10", "within_story_r1")
+RECALL_DIRECTIONS = ("text_to_image", "image_to_text")
+ATTENTION_COLUMNS = ("pointing_game", "mass_over_area")
+
+Numbers = dict[str, float | int | None]  # by column
+Rows = dict[str, Numbers]  # by the title of the row
 
 
-# What the table of main results shows: its name, where it stands in the metrics, where its floors stand (either numbers
-# by name, or the name of one), and whether more is better. An oracle that knows the truth is no floor.
+class MainResult(NamedTuple):
+    """A row of the table of main results: where its value stands in the metrics, and where the floors of it stand."""
+
+    name: str
+    path: tuple[str, ...]
+    floors_path: tuple[str, ...]
+    higher_is_better: bool = False
+
+
+FRAME_FLOORS = ("next_frame", "floors")
 MAIN_RESULTS = (
-    ("next frame, caption given: L1", ("next_frame", "l1"), ("next_frame", "floors"), False),
-    ("next frame, caption given: L1 on changed pixels", ("next_frame", "l1_changed"), ("next_frame", "floors"), False),
-    ("next frame, caption given: SSIM", ("next_frame", "ssim"), ("next_frame", "floors"), True),
-    ("next frame, caption given: perceptual distance", ("next_frame", "perceptual"), ("next_frame", "floors"), False),
-    ("next frame, no caption given: L1", ("next_frame_alone", "l1"), ("next_frame", "floors"), False),
-    (
-        "next frame, no caption given: L1 on changed pixels",
-        ("next_frame_alone", "l1_changed"),
-        ("next_frame", "floors"),
-        False,
+    MainResult("next frame, caption given: L1", ("next_frame", "l1"), FRAME_FLOORS),
+    MainResult("next frame, caption given: L1 on changed pixels", ("next_frame", "l1_changed"), FRAME_FLOORS),
+    MainResult("next frame, caption given: SSIM", ("next_frame", "ssim"), FRAME_FLOORS, True),
+    MainResult("next frame, caption given: perceptual distance", ("next_frame", "perceptual"), FRAME_FLOORS),
+    MainResult("next frame, no caption given: L1", ("next_frame_alone", "l1"), FRAME_FLOORS),
+    MainResult("next frame, no caption given: L1 on changed pixels", ("next_frame_alone", "l1_changed"), FRAME_FLOORS),
+    MainResult("next caption: bits per byte", ("next_caption", "bits_per_byte"), ("next_caption", "floors")),
+    MainResult("next caption: chrF", ("next_caption", "chrf"), ("next_caption", "floors"), True),
+    MainResult("next caption: CIDEr", ("next_caption", "cider"), ("next_caption", "floors"), True),
+    MainResult("next caption: event told right", ("next_caption", "event", "all"), ("next_caption", "event"), True),
+    MainResult("description: bits per byte", ("describe", "bits_per_byte"), ("describe", "floors")),
+    MainResult("description: chrF", ("describe", "chrf"), ("describe", "floors"), True),
+    MainResult("description: CIDEr", ("describe", "cider"), ("describe", "floors"), True),
+    MainResult("description: event told right", ("describe", "event", "all"), ("describe", "event"), True),
+    MainResult(
+        "text to picture: recall at 1", ("retrieval", "text_to_image", "r1"), ("retrieval", "text_to_image"), True
     ),
-    ("next caption: bits per byte", ("next_caption", "bits_per_byte"), ("next_caption", "floors"), False),
-    ("next caption: chrF", ("next_caption", "chrf"), ("next_caption", "floors"), True),
-    ("next caption: CIDEr", ("next_caption", "cider"), ("next_caption", "floors"), True),
-    ("next caption: event told right", ("next_caption", "event", "all"), ("next_caption", "event"), True),
-    ("description: bits per byte", ("describe", "bits_per_byte"), ("describe", "floors"), False),
-    ("description: chrF", ("describe", "chrf"), ("describe", "floors"), True),
-    ("description: CIDEr", ("describe", "cider"), ("describe", "floors"), True),
-    ("description: event told right", ("describe", "event", "all"), ("describe", "event"), True),
-    ("text to picture: recall at 1", ("retrieval", "text_to_image", "r1"), ("retrieval", "text_to_image"), True),
-    (
+    MainResult(
         "text to picture within the story: recall at 1",
         ("retrieval", "text_to_image", "within_story_r1"),
         ("retrieval", "text_to_image"),
         True,
     ),
-    ("picture to text: recall at 1", ("retrieval", "image_to_text", "r1"), ("retrieval", "image_to_text"), True),
-    ("attention: pointing game", ("attention", "pointing_game"), ("attention",), True),
+    MainResult(
+        "picture to text: recall at 1", ("retrieval", "image_to_text", "r1"), ("retrieval", "image_to_text"), True
+    ),
+    *(
+        result
+        for domain in DOMAINS
+        for result in (
+            MainResult(
+                f"{domain}: all right after five instructions",
+                ("exact_match", domain, "closed_loop", "after_5"),
+                ("exact_match", domain, "floors", "closed_loop"),
+                True,
+            ),
+            MainResult(
+                f"{domain}: right after one instruction, from true frames",
+                ("exact_match", domain, "single_step", "mean"),
+                ("exact_match", domain, "floors", "single_step"),
+                True,
+            ),
+        )
+    ),
+    MainResult("attention: pointing game", ("attention", "pointing_game"), ("attention",), True),
 )
-ORACLES = ("oracle_input",)
-FEWEST = 5  # events of a kind, for it to be told of as the worst
+ORACLES = ("oracle_input",)  # see the target, so they are no floors
+FEWEST_EVENTS = 5  # windows of a kind of event, for it to be listed among the worst
 
 
-def value_at(metrics: dict, path: tuple[str, ...]):
-    """What stands at `path` in nested dictionaries; `None` where there is nothing."""
+def value_at(metrics: dict, path: tuple[str, ...]) -> object | None:
+    """Return the value at `path` in nested dictionaries, `None` where a key is missing."""
     for key in path:
         metrics = metrics.get(key) if isinstance(metrics, dict) else None
     return metrics
@@ -54,176 +89,162 @@ def value_at(metrics: dict, path: tuple[str, ...]):
 
 def main_results(metrics: dict) -> list[dict]:
     """
-    Of each of `MAIN_RESULTS` that was measured: `name`, `value`, and the best of its floors, `floor` and `floor_name`,
-    with `beaten` (`None` where it has no floor).
+    Return the rows of `MAIN_RESULTS` that were measured.
+
+    A row has `name`, `value`, the best of its floors as `floor` and `floor_name`, and `beaten`, whether the value is
+    better than that; `None` where it has no floor.
     """
     rows = []
-    for name, path, floor_path, more in MAIN_RESULTS:
-        value = value_at(metrics, path)
+    for result in MAIN_RESULTS:
+        value = value_at(metrics, result.path)
         if value is None:
             continue
-        floors = _floors(value_at(metrics, floor_path) or {}, path[-1])
-        best = (max if more else min)(floors, key=floors.get, default=None)
-        row = {"name": name, "value": value, "floor": None, "floor_name": "", "beaten": None}
+        floors = _floors(value_at(metrics, result.floors_path) or {}, result.path[-1])
+        best = (max if result.higher_is_better else min)(floors, key=floors.get, default=None)
+        row = {"name": result.name, "value": value, "floor": None, "floor_name": "", "beaten": None}
         if best is not None:
-            beaten = value > floors[best] if more else value < floors[best]
+            beaten = value > floors[best] if result.higher_is_better else value < floors[best]
             row |= {"floor": floors[best], "floor_name": best.replace("_", " "), "beaten": beaten}
         rows.append(row)
     return rows
 
 
-def main_table(metrics: dict, split: str, unseen: dict | None = None) -> str:
-    """`main_results` of a split as a table; with the values of `test_unseen` as a column of its own."""
-    others = {row["name"]: row["value"] for row in main_results(unseen or {})}
-    titles = ["Measure", f"`{split}`", *(["`test_unseen`"] if others else []), f"best floor on `{split}`", "which is"]
-    lines = [f"| {' | '.join(titles)} |", f"| --- |{' ---: |' * (len(titles) - 2)} --- |"]
-    for row in main_results(metrics):
-        value = f"**{_cell(row['value'])}**" if row["beaten"] else _cell(row["value"])
-        more = [_cell(others.get(row["name"]))] if others else []
-        lines.append(f"| {' | '.join([row['name'], value, *more, _cell(row['floor']), row['floor_name']])} |")
-    return "\n".join(lines)
-
-
 def worst_events(metrics: dict, number: int = 3) -> list[dict]:
-    """The kinds of event, with at least `FEWEST` windows, whose changed pixels are painted worst: `by_event` rows."""
+    """Return the `number` kinds of event whose changed pixels are painted worst: rows of `by_event` with their `kind`.
+
+    Kinds of fewer than `FEWEST_EVENTS` windows are left out.
+    """
     kinds = value_at(metrics, ("next_frame", "by_event")) or {}
-    told = [{"kind": kind, **row} for kind, row in kinds.items() if row["count"] >= FEWEST]
-    return sorted(told, key=lambda row: -row["l1_changed"])[:number]
+    frequent = [{"kind": kind, **row} for kind, row in kinds.items() if row["count"] >= FEWEST_EVENTS]
+    return sorted(frequent, key=lambda row: -row["l1_changed"])[:number]
 
 
-def result_tables(metrics: dict) -> str:
-    """All numbers of `evaluate_model` as Markdown tables."""
+def next_frame_rows(metrics: dict) -> Rows:
+    """Return the rows of the next frame: the model's, then the floors'."""
     frames = metrics["next_frame"]
-    rows = {
-        "**model, next caption given**": frames,
+    return {
+        "model, next caption given": frames,
         "model, shuffled caption": frames["shuffled_caption"],
         "model, no next caption": metrics["next_frame_alone"],
         **frames["floors"],
-        "reconstruction of the last frame": metrics["reconstruction"],
     }
-    tables = [_markdown_table("Next frame", FRAME_COLUMNS, rows)]
-    if "by_event" in frames:
-        tables.append(_markdown_table("Next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
-    tables += [_markdown_table(*section) for section in exact_match_sections(metrics)]
-    for title, columns, rows in caption_sections(metrics):
-        tables.append(
-            _markdown_table(title, columns, {"**model**" if row == "model" else row: rows[row] for row in rows})
-        )
-    recalls = {}
-    for direction in ("text_to_image", "image_to_text"):
-        found, name = metrics["retrieval"][direction], direction.replace("_", " ")
-        recalls[f"**{name}**"] = found
-        recalls[f"{name}, chance"] = {column: found[f"chance_{column}"] for column in RECALL_COLUMNS}
-    tables.append(_markdown_table("Retrieval", RECALL_COLUMNS, recalls))
-    if "attention" in metrics:
-        attention, columns = metrics["attention"], ("pointing_game", "mass_over_area")
-        chance = {column: attention[f"chance_{column}"] for column in columns}
-        tables.append(_markdown_table("Spatial attention", columns, {"**model**": attention, "chance": chance}))
-    return "\n\n".join(tables)
 
 
-def _floors(found: dict, name: str) -> dict[str, float]:
-    """The floors of a measure by their names: a share by chance, one beside `floor`, or those of `floors`."""
-    if f"chance_{name}" in found:
-        return {"chance": found[f"chance_{name}"]}
-    if "floor" in found:
-        return {"best of simple guesses": found["floor"][name]} if name in found["floor"] else {}
-    floors = {floor: numbers.get(name) for floor, numbers in found.items() if isinstance(numbers, dict)}
-    return {floor: value for floor, value in floors.items() if value is not None and floor not in ORACLES}
-
-
-def _markdown_table(title: str, columns: tuple[str, ...], rows: dict[str, dict]) -> str:
-    lines = [f"| {title} | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
-    for name, values in rows.items():
-        lines.append(f"| {name} | {' | '.join(_cell(values.get(column)) for column in columns)} |")
-    return "\n".join(lines)
-
-
-def _cell(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
-def format_metrics(metrics: dict) -> str:
-    """The numbers of `evaluate_model` as tables of plain text, the model's beside the floors'."""
-    frames = metrics["next_frame"]
-    sections = [
-        _table(
-            "next frame",
-            FRAME_COLUMNS,
-            {
-                "model, next caption given": frames,
-                "model, shuffled caption": frames["shuffled_caption"],
-                "model, no next caption": metrics["next_frame_alone"],
-                **frames["floors"],
-                "reconstruction": metrics["reconstruction"],
-            },
-        )
-    ]
-    if "by_event" in frames:
-        sections.append(_table("next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
-    sections += [_table(*section) for section in exact_match_sections(metrics)]
-    sections += [_table(*section) for section in caption_sections(metrics)]
-    for direction in ("text_to_image", "image_to_text"):
-        recalls = metrics["retrieval"][direction]
-        chance = {name: recalls[f"chance_{name}"] for name in RECALL_COLUMNS}
-        sections.append(_table(f"retrieval, {direction}", RECALL_COLUMNS, {"model": recalls, "chance": chance}))
-    if "attention" in metrics:
-        attention, names = metrics["attention"], ("pointing_game", "mass_over_area")
-        chance = {name: attention[f"chance_{name}"] for name in names}
-        sections.append(_table("spatial attention", names, {"model": attention, "chance": chance}))
-    counts = f"{metrics['num_windows']} windows of {metrics['num_stories']} stories"
-    return "\n\n".join([counts, *sections, *metrics["notes"]])
-
-
-def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], dict[str, dict]]]:
-    """Title, columns and rows of the tables of both captions; numbers by row and column."""
+def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the tables of both captions."""
     sections = []
     for task in ("next_caption", "describe"):
-        found = metrics[task]
-        shuffled = {column: found.get(f"{column}_shuffled_frames") for column in ("loss", "bits_per_byte")}
-        rows = {"model": found, "model, shuffled frames": shuffled, **found["floors"]}
+        captions = metrics[task]
+        shuffled = {column: captions.get(f"{column}_shuffled_frames") for column in ("loss", "bits_per_byte")}
+        rows = {"model": captions, "model, shuffled frames": shuffled, **captions["floors"]}
         sections.append((task, TEXT_COLUMNS, rows))
-        if "event" in found:
-            rows = {"model": found["event"], "floor": found["event"].get("floor", {})}
+        if "event" in captions:
+            rows = {"model": captions["event"], "floor": captions["event"].get("floor", {})}
             sections.append((f"{task}, event", EVENT_COLUMNS, rows))
-            names = found["named_characters"]
+            names = captions["named_characters"]
             sections.append((f"{task}, characters", NAME_COLUMNS, {"model": names, **names["floors"]}))
     return sections
 
 
-def exact_match_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], dict[str, dict]]]:
-    """Return title, columns and rows of the table of each domain of SCONE; shares by row and instruction."""
+def exact_match_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the table of each domain of SCONE that was measured."""
     sections = []
-    for domain, found in metrics.get("exact_match", {}).items():
-        floors = found["floors"]
+    for domain, measured in metrics.get("exact_match", {}).items():
+        floors = measured["floors"]
         rows = {
-            "closed loop": found["closed_loop"],
-            "closed loop, snapped": found["closed_loop_snapped"],
-            "closed loop, copying the first": floors["closed_loop"]["copy_first"],
-            "single step": found["single_step"],
-            "single step, snapped": found["single_step_snapped"],
-            "single step, slots right": found["single_step_slots"],
-            "single step, copying the last": floors["single_step"]["copy_last"],
-            "single step, shuffled words": floors["single_step"].get("shuffled_instruction", {}),
-            "true frames": {"mean": found["true_frames"]},
+            "closed loop": measured["closed_loop"],
+            "closed loop, snapped": measured["closed_loop_snapped"],
+            "closed loop, copy first": floors["closed_loop"]["copy_first"],
+            "single step": measured["single_step"],
+            "single step, snapped": measured["single_step_snapped"],
+            "single step, slots right": measured["single_step_slots"],
+            "single step, copy last": floors["single_step"]["copy_last"],
+            "single step, shuffled": floors["single_step"].get("shuffled_instruction", {}),
+            "true frames": {"mean": measured["true_frames"]},
         }
         sections.append((f"exact match, {domain}", EXACT_COLUMNS, rows))
     return sections
 
 
-def _table(title: str, columns: tuple[str, ...], rows: dict[str, dict]) -> str:
-    name_width = max(len(title), *map(len, rows), 26)
-    widths = [max(len(column), 8) for column in columns]
-    lines = [f"{title:<{name_width}}  " + "  ".join(f"{name:>{width}}" for name, width in zip(columns, widths))]
-    for name, values in rows.items():
-        numbers = (f"{_number(values.get(column)):>{width}}" for column, width in zip(columns, widths))
-        lines.append(f"{name:<{name_width}}  " + "  ".join(numbers))
-    return "\n".join(lines)
+def recall_rows(metrics: dict, direction: str) -> Rows:
+    """Return the rows of retrieval in one of `RECALL_DIRECTIONS`."""
+    return _beside_chance(metrics["retrieval"][direction], RECALL_COLUMNS)
 
 
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+def attention_rows(metrics: dict) -> Rows:
+    """Return the rows of the spatial attention, which must have been measured."""
+    return _beside_chance(metrics["attention"], ATTENTION_COLUMNS)
+
+
+def main_table(metrics: dict, split: str, unseen: dict | None = None) -> str:
+    """
+    Return `main_results` of a split as a Markdown table; values that beat their floor are bold.
+
+    Args:
+        metrics: the metrics of the split.
+        split: its name.
+        unseen: the metrics of `test_unseen`, whose values are a column more.
+
+    Returns:
+        The table.
+    """
+    unseen_values = {row["name"]: row["value"] for row in main_results(unseen or {})}
+    unseen_title = ["`test_unseen`"] if unseen_values else []
+    header = ["Measure", f"`{split}`", *unseen_title, f"best floor on `{split}`", "which is"]
+    rows = []
+    for row in main_results(metrics):
+        value = format_number(row["value"])
+        unseen_cell = [format_number(unseen_values.get(row["name"]))] if unseen_values else []
+        floor = [format_number(row["floor"]), row["floor_name"]]
+        rows.append([row["name"], f"**{value}**" if row["beaten"] else value, *unseen_cell, *floor])
+    return markdown_table(header, rows, [LEFT, *[RIGHT] * (len(header) - 2), LEFT])
+
+
+def result_tables(metrics: dict) -> str:
+    """Return all numbers of `evaluate_model` as Markdown tables, the model's rows bold."""
+    frame_rows = _with_bold(next_frame_rows(metrics), "model, next caption given")
+    frame_rows["reconstruction of the last frame"] = metrics["reconstruction"]
+    sections = [("Next frame", FRAME_COLUMNS, frame_rows)]
+    if "by_event" in metrics["next_frame"]:
+        sections.append(("Next frame by event", EVENT_FRAME_COLUMNS, metrics["next_frame"]["by_event"]))
+    for title, columns, rows in exact_match_sections(metrics):
+        sections.append((title, columns, _with_bold(_with_bold(rows, "closed loop"), "single step")))
+    sections += [(title, columns, _with_bold(rows, "model")) for title, columns, rows in caption_sections(metrics)]
+    recalls = {}
+    for direction in RECALL_DIRECTIONS:
+        name, rows = direction.replace("_", " "), recall_rows(metrics, direction)
+        recalls |= {f"**{name}**": rows["model"], f"{name}, chance": rows["chance"]}
+    sections.append(("Retrieval", RECALL_COLUMNS, recalls))
+    if "attention" in metrics:
+        sections.append(("Spatial attention", ATTENTION_COLUMNS, _with_bold(attention_rows(metrics), "model")))
+    return "\n\n".join(
+        markdown_table([title, *columns], table_cells(columns, rows)) for title, columns, rows in sections
+    )
+
+
+def table_cells(columns: tuple[str, ...], rows: Rows) -> list[list[str]]:
+    """Return the cells of `rows`: the title of each, then its numbers in `columns`, a dash where one is missing."""
+    return [[title, *(format_number(row.get(column)) for column in columns)] for title, row in rows.items()]
+
+
+def _floors(measures: dict, name: str) -> dict[str, float]:
+    """
+    Return the floors of the measure `name` by their own names.
+
+    `measures` has them in one of three forms: a share by chance, a `floor` beside the value, or numbers by floor.
+    """
+    if f"chance_{name}" in measures:
+        return {"chance": measures[f"chance_{name}"]}
+    if "floor" in measures:
+        return {"best of simple guesses": measures["floor"][name]} if name in measures["floor"] else {}
+    floors = {floor: numbers.get(name) for floor, numbers in measures.items() if isinstance(numbers, dict)}
+    return {floor: value for floor, value in floors.items() if value is not None and floor not in ORACLES}
+
+
+def _beside_chance(measures: dict, columns: tuple[str, ...]) -> Rows:
+    return {"model": measures, "chance": {column: measures[f"chance_{column}"] for column in columns}}
+
+
+def _with_bold(rows: Rows, title: str) -> Rows:
+    """Return `rows` with the title of one of them in bold."""
+    return {f"**{name}**" if name == title else name: row for name, row in rows.items()}

@@ -3,27 +3,43 @@
 import random
 
 import torch
+from datasets import Dataset
+from PIL import Image
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 
+from ..data.prepared_stories import PreparedStories
 from ..data.windows import StoryWindows
+from ..models.baselines import BaselineConfig, BaselineModel
+
+Model = StoryAttnForConditionalGeneration | BaselineModel
 
 
 class MeasuredWindows:
     """
-    The windows of `stories` (schema of `read_stories`) with at least two frames, in order; `max_windows` of them,
-    evenly spread.
+    The windows of `stories` that have at least two frames, in order, or some of them, evenly spread.
 
-    `story_of[i]` is the index of window i's story, `captions_of[i]` its captions, `num_left_out` counts windows of
-    one frame. Raises `ValueError` where no story has two frames.
+    Windows of one frame are left out and counted in `num_left_out`.
+
+    Args:
+        stories: stories of the schema of `read_stories`.
+        num_frames: frames of a window; a shorter story is one window.
+        max_windows: the most windows to take; all by default.
+
+    Raises:
+        ValueError: no story has two frames.
     """
 
-    def __init__(self, stories, num_frames: int, max_windows: int | None = None):
+    story_of: list[int]  # by window: the index of its story
+    captions_of: list[list[str | None]]  # by window: the captions of its frames
+
+    def __init__(self, stories: Dataset | PreparedStories, num_frames: int, max_windows: int | None = None):
         self._windows = StoryWindows(stories, num_frames)
         captions = list(stories["captions"])
         table = [(story, captions[story][start : start + num_frames]) for story, start in self._windows.index]
-        measured = [index for index, (_, told) in enumerate(table) if len(told) > 1]
+        measured = [index for index, (_, window_captions) in enumerate(table) if len(window_captions) > 1]
         self.num_left_out = len(table) - len(measured)
         if not measured:
-            raise ValueError(f"stories: found no story with two frames among {len(captions)}, expected at least one")
+            raise ValueError(f"stories: got no story with two frames among {len(captions)}, expected at least one")
         if max_windows is not None and max_windows < len(measured):
             measured = [measured[i * len(measured) // max_windows] for i in range(max_windows)]
         self._indices = measured
@@ -37,109 +53,133 @@ class MeasuredWindows:
         return self._windows[self._indices[position]]
 
 
-def measured_frames(config) -> int:
+def measured_frames(config: StoryAttnConfig | BaselineConfig) -> int:
     """
-    Frames of the windows that a model of `config` is measured on: `max_frames`, or more, of which it is shown the last.
+    Return the number of frames of the windows that a model is measured on.
+
+    It is `max_frames`, or more: then the model is shown the last frames of a window.
     """
     return getattr(config, "measured_frames", config.max_frames)
 
 
-def frames_shown(config, context_frames: int | None = None) -> int:
-    """Most frames before the measured one that a model of `config` is shown, and `context_frames` at most."""
+def frames_shown(config: StoryAttnConfig | BaselineConfig, context_frames: int | None = None) -> int:
+    """Return how many frames before the measured one a model is shown at most: those it reads, or `context_frames`."""
     most = config.max_frames - 1
     return most if context_frames is None else min(most, context_frames)
 
 
+def chunks(count: int, size: int) -> list[range]:
+    """Split the positions 0 to `count - 1` into ranges of `size`; the last may be shorter."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 class WindowBatch:
     """
-    Windows as tensors on the model's device: `inputs` (frames and captions), `given` (the same without each window's
-    last frame and caption), `targets` and `last_frames (B, 3, H, W)` in [0, 1]: the last frame of each window and the
-    one before, `target_ids` and `target_mask (B, L)`: the last caption, as the text decoder knows it.
+    Windows as tensors on the model's device.
 
-    `inputs` and `given` have as many of the frames before a window's last one as `frames_shown` says, the latest.
+    Of the frames before a window's last one the model is shown the latest, as many as `frames_shown` says.
+
+    Args:
+        model: the model that is measured.
+        processor: its processor.
+        items: windows, items of `MeasuredWindows`.
+        context_frames: the most frames to show before the last one; as many as the model reads by default.
     """
 
-    def __init__(self, model, processor, items: list[dict], context_frames: int | None = None):
-        self.model = model
-        self.items = items
-        kept = 1 + frames_shown(model.config, context_frames)
-        self.shown = [{name: item[name][-kept:] for name in ("frames", "captions")} for item in items]
-        self.inputs = self._tensors(processor, [item["frames"] for item in self.shown])
-        self.processor = processor
+    inputs: dict[str, torch.Tensor]  # the frames and captions that are shown, and the last ones
+    pixels: torch.Tensor  # the frames of `inputs`, (B, T, 3, H, W) in [0, 1]
+    targets: torch.Tensor  # the last frame of each window, (B, 3, H, W) in [0, 1]
+    previous_frames: torch.Tensor  # the frame before it, (B, 3, H, W) in [0, 1]
+    target_ids: torch.Tensor  # the last caption in tokens of the text decoder, (B, L)
+    target_mask: torch.Tensor  # its mask, (B, L)
+
+    def __init__(
+        self, model: Model, processor: StoryAttnProcessor, items: list[dict], context_frames: int | None = None
+    ):
+        self.model, self.processor, self.items = model, processor, items
+        num_frames = frames_shown(model.config, context_frames) + 1
+        self.shown = [{name: item[name][-num_frames:] for name in ("frames", "captions")} for item in items]
+        self.inputs = self._tensors([item["frames"] for item in self.shown])
         self.rows = torch.arange(len(items), device=model.device)
         self.last = self.inputs["frame_mask"].sum(dim=1) - 1  # (B,)
-        self.pixels = model.unnormalize(self.inputs["pixel_values"]).float()  # (B, T, 3, H, W)
-        self.targets = self.pixels[self.rows, self.last]
-        self.last_frames = self.pixels[self.rows, self.last - 1]
-        self.masks = [name for name in self.inputs if name.endswith("attention_mask")]
+        self.pixels = model.unnormalize(self.inputs["pixel_values"]).float()
+        self.targets = self.at_last_frame(self.pixels)
+        self.previous_frames = self.at_last_transition(self.pixels)
+        self.caption_masks = [name for name in self.inputs if name.endswith("attention_mask")]
         kind = "decoder_" if "decoder_input_ids" in self.inputs else ""
-        self.target_ids = self.inputs[f"{kind}input_ids"][self.rows, self.last]
-        self.target_mask = self.inputs[f"{kind}attention_mask"][self.rows, self.last]
+        self.target_ids = self.at_last_frame(self.inputs[f"{kind}input_ids"])
+        self.target_mask = self.at_last_frame(self.inputs[f"{kind}attention_mask"])
 
     @property
-    def given(self) -> dict[str, torch.Tensor]:
-        """The inputs that a story has before its last frame, cut to the frames that are left."""
-        given = self._without_last("frame_mask", *self.masks)
-        return {name: values[:, : int(self.last.max())] for name, values in given.items()}
+    def context(self) -> dict[str, torch.Tensor]:
+        """The inputs without the last frame and caption of each window."""
+        inputs = self._without_last("frame_mask", *self.caption_masks)
+        return {name: values[:, : int(self.last.max())] for name, values in inputs.items()}
 
     @property
-    def undescribed(self) -> dict[str, torch.Tensor]:
-        """The inputs with every frame, without the last caption."""
-        return self._without_last(*self.masks)
+    def without_last_caption(self) -> dict[str, torch.Tensor]:
+        """The inputs with every frame, without the last caption of each window."""
+        return self._without_last(*self.caption_masks)
 
-    def last_transition(self, predicted: torch.Tensor) -> torch.Tensor:
-        """
-        Of `predicted (B, T-1, ...)`, whose index t belongs to frame t+1, what belongs to each last frame: `(B, ...)`.
-        """
-        return predicted[self.rows, self.last - 1]
+    def at_last_transition(self, values: torch.Tensor) -> torch.Tensor:
+        """Select of `values (B, T-1, ...)`, those at t being of frame t+1, those of each last frame: `(B, ...)`."""
+        return values[self.rows, self.last - 1]
 
-    def last_frame(self, values: torch.Tensor) -> torch.Tensor:
-        """Of `values (B, T, ...)` those of each window's last frame: `(B, ...)`."""
+    def at_last_frame(self, values: torch.Tensor) -> torch.Tensor:
+        """Select of `values (B, T, ...)` those of each window's last frame: `(B, ...)`."""
         return values[self.rows, self.last]
 
-    def input_frames(self, row: int) -> torch.Tensor:
-        """The frames `(n, 3, H, W)` in [0, 1] before the target of window `row`, whether they are shown or not."""
+    def frames_before(self, row: int) -> torch.Tensor:
+        """Return all frames `(n, 3, H, W)` in [0, 1] before the last one of window `row`, shown to the model or not."""
         shown = self.pixels[row, : int(self.last[row])]
         hidden = self.items[row]["frames"][: -len(shown) - 1]
-        if not hidden:
-            return shown
-        values = self.processor(frames=[hidden], return_tensors="pt").to(self.model.device)["pixel_values"]
-        return torch.cat([self.model.unnormalize(values)[0].float(), shown])
+        return torch.cat([to_pixels(self.model, self.processor, hidden), shown]) if hidden else shown
 
-    def with_frames(self, donors: list[dict]) -> dict[str, torch.Tensor]:
-        """
-        The inputs with the pictures of `donors`, repeated where a donor has fewer frames, and the captions as they
-        are.
-        """
+    def with_frames_of(self, donors: list[dict]) -> dict[str, torch.Tensor]:
+        """Return the inputs with the frames of other windows, repeated where a donor has fewer, and these captions."""
         frames = []
         for item, donor in zip(self.shown, donors):
             pictures = donor["frames"]
             frames.append([pictures[i % len(pictures)] for i in range(len(item["frames"]))])
-        return self._tensors(self.processor, frames)
+        return self._tensors(frames)
 
     def encode_captions(self, captions: list[str | None]) -> dict[str, torch.Tensor]:
-        """`next_input_ids` and `next_attention_mask (B, L)` of one caption per window."""
+        """Return `next_input_ids` and `next_attention_mask (B, L)` of one caption per window."""
         encoded = self.processor.tokenize_captions([[text] for text in captions]).to(self.model.device)
         return {"next_input_ids": encoded["input_ids"][:, 0], "next_attention_mask": encoded["attention_mask"][:, 0]}
 
-    def _tensors(self, processor, frames) -> dict[str, torch.Tensor]:
+    def _tensors(self, frames: list[list[Image.Image]]) -> dict[str, torch.Tensor]:
         captions = [item["captions"] for item in self.shown]
-        return dict(processor(frames=frames, captions=captions, return_tensors="pt").to(self.model.device))
+        return dict(self.processor(frames=frames, captions=captions, return_tensors="pt").to(self.model.device))
 
-    def _without_last(self, *names: str) -> dict[str, torch.Tensor]:
+    def _without_last(self, *masks: str) -> dict[str, torch.Tensor]:
+        """Return the inputs with 0 in `masks` at the last frame of each window."""
         inputs = dict(self.inputs)
-        for name in names:
+        for name in masks:
             inputs[name] = inputs[name].clone()
             inputs[name][self.rows, self.last] = 0
         return inputs
 
 
+def to_pixels(model: Model, processor: StoryAttnProcessor, frames: list[Image.Image]) -> torch.Tensor:
+    """Return pictures as the frames that the model reads and paints: `(n, 3, H, W)` in [0, 1], on its device."""
+    inputs = processor(frames=[frames], return_tensors="pt").to(model.device)
+    return model.unnormalize(inputs["pixel_values"])[0].float()
+
+
 def exchange(groups: list[int], seed: int) -> list[int | None]:
     """
-    For each item another one, of another group, drawn by `seed`; `groups[i]` is the group of item i.
+    Draw for each item another one, of another group.
 
-    Everyone gives once, as long as no group holds more than half of all items; then what is left over draws freely
-    from the other groups. `None` where all items are of one group.
+    Each item is drawn once, as long as no group holds more than half of all items. Otherwise those that remain draw
+    freely from the other groups.
+
+    Args:
+        groups: the group of each item.
+        seed: the seed of the draw.
+
+    Returns:
+        The index of the drawn item for each item; `None` where all items are of one group.
     """
     generator = random.Random(seed)
     members: dict[int, list[int]] = {}
@@ -150,7 +190,7 @@ def exchange(groups: list[int], seed: int) -> list[int | None]:
     for items in order:
         generator.shuffle(items)
     sorted_items = [item for items in order for item in items]
-    shift = max(map(len, order), default=0)  # far enough to leave one's own group
+    shift = max(map(len, order), default=0)  # far enough to leave the group
     donors: list[int | None] = [None] * len(groups)
     for position, item in enumerate(sorted_items):
         donor = sorted_items[(position + shift) % len(sorted_items)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from ..common.tables import text_table
 from ..figures import story_sheet
 from .overlap import SharedStory
 from .survey import Survey
@@ -91,15 +92,8 @@ def overlap_numbers(
 
 def format_table(splits: dict[str, dict]) -> str:
     """The numbers of `split_numbers`, one column a split."""
-    columns = [["", *ROWS]] + [
-        [name, *(str(row(numbers)) for row in ROWS.values())] for name, numbers in splits.items()
-    ]
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for cells in zip(*columns):
-        name, *values = cells
-        lines.append("  ".join([f"{name:<{widths[0]}}", *(f"{v:>{w}}" for v, w in zip(values, widths[1:]))]).rstrip())
-    return "\n".join(lines)
+    rows = [[title, *(str(number(numbers)) for numbers in splits.values())] for title, number in ROWS.items()]
+    return text_table(["", *splits], rows)
 
 
 def draw_sheet(stories: dict[str, Dataset], surveys: dict[str, Survey], shared: list[SharedStory], path: Path) -> int:

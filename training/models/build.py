@@ -1,126 +1,167 @@
-"""Pretrained parts of a training: which ones, their tokenizers, and what of them is trained."""
+"""Build the model of a training by its flags: its configuration, its tokenizers, then its weights.
+
+A part (vision model, text encoder or text decoder) is fresh, is pretrained (`--pretrained_vision` and so on), or is
+that of a trained model (`--model_name_or_path`).
+"""
+
+from __future__ import annotations
 
 import copy
-from pathlib import Path
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.pretrained_parts import PARTS, config_with_parts, part_tokenizers
+from storyattn.part_tokenizers import PART_KINDS, part_tokenizers
+from storyattn.pretrained_parts import config_with_parts
 
-from ..common.hub_ids import is_hub_id
-from .baselines import build_baseline
+from ..common.loading import expecting
+from .baselines import BaselineModel, build_baseline
+from .load import model_source
 from .presets import load_preset
 from .tokenizer import load_tokenizer, train_tokenizer
 
-TRAINED = "model_name_or_path"
-# What reads something else with `align_encoder_features`.
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..arguments import ModelArguments
+
+Loadable = TypeVar("Loadable", StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor)
+
+# Layers that read other features where `align_encoder_features` changes.
 PROJECTIONS = ("model.image_projection.", "model.text_projection.")
 
 
-def pretrained_sources(args) -> dict[str, str]:
-    """Id or folder of each part that a training takes from elsewhere, by `vision`, `text` and `decoder`."""
-    return {part: source for part in PARTS if (source := getattr(args, f"pretrained_{part}")) is not None}
+def pretrained_sources(args: ModelArguments) -> dict[str, str]:
+    """Return the Hub id or folder of each part that the flags name one for, by `vision`, `text` and `decoder`."""
+    return {part: source for part in PART_KINDS if (source := getattr(args, f"pretrained_{part}")) is not None}
 
 
-def base_config(args) -> StoryAttnConfig:
-    """
-    The configuration that the flags change: a trained model's, a preset's or a file's, with that of the pretrained
-    parts. Raises `ValueError` where one cannot be loaded.
+def pretrained_parts(args: ModelArguments) -> tuple[str, ...]:
+    """Return the parts that keep the configuration, vocabulary and special tokens that they were trained with."""
+    return tuple(PART_KINDS if args.model_name_or_path is not None else pretrained_sources(args))
+
+
+def base_config(args: ModelArguments) -> StoryAttnConfig:
+    """Return the configuration that `--config_overrides` changes.
+
+    It is that of a trained model, of a preset or of a file, with the configurations of the pretrained parts.
+
+    Raises:
+        FileNotFoundError: where there is no such trained model.
+        ValueError: where a configuration cannot be loaded.
     """
     trained = args.model_name_or_path is not None
     config = _trained_config(args) if trained else load_preset(args.config or args.preset)
     return config_with_parts(config, **pretrained_sources(args))
 
 
-def load_weights(args, config) -> StoryAttnForConditionalGeneration:
-    """
-    A model of `config`: with the weights of a trained one, or fresh ones, but for those of the pretrained parts. Of a
-    trained model that gets another text decoder the projection into it is new where its width is another.
-    """
-    sources = pretrained_sources(args)
-    if args.model_name_or_path is None:
-        return StoryAttnForConditionalGeneration(config).load_parts(**sources)
-    trained_config = _trained_config(args)
-    was = copy.deepcopy(config)
-    was.align_encoder_features = trained_config.align_encoder_features
-    if "decoder" in sources:
-        was.decoder_config, was.decoder_tokenizer = trained_config.decoder_config, trained_config.decoder_tokenizer
-    model = _load_trained(StoryAttnForConditionalGeneration, args.model_name_or_path, config=was)
-    renewed = ("text_decoder.",) if "decoder" in sources else ()
-    if was.align_encoder_features != config.align_encoder_features:  # the projections then read something else
-        renewed += PROJECTIONS
-    if renewed:
-        trained, model = model, StoryAttnForConditionalGeneration(config)
-        if model.prefix.weight.shape != trained.prefix.weight.shape:
-            renewed += ("prefix.",)
-        kept = {name: weight for name, weight in trained.state_dict().items() if not name.startswith(renewed)}
-        model.load_state_dict(kept, strict=False)
-        model.load_parts(**sources)
-    return model.freeze_statistics()
+def build_tokenizers(
+    args: ModelArguments, captions: Iterable[list[str | None]], config: StoryAttnConfig
+) -> tuple[PreTrainedTokenizerBase, ...]:
+    """Return the tokenizer and, where the text decoder has one of its own, that of the decoder.
 
+    A pretrained part brings its tokenizer, and so does a trained model. Other parts share the one that a flag names, or
+    one that is trained here.
 
-def _trained_config(args) -> StoryAttnConfig:
-    config = _load_trained(StoryAttnConfig, args.model_name_or_path)
-    if config.model_type != StoryAttnConfig.model_type:
-        raise ValueError(f"{TRAINED}: found model_type {config.model_type!r}, expected {StoryAttnConfig.model_type!r}")
-    return config
+    Args:
+        args: flags of the model.
+        captions: captions of each training story, `None` where one is missing; a new tokenizer is trained on them.
+        config: configuration with the size of a new vocabulary.
 
-
-def _load_trained(kind, name: str, **kwargs):
-    path = Path(name).expanduser()
-    if not path.is_dir() and not is_hub_id(name):
-        raise ValueError(f"{TRAINED}: found no folder {name!r}, expected a folder that training wrote, or owner/name")
-    try:
-        return kind.from_pretrained(path if path.is_dir() else name, **kwargs)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{TRAINED}: {name!r} could not be loaded from a folder or the Hub: {reason}") from error
-
-
-def build_tokenizers(args, captions, config) -> tuple:
-    """
-    The tokenizer, and a second one where the text decoder has another: those of pretrained parts, for the others those
-    of a trained model, the one that was named, or one trained on `captions`. Raises `ValueError` where one cannot be
-    loaded.
+    Raises:
+        ValueError: where a tokenizer cannot be loaded, or one is named and every part has its own.
     """
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
-        known = tuple(_load_trained(StoryAttnProcessor, args.model_name_or_path).tokenizers.values())
-        return part_tokenizers(decoder=sources["decoder"], tokenizer=known[0]) if "decoder" in sources else known
+        tokenizers = tuple(_load_trained(StoryAttnProcessor, args).tokenizers.values())
+        if "decoder" in sources:
+            return part_tokenizers(decoder=sources["decoder"], tokenizer=tokenizers[0])
+        return tokenizers
     fresh = [part for part in ("text", "decoder") if part not in sources]
-    tokenizer = None
     if args.tokenizer_name and not fresh:
-        found = f"{args.tokenizer_name!r} with --pretrained_text and --pretrained_decoder"
-        raise ValueError(f"tokenizer_name: found {found}, expected none: each has its own")
+        given = f"{args.tokenizer_name!r} with --pretrained_text and --pretrained_decoder"
+        raise ValueError(f"tokenizer_name: got {given}, expected none: each has its own")
+    tokenizer = None
     if name := args.baseline_text or args.tokenizer_name:
         tokenizer = load_tokenizer(name)
     elif fresh:
         vocab_size = getattr(config, f"{fresh[-1]}_config").vocab_size
-        tokenizer = train_tokenizer([caption for told in captions for caption in told if caption], vocab_size)
+        tokenizer = train_tokenizer([caption for story in captions for caption in story if caption], vocab_size)
     return part_tokenizers(sources.get("text"), sources.get("decoder"), tokenizer)
 
 
-def kept_parts(args) -> tuple[str, ...]:
-    """Parts whose configuration, vocabulary and special tokens stay as they were trained."""
-    return tuple(PARTS if args.model_name_or_path is not None else pretrained_sources(args))
+def build_model(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForConditionalGeneration | BaselineModel:
+    """Return the model or the baseline that the flags name.
 
-
-def build_model(args, config):
-    """The model or the baseline that the flags name. Raises `ValueError` as `build_baseline` and `load_weights` do."""
+    Raises:
+        FileNotFoundError: where there is no such trained model.
+        ValueError: where weights cannot be loaded, or do not fit `config`.
+    """
     if args.baseline:
         return build_baseline(args.baseline, config, args.baseline_vision, args.baseline_text)
     return load_weights(args, config)
 
 
-def check_perceptual_model(model) -> None:
-    """Raises `ValueError` where the network of the perceptual loss cannot be loaded, or gives no maps."""
+def load_weights(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForConditionalGeneration:
+    """Return a model of `config` with the weights that the flags name; all others are fresh.
+
+    Raises:
+        FileNotFoundError: where there is no such trained model.
+        ValueError: where weights cannot be loaded, or do not fit `config`.
+    """
+    if args.model_name_or_path is not None:
+        return _load_trained_weights(args, config).freeze_statistics()
+    return StoryAttnForConditionalGeneration(config).load_parts(**pretrained_sources(args))
+
+
+def check_perceptual_model(model: StoryAttnForConditionalGeneration | BaselineModel) -> None:
+    """Try the network of the perceptual loss, where the configuration names one.
+
+    Raises:
+        ValueError: where it cannot be loaded, or gives no feature maps.
+    """
     if model.config.perceptual_model is None:
         return
-    try:
+    with expecting("perceptual_model", model.config.perceptual_model, "a vision model, a folder or a Hub id"):
         picture = torch.zeros(1, 3, *model.config.image_size)
         model.perceptual_distance(picture, picture)
-    except Exception as error:  # whatever a folder of something else makes the libraries raise
-        name, reason = model.config.perceptual_model, " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"perceptual_model: found {name!r}, expected a vision model, a folder or a Hub id: {reason}"
-        ) from error
+
+
+def _load_trained_weights(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForConditionalGeneration:
+    """Return the trained model; layers that the flags exchange, and those whose shape or input changes, are fresh."""
+    sources, trained_config = pretrained_sources(args), _trained_config(args)
+    stored_config = copy.deepcopy(config)  # `config` but for what must be as the stored weights are
+    stored_config.align_encoder_features = trained_config.align_encoder_features
+    if "decoder" in sources:
+        stored_config.decoder_config = trained_config.decoder_config
+        stored_config.decoder_tokenizer = trained_config.decoder_tokenizer
+    trained = _load_trained(StoryAttnForConditionalGeneration, args, config=stored_config)
+    fresh = ("text_decoder.",) if "decoder" in sources else ()
+    if trained_config.align_encoder_features != config.align_encoder_features:
+        fresh += PROJECTIONS
+    if not fresh:
+        return trained
+    model = StoryAttnForConditionalGeneration(config)
+    if model.prefix.weight.shape != trained.prefix.weight.shape:  # a decoder of another width
+        fresh += ("prefix.",)
+    weights = {name: weight for name, weight in trained.state_dict().items() if not name.startswith(fresh)}
+    model.load_state_dict(weights, strict=False)
+    return model.load_parts(**sources)
+
+
+def _trained_config(args: ModelArguments) -> StoryAttnConfig:
+    config = _load_trained(StoryAttnConfig, args)
+    if config.model_type != StoryAttnConfig.model_type:
+        got, expected = config.model_type, StoryAttnConfig.model_type
+        raise ValueError(f"model_name_or_path: got model_type {got!r}, expected {expected!r}")
+    return config
+
+
+def _load_trained(kind: type[Loadable], args: ModelArguments, **options: StoryAttnConfig) -> Loadable:
+    """Return the `kind` (configuration, model or processor) of the trained model."""
+    name = args.model_name_or_path
+    source = model_source("model_name_or_path", name)
+    expected = "a trained model that can be loaded from a folder or the Hub"
+    with expecting("model_name_or_path", name, expected, catch=(OSError, ValueError, RuntimeError)):
+        return kind.from_pretrained(source, **options)

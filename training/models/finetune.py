@@ -1,16 +1,23 @@
 """Freeze, tune or adapt the parts of a model."""
 
-import re
+from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
+from storyattn import StoryAttnForConditionalGeneration
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+if TYPE_CHECKING:
+    from ..arguments import ModelArguments
 
-def tune_parts(model, args) -> None:
-    """
-    Freezes parts or gives them adapters, as `vision_tuning`, `text_tuning` and `decoder_tuning` say.
 
-    Raises `ValueError` where there is no PEFT, or nothing in a part that it can adapt.
+def tune_parts(model: StoryAttnForConditionalGeneration, args: ModelArguments) -> None:
+    """Freeze parts or give them adapters, as `vision_tuning`, `text_tuning` and `decoder_tuning` say.
+
+    Raises:
+        ValueError: where PEFT is not installed, or a part has no layer that it can adapt.
     """
     for part, module in model.parts.items():
         tuning = getattr(args, f"{part}_tuning")
@@ -21,18 +28,28 @@ def tune_parts(model, args) -> None:
 
 
 def add_adapters(part: str, module: nn.Module, rank: int, alpha: float) -> None:
-    """
-    Gives every linear and ungrouped convolutional layer but the output layer a LoRA adapter (Hu et al. 2022), which
-    alone is trained from then on. Errors as of `tune_parts`.
+    """Give every linear and ungrouped convolutional layer but the output layer a LoRA adapter (Hu et al. 2022).
+
+    From then on the adapters alone are trained.
+
+    Args:
+        part: `vision`, `text` or `decoder`, for error messages.
+        module: the part, which is changed in place.
+        rank: rank of the adapters, above 0.
+        alpha: what the adapters are multiplied with, times `rank`; above 0.
+
+    Raises:
+        ValueError: where PEFT is not installed, or `module` has no such layer.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ValueError(f"{part}_tuning: found 'lora' without PEFT, expected it; pip install peft") from error
+        raise ValueError(f"{part}_tuning: got 'lora' without PEFT, expected it installed: pip install peft") from error
     output = module.get_output_embeddings()
     layers = {name: layer for name, layer in module.named_modules() if _can_adapt(layer) and layer is not output}
     if not layers:
-        raise ValueError(f"{part}_tuning: found no linear or convolutional layer in {type(module).__name__} for lora")
+        given = f"'lora' for {type(module).__name__}, which has no linear or convolutional layer"
+        raise ValueError(f"{part}_tuning: got {given}, expected 'tuned' or 'frozen'")
     options = {"target_modules": "|".join(map(re.escape, layers))}
     options["fan_in_fan_out"] = any(isinstance(layer, Conv1D) for layer in layers.values())
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, **options), module)

@@ -1,4 +1,4 @@
-"""Loads a published model and its processor for the command line."""
+"""Load a published model and its processor for the command line."""
 
 from pathlib import Path
 
@@ -7,37 +7,47 @@ from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from transformers import PreTrainedConfig
 
 from ..common.hub_ids import is_hub_id
+from ..common.loading import expecting
 from .baselines import BaselineModel, baseline_class
+
+
+def model_source(field: str, name: str) -> str:
+    """Return `name` as `from_pretrained` takes it: the path of a folder, or a Hub id as it is.
+
+    Raises:
+        FileNotFoundError: naming `field`, where `name` is neither.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if not is_hub_id(name):
+        raise FileNotFoundError(f"{field}: got {name!r}, expected a folder that training wrote, or owner/name")
+    return name
 
 
 def load_model(
     name: str, device: str | None = None
 ) -> tuple[StoryAttnForConditionalGeneration | BaselineModel, StoryAttnProcessor]:
-    """
-    Model or baseline (in evaluation mode, on `device`, by default a GPU where there is one) and processor from a folder
-    or a Hub id.
+    """Return the model or baseline of a folder or a Hub id, in evaluation mode on `device`, and its processor.
 
-    Raises `FileNotFoundError` where `name` is neither, `ValueError` for a folder of something else or an unknown
-    device.
+    Args:
+        name: folder or Hub id.
+        device: as torch names it; by default a GPU where there is one, else the CPU.
+
+    Raises:
+        FileNotFoundError: where `name` is neither a folder nor a Hub id, or cannot be reached.
+        ValueError: for a folder of something else, or an unknown device.
     """
-    path = Path(name).expanduser()
-    if not path.is_dir() and not is_hub_id(name):
-        raise FileNotFoundError(f"model: found no folder {name!r}, expected a folder with config.json or owner/name")
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise ValueError(f"model: found no config.json in {name!r}, expected a folder that training wrote")
-    source = str(path) if path.is_dir() else name
-    try:
-        found, _ = PreTrainedConfig.get_config_dict(source)
-        model_class = baseline_class(found.get("model_type")) or StoryAttnForConditionalGeneration
+    source = model_source("model", name)
+    if Path(source).is_dir() and not Path(source, "config.json").is_file():
+        raise ValueError(f"model: got {name!r} without config.json, expected a folder that training wrote")
+    expected = "a model that can be loaded from a folder or the Hub"
+    with expecting("model", name, expected, catch=OSError, raises=FileNotFoundError):
+        values, _ = PreTrainedConfig.get_config_dict(source)
+        model_class = baseline_class(values.get("model_type")) or StoryAttnForConditionalGeneration
         model = model_class.from_pretrained(source)
         processor = StoryAttnProcessor.from_pretrained(source)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise FileNotFoundError(f"model: {name!r} could not be loaded from a folder or the Hub: {reason}") from error
-    try:
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device: found {str(device)!r}, expected one that torch can use here: {reason}") from error
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with expecting("device", device, "one that torch can use here", catch=(RuntimeError, AssertionError)):
+        model.to(torch.device(device))
     return model.eval(), processor

@@ -1,4 +1,4 @@
-"""Model configurations by name: those that come with StoryAttn, or a file of one's own."""
+"""Read model configurations by name: those that come with StoryAttn, or a file of the user's."""
 
 import json
 from dataclasses import fields
@@ -9,51 +9,47 @@ from pathlib import Path
 from huggingface_hub.errors import StrictDataclassError
 from storyattn import StoryAttnConfig
 
+from ..common.loading import expecting, one_line_reason
+
+PRESETS = files("storyattn.configuration")
+
 
 def preset_names() -> list[str]:
-    """The names of the configurations that come with StoryAttn."""
-    return sorted(file.name[: -len(".json")] for file in _folder().iterdir() if file.name.endswith(".json"))
+    """Return the names of the configurations that come with StoryAttn."""
+    return sorted(file.name[: -len(".json")] for file in PRESETS.iterdir() if file.name.endswith(".json"))
 
 
 def load_preset(name_or_path: str) -> StoryAttnConfig:
-    """
-    The configuration of a preset, of a JSON file, or of a folder with `config.json`.
+    """Return the configuration of a preset, of a JSON file, or of a folder with `config.json`.
 
-    Raises `ValueError` for a name that is neither, for a file that is no JSON object with the `model_type` storyattn,
-    and for unknown names, values of another type and values out of range in it.
+    Raises:
+        ValueError: for a name that is neither, for a file that is no JSON object with the `model_type` storyattn, and
+            for unknown names, values of another type and values out of range in it.
     """
     names, path = preset_names(), Path(name_or_path).expanduser()
     if name_or_path in names:
-        file = _folder().joinpath(f"{name_or_path}.json")
+        file = PRESETS.joinpath(f"{name_or_path}.json")
     else:
         file = path / "config.json" if path.is_dir() else path
         if not file.is_file():
-            raise ValueError(
-                f"preset: found no preset and no file {name_or_path!r}, expected {', '.join(names)} or a JSON file"
-            )
-    try:
+            raise ValueError(f"preset: got {name_or_path!r}, expected {', '.join(names)} or a JSON file")
+    with expecting("preset", name_or_path, "a JSON file", catch=ValueError):
         values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"preset: {name_or_path!r} is no JSON: {error}") from error
     model_type = values.get("model_type") if isinstance(values, dict) else None
     if model_type != "storyattn":
-        raise ValueError(f"preset: found model_type {model_type!r} in {name_or_path!r}, expected 'storyattn'")
+        raise ValueError(f"preset: got model_type {model_type!r} in {name_or_path!r}, expected 'storyattn'")
     _check_names(values, name_or_path)
     try:
         return StoryAttnConfig(**{name: value for name, value in values.items() if name != "model_type"})
     except (TypeError, StrictDataclassError) as error:
-        raise ValueError(f"preset: {name_or_path!r}: {' '.join(str(error).split())}") from error
+        raise ValueError(f"preset: {name_or_path!r}: {one_line_reason(error)}") from error
 
 
 def _check_names(values: dict, source: str) -> None:
-    """Refuses names that a configuration does not have: it would keep them and do nothing with them."""
-    known = {field.name for field in fields(StoryAttnConfig)} | set(StoryAttnConfig().to_dict())
+    """Refuse names that a configuration does not have: it would store them and do nothing with them."""
+    field_names = {field.name for field in fields(StoryAttnConfig)} | set(StoryAttnConfig().to_dict())
     for name in values:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
+        if name not in field_names:
+            near = get_close_matches(name, field_names, n=1)
             hint = f", perhaps {near[0]!r}" if near else ""
-            raise ValueError(f"preset: found {name!r} in {source!r}, expected a name that a configuration has{hint}")
-
-
-def _folder():
-    return files("storyattn.configuration")
+            raise ValueError(f"preset: got {name!r} in {source!r}, expected a field of the configuration{hint}")

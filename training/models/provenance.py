@@ -1,28 +1,35 @@
-"""Say which pretrained parts a model has."""
+"""Say which pretrained parts a model has: for the checkpoints of a run, and for the model card."""
+
+from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from storyattn.pretrained_parts import PARTS
+from storyattn import StoryAttnForConditionalGeneration
+from storyattn.part_tokenizers import PART_KINDS
 from torch import nn
 
 from ..common.hub_ids import is_hub_id
-from .build import kept_parts, pretrained_sources
+from .build import pretrained_parts, pretrained_sources
+
+if TYPE_CHECKING:
+    from ..arguments import ModelArguments
 
 
-def describe_parts(model, args) -> dict[str, dict]:
-    """Of each pretrained part what a run that goes on must share: the sum of its weights, and how it is trained."""
+def part_fingerprints(model: StoryAttnForConditionalGeneration, args: ModelArguments) -> dict[str, dict]:
+    """Return what a resumed run must share of each pretrained part: the SHA-256 of its weights, and how it is tuned."""
     trained = args.model_name_or_path is not None
-    described = {"model": {"sha256": _sum_of(model)}} if trained else {}
-    for part in kept_parts(args):
+    fingerprints = {"model": {"sha256": _weights_sha256(model)}} if trained else {}
+    for part in pretrained_parts(args):
         tuning = getattr(args, f"{part}_tuning")
         lora = {"lora_rank": args.lora_rank, "lora_alpha": args.lora_alpha} if tuning == "lora" else {}
-        described[part] = {"sha256": _sum_of(model.parts[part]), "tuning": tuning, **lora}
-    return described
+        fingerprints[part] = {"sha256": _weights_sha256(model.parts[part]), "tuning": tuning, **lora}
+    return fingerprints
 
 
-def _sum_of(module: nn.Module) -> str:
+def _weights_sha256(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode("utf-8"))
@@ -30,22 +37,21 @@ def _sum_of(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def tell_parts(args) -> dict[str, str]:
-    """What the model card says of each pretrained part: an id or the name of a folder, and how it was trained."""
-    told = {}
+def part_summaries(args: ModelArguments) -> dict[str, str]:
+    """Return what the model card says of each pretrained part: its Hub id or folder's name, and how it was tuned."""
+    summaries = {}
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
-        told["all"] = f"{name_of(args.model_name_or_path)}, trained before"
-        kept = {part: args.model_name_or_path for part in PARTS if getattr(args, f"{part}_tuning") != "tuned"}
-        sources = kept | sources
+        summaries["all"] = f"{source_name(args.model_name_or_path)}, trained before"
+        untuned = {part: args.model_name_or_path for part in PART_KINDS if getattr(args, f"{part}_tuning") != "tuned"}
+        sources = untuned | sources
     for part, source in sources.items():
-        tuning = getattr(args, f"{part}_tuning")
-        name = name_of(source)
+        tuning, kind = getattr(args, f"{part}_tuning"), PART_KINDS[part].split(" ", 1)[1]  # without its article
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
-        told[PARTS[part].split(" ", 1)[1]] = f"{name}, {how}"
-    return told
+        summaries[kind] = f"{source_name(source)}, {how}"
+    return summaries
 
 
-def name_of(source: str) -> str:
-    """What a card calls a model: its Hub id, or the name of its folder."""
+def source_name(source: str) -> str:
+    """Return what a card calls a model: its Hub id, or the name of its folder."""
     return source if is_hub_id(source) else Path(source).expanduser().resolve().name

@@ -1,11 +1,10 @@
-"""
-Writes a Hub-ready folder: weights, configuration, processor and code, `results.json`, a model card.
+"""Write a Hub-ready folder: weights, configuration, processor and code, `results.json`, a model card; no pickle."""
 
-Nothing in it is a pickle.
-"""
+from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,31 +12,68 @@ from ..common.files import write_results
 from ..data.augmentation import augmentation_of
 from ..engine.loop import stories_per_step
 from .model_card import find_template, write_card
+from .release_files import RESULTS
+
+if TYPE_CHECKING:
+    from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
+
+    from ..arguments import DataArguments, TrainingArguments
+    from ..data.prepared_stories import PreparedStories
+    from ..engine.loop import TrainingLoop
 
 
-def write_hub_folder(model, processor, output_dir: str | Path, results: dict, facts: dict) -> Path:
-    """
-    Writes the folder that `push_to_hub` or `hf upload` publishes as it is; returns it.
+def write_hub_folder(
+    model: StoryAttnForConditionalGeneration,
+    processor: StoryAttnProcessor,
+    output_dir: str | Path,
+    results: dict,
+    facts: dict,
+) -> Path:
+    """Write the folder that `push_to_hub` or `hf upload` publishes as it is.
 
-    Adapters are merged into the weights. `results` is a document of `results_document`; its key `test_unseen`, where
-    there is one, holds further metrics. `facts` tell how the model was trained: `dataset`, `split` (of the results),
-    `command`, `training`, a dictionary of what else the card shows as a table (steps, batch, seconds, hardware, ...),
-    and where they are known those of `published_facts` and `example` (see `write_example`). Both are written as
-    `results.json`, `facts` under that key. The card shows figures that already lie in `output_dir/figures`.
+    Args:
+        model: the trained model; adapters are merged into the weights.
+        processor: its processor.
+        output_dir: folder to write to; the card shows the figures that are in its `figures/`.
+        results: document of `results_document`, where `test_unseen` may hold further metrics. It is written as
+            `results.json`.
+        facts: how the model was trained, written under the key `facts`: `dataset`, `split` (of the results), `command`,
+            `training` (a table of the card: steps, batch, seconds, hardware, ...), and where they are known those of
+            `published_facts` and `example` (see `write_example`).
 
-    Raises `FileNotFoundError` where the template of the card cannot be found.
+    Returns:
+        `output_dir`.
+
+    Raises:
+        FileNotFoundError: where the template of the card cannot be found.
     """
     output_dir = Path(output_dir)
     find_template()
     model.save_pretrained(output_dir)
     processor.save_pretrained(output_dir)
-    write_results({**results, "facts": facts}, output_dir / "results.json")
+    write_results({**results, "facts": facts}, output_dir / RESULTS)
     write_card(output_dir)
     return output_dir
 
 
-def training_facts(loop, splits, data_args, args, command: str, parts: dict[str, str]) -> dict:
-    """What the model card tells about the training; `parts` as `tell_parts` gives them."""
+def training_facts(
+    loop: TrainingLoop,
+    splits: dict[str, PreparedStories],
+    data_args: DataArguments,
+    args: TrainingArguments,
+    command: str,
+    parts: dict[str, str],
+) -> dict:
+    """Return what the model card says of the training.
+
+    Args:
+        loop: training loop that has ended.
+        splits: stories by split; of a stream, `train` is a sample.
+        data_args: flags of the data.
+        args: flags of the training.
+        command: command line of the run.
+        parts: what `part_summaries` says of pretrained parts.
+    """
     accelerator, best = loop.accelerator, args.load_best_model_at_end and loop.best
     changes = augmentation_of(args).changes()
     on_gpu = accelerator.device.type == "cuda"
@@ -47,7 +83,7 @@ def training_facts(loop, splits, data_args, args, command: str, parts: dict[str,
         "split": data_args.test_split,
         "command": command,
         "training": {
-            **{f"pretrained {name}": told for name, told in parts.items()},
+            **{f"pretrained {name}": summary for name, summary in parts.items()},
             "steps": loop.step,
             "stories per step": stories_per_step(args, accelerator),
             "training stories": "streamed" if data_args.streaming else len(splits["train"]),

@@ -1,4 +1,4 @@
-"""The Hub: names on it, who one is there, and a folder sent to it as one commit."""
+"""The Hub: names of repositories and branches, the user of the token, and files sent as one commit."""
 
 import re
 from collections.abc import Iterator
@@ -9,82 +9,112 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
+from ..common.loading import one_line_reason
+
 MAIN = "main"
-KEPT = (".gitattributes",)  # the Hub's own files in a repository
+HUB_FILES = (".gitattributes",)  # written by the Hub itself, never removed
 TOKENS = "https://huggingface.co/settings/tokens"
 # What git refuses in the name of a branch or tag (git check-ref-format), and a dash in front.
 BAD_REF = re.compile(r"[\s~^:?*\[\\\x00-\x1f\x7f]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-./]|[./]$|^@?$")
 
 
 def check_repo_id(repo_id: str) -> str:
-    """Returns it; raises `ValueError` where it cannot be the id of a repository, `user/name`."""
+    """Return `repo_id`.
+
+    Raises:
+        ValueError: where it cannot be the id of a repository, `user/name`.
+    """
     if repo_id.count("/") != 1:
-        raise ValueError(f"repo_id: found {repo_id!r}, expected user/name")
+        raise ValueError(f"repo_id: got {repo_id!r}, expected user/name")
     validate_repo_id(repo_id)
     return repo_id
 
 
 def check_ref(kind: str, name: str) -> str:
-    """Returns it; raises `ValueError` where `name` cannot be that of a branch or tag. `kind` is what the flag is."""
+    """Return `name`.
+
+    Raises:
+        ValueError: naming the flag `kind`, where `name` cannot be that of a branch or tag.
+    """
     if BAD_REF.search(name):
-        raise ValueError(f"{kind}: found {name!r}, expected a name that git takes, such as v1 or try/two")
+        raise ValueError(f"{kind}: got {name!r}, expected a name that git takes, such as v1 or try/two")
     return name
 
 
 def find_user() -> str:
-    """
-    The name on the Hub of whose token is at hand.
+    """Return the name of the token's user on the Hub.
 
-    Raises `ValueError` where there is no token, or one that is known to read alone, and `OSError` where the Hub does
-    not know it or cannot be reached.
+    Raises:
+        ValueError: where there is no token, or one that may only read.
+        OSError: where the Hub does not know the token or cannot be reached.
     """
     if get_token() is None:
-        raise ValueError(f"token: found none, expected one that may write, by `hf auth login` or in HF_TOKEN: {TOKENS}")
+        raise ValueError(f"token: got none, expected one that may write, by `hf auth login` or in HF_TOKEN: {TOKENS}")
     with one_reason("the Hub"):
         account = HfApi().whoami()
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise ValueError(f"token: found one of {account['name']} that may only read, expected one that may write")
+        raise ValueError(f"token: got one of {account['name']} that may only read, expected one that may write")
     return account["name"]
 
 
 class Upload:
-    """
-    A commit to come: `files` (path in the repository to path here) become all that `branch` of `repo_id` holds. Making
-    it makes the repository and the branch where they are missing.
+    """Prepare a commit after which `branch` of `repo_id` holds `files` and nothing else.
 
-    `removed` are the files that the branch has and `files` has not. Raises `ValueError` where a public repository is
-    there and a private one is asked for, where `branch` is a tag, and where `tag` is taken; `OSError`, with the reason
-    in one line, where the Hub refuses.
+    A repository and a branch that are missing are made at once. `removed` lists the files that the branch has and
+    `files` has not, `parent` is the commit at which the branch stands.
+
+    Args:
+        repo_id: `user/name` of the repository.
+        files: path on this machine of each file, by its path in the repository.
+        branch: branch that gets the commit.
+        tag: name that the commit gets as well.
+        private: make the repository a private one, and refuse one that is public.
+
+    Raises:
+        ValueError: where the repository is public and should be private, where `branch` is a tag, and where `tag`
+            exists.
+        OSError: with the reason in one line, where the Hub refuses.
     """
 
-    def __init__(self, repo_id: str, files: dict[str, Path], branch: str = MAIN, tag: str | None = None, private=False):
+    def __init__(
+        self,
+        repo_id: str,
+        files: dict[str, Path],
+        branch: str = MAIN,
+        tag: str | None = None,
+        private: bool = False,
+    ):
         self.api, self.repo_id, self.files, self.branch, self.tag = HfApi(), repo_id, files, branch, tag
         with one_reason(repo_id):
             self.api.create_repo(repo_id, private=private or None, exist_ok=True)
             self.private = bool(self.api.model_info(repo_id).private)
             refs = self.api.list_repo_refs(repo_id)
         if private and not self.private:
-            raise ValueError(f"private: found the public repository {repo_id}, expected a private one")
+            raise ValueError(f"private: got the public repository {repo_id}, expected a private one")
         tags = {ref.name: ref.target_commit for ref in refs.tags}
         if branch in tags:
-            raise ValueError(f"revision: found the tag {branch!r}, expected a branch")
+            raise ValueError(f"revision: got the tag {branch!r}, expected a branch")
         if tag in tags:
-            raise ValueError(f"tag: found {tag!r} at commit {tags[tag][:10]} already, expected a new one")
+            raise ValueError(f"tag: got {tag!r}, which commit {tags[tag][:10]} has, expected a new one")
         with one_reason(repo_id):
             if branch not in [ref.name for ref in refs.branches]:
                 self.api.create_branch(repo_id, branch=branch)
             info = self.api.model_info(repo_id, revision=branch)
         self.parent = info.sha
-        kept = {*files, *KEPT}
-        self.removed = [sibling.rfilename for sibling in info.siblings if sibling.rfilename not in kept]
+        names = [sibling.rfilename for sibling in info.siblings]
+        self.removed = [name for name in names if name not in files and name not in HUB_FILES]
 
     def send(self, message: str) -> str:
-        """
-        Uploads, makes the commit and the tag; returns the commit's id, that of the last one where nothing has changed.
+        """Upload the files, make the commit and the tag; return the commit's id.
 
-        Raises `OSError`, with the reason in one line. Before the commit, which is whole or not made, the branch stays
-        as it was, and what has been uploaded need not be so again.
+        Where nothing has changed that is the id of the last commit. Until the commit is made, which happens as a whole
+        or not at all, the branch stays as it was. What has been uploaded is not uploaded again by a second try.
+
+        Raises:
+            OSError: with the reason in one line.
         """
+        # Not `upload_folder`: with `hf_xet` it may split a large folder into several commits, it reads one folder where
+        # these files are in two, and it deletes by patterns where these are names.
         operations = [
             *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in self.files.items()),
             *(CommitOperationDelete(path_in_repo=name, is_folder=False) for name in self.removed),
@@ -94,50 +124,49 @@ class Upload:
                 self.repo_id, operations, commit_message=message, revision=self.branch, parent_commit=self.parent
             )
         if self.tag is not None:
-            told = f"; {self.branch} has the commit {commit.oid[:10]}, the tag {self.tag!r} is missing: run it again"
-            with one_reason(self.repo_id, told):
+            outcome = f"; {self.branch} has the commit {commit.oid[:10]}, the tag {self.tag!r} is missing: run it again"
+            with one_reason(self.repo_id, outcome):
                 self.api.create_tag(self.repo_id, tag=self.tag, revision=commit.oid)
         return commit.oid
 
     def url(self, commit: str) -> str:
-        """Where `commit` is to be seen."""
+        """Return the address of `commit`."""
         return f"{self.api.endpoint}/{self.repo_id}/commit/{commit}"
 
 
 @contextmanager
-def one_reason(name: str, stands: str = "") -> Iterator[None]:
-    """What the client raises in a call about `name` becomes an `OSError` of one line, and says how things stand."""
+def one_reason(name: str, outcome: str = "") -> Iterator[None]:
+    """Turn what the client raises in calls about `name` into an `OSError` of one line, which ends with `outcome`."""
     try:
         yield
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise OSError(f"{_reason(error, name)}{stands}") from error
+        raise OSError(f"{_reason(error, name)}{outcome}") from error
 
 
 def _reason(error: Exception, name: str) -> str:
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # the client names the file that could not be sent, and has the reason there
+        error = error.__cause__  # the client names the file that could not be sent; the reason is in the cause
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE: found it set, expected it unset to publish"
+        return "HF_HUB_OFFLINE: got it set, expected it unset to publish"
     if isinstance(error, HfHubHTTPError):
-        return _answer(error, name)
-    text = " ".join(str(error).split()) or type(error).__name__
+        return _status_reason(error, name)
     if isinstance(error, HTTPError):
-        return f"network: {HfApi().endpoint} cannot be reached, or broke off: {text}"
-    return f"{name}: {text}"
+        return f"network: {HfApi().endpoint} cannot be reached, or broke off: {one_line_reason(error)}"
+    return f"{name}: {one_line_reason(error)}"
 
 
-def _answer(error: HfHubHTTPError, name: str) -> str:
-    """What a status of the Hub means."""
-    status, told = error.response.status_code, " ".join((error.server_message or "").split())
+def _status_reason(error: HfHubHTTPError, name: str) -> str:
+    """Return what a status of the Hub means."""
+    status, message = error.response.status_code, " ".join((error.server_message or "").split())
     if status == 403:
-        return f"token: found one without the right to write to {name}, expected one with it: {told}"
+        return f"token: got one without the right to write to {name}, expected one with it: {message}"
     if isinstance(error, RepositoryNotFoundError):
-        return f"repo_id: found no repository {name}, or none that this token may see"
+        return f"repo_id: got {name}, expected a repository that exists and that the token may see"
     if status == 401:
-        return f"token: found one that the Hub does not know, expected one of {TOKENS}"
+        return f"token: got one that the Hub does not know, expected one of {TOKENS}"
     if status == 412:
-        return f"{name}: another commit came in between: {told}"
+        return f"{name}: another commit came in between: {message}"
     if status == 429:
         return f"{name}: the Hub has had too many requests (429), try again later"
-    first = re.sub(r"\s+", " ", str(error).strip().splitlines()[0])
-    return f"{name}: the Hub answers with status {status}: {told or first}"
+    first_line = re.sub(r"\s+", " ", str(error).strip().splitlines()[0])
+    return f"{name}: the Hub answers with status {status}: {message or first_line}"

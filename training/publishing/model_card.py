@@ -1,7 +1,6 @@
-"""
-The model card of a published folder, from what lies in the folder and the template `model_card.md`.
+"""Write the model card of a published folder, from the files of the folder and the template `model_card.md`.
 
-That is a Jinja template; it lies beside the packages in a checkout and under `share/storyattn` in an installation.
+The template is Jinja's; it stands beside the packages in a checkout and under `share/storyattn` in an installation.
 """
 
 import json
@@ -16,11 +15,13 @@ from transformers import PreTrainedConfig
 
 from ..common.files import write_results
 from ..common.hub_ids import is_hub_id
+from ..common.tables import markdown_table
 from ..data.sources import STORYWORLD
 from ..evaluation.storyworld_metrics import event_hits
 from ..evaluation.tables import main_results, main_table, result_tables, value_at, worst_events
 from ..storyworld.reading import read_caption
 from .card_facts import recovered_facts
+from .release_files import CARD, CONFIG, RESULTS
 
 TEMPLATE = "model_card.md"
 DEFAULT_LICENSE = "mit"
@@ -28,7 +29,7 @@ TAGS = ["storyattn", "visual-storytelling", "story-continuation", "image-generat
 FRAME, CAPTION = ("image-to-image", "Next frame"), ("image-text-to-text", "Next caption")
 DESCRIPTION, SHARED_SPACE = ("image-to-text", "Description"), ("feature-extraction", "Retrieval")
 ATTENTION = ("image-feature-extraction", "Spatial attention")
-# Task type and name, metric, its name, and where it stands in `metrics`. The Hub keeps one name for each task type.
+# Task type and name, metric, its name, and its path in `metrics`. The Hub shows one name for each task type.
 PUBLISHED_METRICS = (
     (FRAME, "l1", "L1 of the next frame", ("next_frame", "l1")),
     (FRAME, "l1_changed", "L1 on changed pixels", ("next_frame", "l1_changed")),
@@ -50,15 +51,22 @@ UNSEEN = "test_unseen"
 
 
 def write_card(folder: str | Path, repo_id: str | None = None, license: str | None = None) -> Path:
-    """
-    Writes `README.md` of a published folder anew, from its `results.json`, its configuration, its figures and, where
-    they are there, `ablations.md` or `ablations.json`; returns its path. With `repo_id` the quick start loads the model
-    from the Hub, without from the folder. `license` takes the place of the one that is known.
+    """Write `README.md` of a published folder from its other files.
 
-    A folder from before facts were kept in `results.json` gets them there, see `recovered_facts`.
+    These are `results.json`, the configuration, figures and, where they exist, `ablations.md` or `ablations.json`. A
+    folder from before facts were stored in `results.json` gets them there, see `recovered_facts`.
 
-    Raises `FileNotFoundError` for a folder without `results.json` or configuration, or no template; `ValueError` for
-    files of something else.
+    Args:
+        folder: published folder.
+        repo_id: `user/name` on the Hub, which the quick start then loads; default: it loads the folder.
+        license: license of the weights as the Hub calls it; default: the one in the facts.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        FileNotFoundError: for a folder without results or configuration, or where there is no template.
+        ValueError: for files of something else.
     """
     folder = Path(folder).expanduser()
     config, results = read_config(folder), read_results(folder)
@@ -67,13 +75,13 @@ def write_card(folder: str | Path, repo_id: str | None = None, license: str | No
         facts = {**facts, "license": license}
     if facts != results.get("facts"):
         results["facts"] = facts
-        write_results(results, folder / "results.json")
-    make_card(folder, repo_id).save(folder / "README.md")
-    return folder / "README.md"
+        write_results(results, folder / RESULTS)
+    make_card(folder, repo_id).save(folder / CARD)
+    return folder / CARD
 
 
 def make_card(folder: Path, repo_id: str | None = None) -> ModelCard:
-    """The card of `write_card`, of a folder that has its facts in `results.json`; errors as there."""
+    """Return the card of a folder that has facts in `results.json`; arguments and errors are those of `write_card`."""
     config, results = read_config(folder), read_results(folder)
     facts = results["facts"]
     return ModelCard.from_template(
@@ -84,17 +92,21 @@ def make_card(folder: Path, repo_id: str | None = None) -> ModelCard:
         figures=sorted(path.name for path in (folder / "figures").glob("*.png")),
         captions=[json.dumps(text, ensure_ascii=False) if text else "None" for text in example_captions(facts)],
         ablations=read_ablations(folder),
-        **told_of_model(config),
-        **told_of_results(results),
-        **told_of_facts(facts, repo_id),
+        **parameter_counts(config),
+        **result_fields(results),
+        **fact_fields(facts, repo_id),
     )
 
 
 def find_template() -> Path:
-    """Path of `model_card.md`, in the checkout or the installation; raises `FileNotFoundError`."""
-    beside = Path(__file__).resolve().parents[2] / TEMPLATE
-    if beside.is_file() and (beside.parent / "pyproject.toml").is_file():
-        return beside
+    """Return the path of `model_card.md`, in the checkout or the installation.
+
+    Raises:
+        FileNotFoundError: where it is in neither.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / TEMPLATE).is_file() and (checkout / "pyproject.toml").is_file():
+        return checkout / TEMPLATE
     try:
         installed = [Path(str(file.locate())) for file in files("storyattn") or [] if file.name == TEMPLATE]
     except PackageNotFoundError:
@@ -102,35 +114,35 @@ def find_template() -> Path:
     for path in installed:
         if path.is_file():
             return path.resolve()
-    raise FileNotFoundError(f"{TEMPLATE}: found neither {beside} nor one in the installation, expected one of them")
+    raise FileNotFoundError(f"{TEMPLATE}: got none in {checkout} or the installation, expected it in one of them")
 
 
 def read_config(folder: Path) -> StoryAttnConfig:
-    """The configuration of a published folder; errors as of `write_card`."""
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"card: found no config.json in {str(folder)!r}, expected a folder that training wrote")
+    """Return the configuration of a published folder; errors are those of `write_card`."""
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"folder: got {str(folder)!r} without {CONFIG}, expected a folder that training wrote")
     values, _ = PreTrainedConfig.get_config_dict(str(folder))
     if values.get("model_type") != StoryAttnConfig.model_type:
-        found = f"model_type {values.get('model_type')!r} in {str(folder)!r}"
-        raise ValueError(f"card: found {found}, expected {StoryAttnConfig.model_type!r}")
+        model_type = f"model_type {values.get('model_type')!r} in {str(folder)!r}"
+        raise ValueError(f"folder: got {model_type}, expected {StoryAttnConfig.model_type!r}")
     return StoryAttnConfig.from_pretrained(folder)
 
 
 def read_results(folder: Path) -> dict:
-    """`results.json` of a published folder; errors as of `write_card`."""
-    path = folder / "results.json"
+    """Return `results.json` of a published folder; errors are those of `write_card`."""
+    path = folder / RESULTS
     if not path.is_file():
-        raise FileNotFoundError(f"card: found no results.json in {str(folder)!r}, expected the results of training")
+        raise FileNotFoundError(f"folder: got {str(folder)!r} without {RESULTS}, expected a folder that training wrote")
     results = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(results, dict) or "metrics" not in results:
-        raise ValueError(f"card: found no metrics in {str(path)!r}, expected what `storyattn evaluate` writes")
+        raise ValueError(f"folder: got {str(path)!r} without metrics, expected what `storyattn evaluate` writes")
     return results
 
 
 def read_ablations(folder: Path) -> dict | None:
-    """
-    `table` and, where `ablations.json` has them, `steps`, `seeds` and `max_windows` of the ablations in a folder, as
-    `benchmarks/ablations.py` writes them; `None` where there are none.
+    """Return the ablations in a folder, as `benchmarks/ablations.py` writes them; `None` where there are none.
+
+    They are a `table` in Markdown and, where `ablations.json` has them, `steps`, `seeds` and `max_windows`.
     """
     table, numbers = folder / "ablations.md", folder / "ablations.json"
     document = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
@@ -139,27 +151,33 @@ def read_ablations(folder: Path) -> dict | None:
     if not document:
         return None
     names = [name for name in document["rows"][0] if name != "variant"]
-    lines = [f"| Variant | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
-    for row in document["rows"]:
-        cells = (f"{mean:.4f} ± {spread:.4f}" for mean, spread in (row[name] for name in names))
-        lines.append(f"| {row['variant']} | {' | '.join(cells)} |")
-    return {**document, "table": "\n".join(lines)}
+    rows = [
+        [row["variant"], *(f"{mean:.4f} ± {spread:.4f}" for mean, spread in (row[name] for name in names))]
+        for row in document["rows"]
+    ]
+    return {**document, "table": markdown_table(["Variant", *names], rows)}
 
 
 def dataset_title(name: str) -> str:
-    """What a data set is called in the card: StoryWorld, a Hub id as it is, the name of a folder."""
+    """Return what a data set is called in the card: StoryWorld, a Hub id as it is, the name of a folder."""
     if name == STORYWORLD:
         return "StoryWorld"
     return name if is_hub_id(name) else Path(name).expanduser().resolve().name
 
 
 def dataset_id(name: str) -> str:
-    """What the metadata calls a data set: a Hub id as it is, else its title in the characters of one."""
+    """Return what the metadata calls a data set: a Hub id as it is, else its title with dashes for odd characters."""
     return name if is_hub_id(name) else re.sub(r"[^\w.-]+", "-", dataset_title(name).lower())
 
 
 def card_data(results: dict, facts: dict, repo_id: str | None = None) -> ModelCardData:
-    """The metadata of the card, its `model-index` from the numbers of `results` as they are."""
+    """Return the metadata of the card.
+
+    Args:
+        results: document of `results.json`; its numbers stand in `model-index` as they are.
+        facts: its `facts`.
+        repo_id: `user/name` on the Hub, whose name the model then has.
+    """
     title = dataset_title(facts["dataset"])
     named = {"dataset_type": dataset_id(facts["dataset"]), "dataset_name": title}
     named["dataset_revision"] = facts.get("data", {}).get("revision")
@@ -188,12 +206,12 @@ def card_data(results: dict, facts: dict, repo_id: str | None = None) -> ModelCa
 
 
 def example_captions(facts: dict) -> list[str | None]:
-    """The captions of the pictures `figures/example_*.png`; none where there are no such pictures."""
+    """Return the captions of the pictures `figures/example_*.png`; none where there are no such pictures."""
     return facts.get("example", {}).get("captions", [])
 
 
-def told_of_model(config: StoryAttnConfig) -> dict:
-    """Numbers of parameters for the template: `parameters` of all, `parts` by name."""
+def parameter_counts(config: StoryAttnConfig) -> dict[str, str | dict[str, str]]:
+    """Return the numbers of parameters for the template: `parameters` of the model, `parts` by name."""
     with torch.device("meta"):
         model = StoryAttnForConditionalGeneration(config)
     parts = {
@@ -208,13 +226,13 @@ def told_of_model(config: StoryAttnConfig) -> dict:
     return {"parameters": f"{total:,}", "parts": {name: f"{count:,}" for name, count in counts.items()}}
 
 
-def told_of_results(results: dict) -> dict:
-    """What the template shows of the results: tables, examples, and where the model fails."""
+def result_fields(results: dict) -> dict:
+    """Return what the template shows of the results: tables, examples, and where the model fails."""
     metrics, unseen, split = results["metrics"], results.get(UNSEEN), results["facts"]["split"]
     rows = [
         {"split": name, **row}
-        for name, found in ((split, metrics), (UNSEEN, unseen or {}))
-        for row in main_results(found)
+        for name, measured in ((split, metrics), (UNSEEN, unseen or {}))
+        for row in main_results(measured)
     ]
     return {
         "results": results,
@@ -223,26 +241,30 @@ def told_of_results(results: dict) -> dict:
         "unseen_tables": result_tables(unseen) if unseen else "",
         "unbeaten": [row for row in rows if row["beaten"] is False],
         "worst_events": worst_events(metrics),
-        "examples": told_examples(metrics),
+        "examples": caption_examples(metrics),
     }
 
 
-def told_examples(metrics: dict) -> list[dict]:
-    """Captions of the first windows: `target`, `next` and `description`; of StoryWorld, whether `next` is `right`."""
+def caption_examples(metrics: dict) -> list[dict]:
+    """Return captions of the first windows for a table of the card.
+
+    Each has `target`, `next` and `description`, and `right`: on StoryWorld whether `next` names the right event, else
+    `None`.
+    """
     descriptions = [example["generated"] for example in value_at(metrics, ("describe", "examples")) or []]
-    shown = []
+    rows = []
     for position, example in enumerate(value_at(metrics, ("next_caption", "examples")) or []):
         target, written = example["target"], example["generated"]
         right = None
         if "event" in metrics["next_caption"]:
             right = event_hits(read_caption(written), read_caption(target))["all"]
-        described = descriptions[position] if position < len(descriptions) else ""
-        shown.append({"target": target, "next": written, "description": described, "right": right})
-    return [{name: _in_cell(value) for name, value in row.items()} for row in shown]
+        description = descriptions[position] if position < len(descriptions) else ""
+        rows.append({"target": target, "next": written, "description": description, "right": right})
+    return [{name: _in_cell(value) for name, value in row.items()} for row in rows]
 
 
-def told_of_facts(facts: dict, repo_id: str | None) -> dict:
-    """What the template shows of the facts."""
+def fact_fields(facts: dict, repo_id: str | None) -> dict:
+    """Return what the template shows of the facts."""
     title = dataset_title(facts["dataset"])
     return {
         "title": repo_id.split("/")[-1] if repo_id else f"StoryAttn on {title}",
@@ -258,5 +280,6 @@ def told_of_facts(facts: dict, repo_id: str | None) -> dict:
     }
 
 
-def _in_cell(value):
+def _in_cell(value: str | bool | None) -> str | bool | None:
+    """Return a text as it can stand in a cell of a Markdown table, anything else as it is."""
     return " ".join(value.replace("|", "\\|").split()) if isinstance(value, str) else value

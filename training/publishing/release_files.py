@@ -1,4 +1,4 @@
-"""What of a folder is published, and the checks that it can be used by somebody who has nothing else."""
+"""Choose which files of a folder are published, and check that somebody who has nothing else can use them."""
 
 import json
 import math
@@ -31,13 +31,13 @@ TOKENIZER = (
     "vocab.txt",
 )
 TOP = {*NEEDED, *TOKENIZER, "LICENSE", "generation_config.json", "metrics.jsonl", "preprocessor_config.json"}
-TOP |= {"ablations.json", "ablations.md", "results.json"}
-RECIPE = re.compile(r"recipe(_\w+)?\.yaml")  # that of the run, and those of runs before it
-CLASS = re.compile(r'"(\w+)\.\w+"')  # as auto_map and custom_pipelines name what is in a file beside them
+TOP |= {"ablations.json", "ablations.md", RESULTS}
+RECIPE_NAME = re.compile(r"recipe(_\w+)?\.yaml")  # of this run, and of runs before it
+CLASS = re.compile(r'"(\w+)\.\w+"')  # module.Class, as auto_map and custom_pipelines name code in the same folder
 FIGURES = (".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
 IMAGE_LINK = re.compile(r"!\[[^\]]*\]\(([^)\s]+)")
 
-# As a stranger does it: by the folder alone. Every class that the configuration names finds all its weights.
+# Loads the folder as somebody without this package does. Every class of the configuration must get all its weights.
 LOADING = """
 import json, sys
 
@@ -62,38 +62,43 @@ for name, target in json.load(open(f"{folder}/config.json"))["auto_map"].items()
 
 
 def published_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """
-    What of `folder` is published, as path in the repository to path here, and what is not: weights in safetensors,
-    configuration, processor, code, card, results, recipe, log of metrics and figures are.
+    """Return which files of `folder` are published, and which are not.
 
-    Raises `ValueError` where something is missing without which nobody can load it.
+    Published are weights in safetensors, configuration, processor, code, card, results, recipes, the log of metrics and
+    figures.
+
+    Returns:
+        The path on this machine of each published file, by its path in the repository; and the names of all others.
+
+    Raises:
+        ValueError: where something is missing without which nobody can load the model.
     """
     if not folder.is_dir():
-        raise ValueError(f"folder: found no folder {str(folder)!r}, expected that of a trained model")
+        raise ValueError(f"folder: got {str(folder)!r}, expected the folder of a trained model")
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     for name in NEEDED:
         if name not in names:
-            raise ValueError(f"{folder}: found no {name}, expected what training leaves")
+            raise ValueError(f"folder: got {str(folder)!r} without {name}, expected what training leaves")
     chosen = _weights(folder, names) | _code(folder, names)
     files = {name: folder / name for name in names if name in chosen or _is_listed(name)}
     return files, [name for name in names if name not in files]
 
 
 def _weights(folder: Path, names: list[str]) -> set[str]:
-    """One file, or an index and the shards that it names."""
+    """Return the one file of weights, or the index and the shards that it names."""
     if (WEIGHTS in names) == (INDEX in names):
-        found = "both" if WEIGHTS in names else "none"
-        raise ValueError(f"{folder}: found {found} of {WEIGHTS} and {INDEX}, expected one: weights in safetensors")
+        number = "both" if WEIGHTS in names else "none"
+        raise ValueError(f"{folder}: got {number} of {WEIGHTS} and {INDEX}, expected one: weights in safetensors")
     if WEIGHTS in names:
         return {WEIGHTS}
     shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     if missing := sorted(shards.difference(names)):
-        raise ValueError(f"{folder}: found no {missing[0]}, expected the shards that {INDEX} names")
+        raise ValueError(f"folder: got {str(folder)!r} without {missing[0]}, expected the shards that {INDEX} names")
     return {INDEX, *shards}
 
 
 def _code(folder: Path, names: list[str]) -> set[str]:
-    """The files of the classes that the configurations name, and what these import."""
+    """Return the files of the classes that the configurations name, and what these import."""
     configs = [folder / name for name in names if "/" not in name and name.endswith("config.json")]
     modules = {module for path in configs for module in CLASS.findall(path.read_text(encoding="utf-8"))}
     entries = [folder / f"{module}.py" for module in modules if f"{module}.py" in names]
@@ -107,54 +112,56 @@ def _is_listed(name: str) -> bool:
         return last.endswith(FIGURES)
     if parent == DECODER_TOKENIZER:
         return last in TOKENIZER
-    return name in TOP or RECIPE.fullmatch(name) is not None
+    return name in TOP or RECIPE_NAME.fullmatch(name) is not None
 
 
 def left_out_line(names: list[str]) -> str:
-    """Files by their name, those of a folder by their number."""
+    """Return the names of files in one line; of the files in a folder the number alone."""
     counts = Counter(name.partition("/")[0] + "/" * ("/" in name) for name in names)
-    told = {name: f"{count} file{'s' * (count > 1)}" for name, count in counts.items()}
-    return ", ".join(f"{name} ({told[name]})" if name.endswith("/") else name for name in counts)
+    numbers = {name: f"{count} file{'s' * (count > 1)}" for name, count in counts.items()}
+    return ", ".join(f"{name} ({numbers[name]})" if name.endswith("/") else name for name in counts)
 
 
 def check_card(files: dict[str, Path]) -> None:
-    """
-    Reads the card as the Hub does; raises `ValueError` where its metadata is not what a model of transformers has, a
-    number of `model-index` is not finite, or a picture that it shows is not published.
+    """Read the card as the Hub does.
+
+    Raises:
+        ValueError: where its metadata is not what a model of transformers has, a number of `model-index` is not finite,
+            or a picture that it shows is not published.
     """
     try:
         card = ModelCard.load(files[CARD])
     except Exception as error:  # of yaml, and what the classes of the metadata raise
-        raise ValueError(f"{CARD}: found metadata that cannot be read, expected a model card's: {error}") from error
+        raise ValueError(f"{CARD}: got metadata that cannot be read, expected a model card's: {error}") from error
     data = card.data
     for name in ("license", "library_name", "pipeline_tag"):
         if not isinstance(getattr(data, name), str):
-            raise ValueError(f"{CARD}: {name}: found {getattr(data, name)!r}, expected a text")
+            raise ValueError(f"{CARD}: {name}: got {getattr(data, name)!r}, expected a string")
     if data.library_name != "transformers":
-        raise ValueError(f"{CARD}: library_name: found {data.library_name!r}, expected 'transformers'")
+        raise ValueError(f"{CARD}: library_name: got {data.library_name!r}, expected 'transformers'")
     for name in ("tags", "datasets", "base_model", "metrics", "language"):
-        found = getattr(data, name)
-        values = found if isinstance(found, list) else [] if found is None else [found]
+        field = getattr(data, name)
+        values = field if isinstance(field, list) else [] if field is None else [field]
         if wrong := [value for value in values if not isinstance(value, str)]:
-            raise ValueError(f"{CARD}: {name}: found {wrong[0]!r}, expected texts")
+            raise ValueError(f"{CARD}: {name}: got {wrong[0]!r}, expected strings")
     for result in data.eval_results or []:
         value = result.metric_value
         if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{CARD}: model-index: {result.metric_type}: found {value!r}, expected a number")
+            raise ValueError(f"{CARD}: model-index: {result.metric_type}: got {value!r}, expected a finite number")
     for target in IMAGE_LINK.findall(card.text):
         if "://" not in target and target not in files:
-            raise ValueError(f"{CARD}: found the picture {target!r}, expected one that is published")
+            raise ValueError(f"{CARD}: got the picture {target!r}, expected one that is published")
 
 
 def check_loads(files: dict[str, Path]) -> None:
-    """
-    Loads processor and models of `files` alone in a fresh process that has no network and not this package.
+    """Load processor and models of `files` alone in a fresh process, without network and without this package.
 
-    Raises `ValueError` with what that process said where it fails, or where weights are missing.
+    Raises:
+        ValueError: with the last line of that process where it fails, or where weights are missing.
     """
     config = json.loads(files[CONFIG].read_text(encoding="utf-8"))
     if not {"AutoConfig", "AutoModel"} <= set(config.get("auto_map", {})):
-        raise ValueError(f"{CONFIG}: found no auto_map, expected the code that belongs to the model")
+        raise ValueError(f"{CONFIG}: got no auto_map, expected the code that belongs to the model")
     with tempfile.TemporaryDirectory(prefix="storyattn-publish-") as scratch:
         folder = Path(scratch, "model")
         for name, path in files.items():
@@ -166,4 +173,4 @@ def check_loads(files: dict[str, Path]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, cwd=scratch, env={**os.environ, **caches})
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason"])[-1]
-        raise ValueError(f"folder: found one that does not load in a fresh process, expected that it does: {last}")
+        raise ValueError(f"folder: got one that does not load in a fresh process, expected one that does: {last}")

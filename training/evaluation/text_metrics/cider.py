@@ -1,56 +1,52 @@
 """CIDEr-D (Vedantam et al. 2015) as an `evaluate` module: n-grams weighted by how rare they are, 0 to 10."""
 
 import math
-import re
 from collections import Counter
 
-import datasets
 import evaluate
 
-LONGEST = 4  # words of an n-gram
+from .caption_texts import metric_info, words
+
+LONGEST_NGRAM = 4  # words
 SIGMA = 6.0  # words by which lengths may differ
 
 
 class Cider(evaluate.Metric):
     """
-    `compute(predictions=[str], references=[str])` -> `{"cider": float}`, one reference each.
+    `compute(predictions=[str], references=[str])` returns `{"cider": float}`, for one reference each.
 
     An n-gram weighs `log(N / number of references that have it)`, over the `N` references of the corpus itself: 0 for
     a corpus of one. Words are lower-cased and not stemmed, as in CIDEr-D. One reference makes scores lower than those
-    told of data sets with five.
+    published for data sets with five.
     """
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description="Cosine of tf-idf vectors of n-grams up to 4, clipped, with a penalty on length, times 10.",
+    def _info(self) -> evaluate.MetricInfo:
+        return metric_info(
+            "Cosine of tf-idf vectors of n-grams up to 4, clipped, with a penalty on length, times 10.",
             citation="https://arxiv.org/abs/1411.5726",
-            inputs_description="predictions: list of strings; references: list of strings, one per prediction.",
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
         predicted, true = ([_ngrams(text) for text in texts] for texts in (predictions, references))
         frequency = Counter(ngram for counts in true for ngram in counts)
         rarity = {ngram: math.log(len(true) / count) for ngram, count in frequency.items()}
-        # What no reference has weighs as if one had it.
-        weigh = {"rarity": rarity, "unknown": math.log(len(true))}
-        scores = [_score(*pair, **weigh) for pair in zip(predicted, true)]
+        # An n-gram that no reference has weighs as if one had it.
+        weights = {"rarity": rarity, "unknown": math.log(len(true))}
+        scores = [_score(*pair, **weights) for pair in zip(predicted, true)]
         return {"cider": sum(scores) / len(scores)}
 
 
 def _ngrams(text: str) -> Counter:
-    """How often each n-gram of one to four words occurs."""
-    words = re.findall(r"\w+", text.lower())
-    sizes = range(1, LONGEST + 1)
-    return Counter(tuple(words[i : i + n]) for n in sizes for i in range(len(words) - n + 1))
+    """Return how often each n-gram of one to four words occurs."""
+    tokens = words(text)
+    sizes = range(1, LONGEST_NGRAM + 1)
+    return Counter(tuple(tokens[i : i + n]) for n in sizes for i in range(len(tokens) - n + 1))
 
 
-def _score(predicted: Counter, true: Counter, rarity: dict, unknown: float) -> float:
-    """CIDEr-D of one caption: equations 3 and 4 of the paper, mean over the sizes of n-grams."""
+def _score(predicted: Counter, true: Counter, rarity: dict[tuple, float], unknown: float) -> float:
+    """Return CIDEr-D of one caption: equations 3 and 4 of the paper, mean over the sizes of n-grams."""
     total = 0.0
-    for n in range(1, LONGEST + 1):
+    for n in range(1, LONGEST_NGRAM + 1):
         one, other = (
             {ngram: count * rarity.get(ngram, unknown) for ngram, count in counts.items() if len(ngram) == n}
             for counts in (predicted, true)
@@ -60,4 +56,4 @@ def _score(predicted: Counter, true: Counter, rarity: dict, unknown: float) -> f
         total += product / norms if norms else 0.0
     lengths = (sum(count for ngram, count in counts.items() if len(ngram) == 1) for counts in (predicted, true))
     difference = next(lengths) - next(lengths)
-    return 10 / LONGEST * total * math.exp(-(difference**2) / (2 * SIGMA**2))
+    return 10 / LONGEST_NGRAM * total * math.exp(-(difference**2) / (2 * SIGMA**2))

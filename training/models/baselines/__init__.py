@@ -1,6 +1,6 @@
-"""
-What StoryAttn has to beat, trained and measured by the same commands, on the same stories:
+"""The baselines: what StoryAttn has to beat, trained and measured by the same commands, on the same stories.
 
+Examples:
     accelerate launch train.py --baseline NAME --output_dir runs/NAME
     storyattn evaluate --model runs/NAME --dataset storyworld --output results.json
 """
@@ -8,7 +8,7 @@ What StoryAttn has to beat, trained and measured by the same commands, on the sa
 import copy
 from pathlib import Path
 
-from storyattn import StoryAttnConfig
+from storyattn import StoryAttnConfig, StoryAttnProcessor
 from storyattn.pretrained_parts import normalization
 
 from ...common.files import write_results
@@ -27,11 +27,15 @@ BASELINES = {
 
 
 def story_config(name: str, config: StoryAttnConfig, vision: str | None = None) -> StoryAttnConfig:
-    """
-    The configuration by which stories are read for a baseline, from that of the model it stands beside.
+    """Return the configuration by which stories are read for a baseline.
 
-    `vision` is the pretrained vision model of `projection`, whose normalisation is taken over. Raises `ValueError` for
-    a configuration that the baseline cannot have.
+    Args:
+        name: one of `BASELINES`.
+        config: configuration of the model that the baseline is compared with.
+        vision: folder or Hub id of the pretrained vision model of `projection`, whose normalisation is taken over.
+
+    Raises:
+        ValueError: for a configuration that the baseline cannot have.
     """
     if name == "no_context":
         return NoContextConfig.from_model(config)
@@ -45,12 +49,19 @@ def story_config(name: str, config: StoryAttnConfig, vision: str | None = None) 
     return config
 
 
-def build_baseline(name: str, config: StoryAttnConfig, vision: str | None = None, text: str | None = None):
-    """
-    A baseline with fresh weights for stories that are read by `config`, which knows the tokenizer; `vision` and `text`
-    are folders or Hub ids of the pretrained encoders of `projection`.
+def build_baseline(
+    name: str, config: StoryAttnConfig, vision: str | None = None, text: str | None = None
+) -> BaselineModel | NoContextModel:
+    """Return a baseline with fresh weights.
 
-    Raises `ValueError` for an encoder that cannot be loaded or is something else.
+    Args:
+        name: one of `BASELINES`.
+        config: configuration of `story_config`, adapted to the tokenizer.
+        vision: folder or Hub id of the pretrained vision encoder of `projection`.
+        text: folder or Hub id of its pretrained text encoder.
+
+    Raises:
+        ValueError: for an encoder that cannot be loaded or is something else.
     """
     if name == "projection":
         return ProjectionModel.from_encoders(config, vision, text)
@@ -58,15 +69,25 @@ def build_baseline(name: str, config: StoryAttnConfig, vision: str | None = None
     return model_class(config if name == "no_context" else model_class.config_class.from_model(config))
 
 
-def baseline_class(model_type: str | None) -> type | None:
-    """The class of the baseline whose `config.json` has this `model_type`; `None` where it is none."""
-    return next((found for found in BASELINES.values() if found.config_class.model_type == model_type), None)
+def baseline_class(model_type: str | None) -> type[BaselineModel | NoContextModel] | None:
+    """Return the class of the baseline whose `config.json` has this `model_type`; `None` where it is no baseline's."""
+    classes = {model_class.config_class.model_type: model_class for model_class in BASELINES.values()}
+    return classes.get(model_type)
 
 
-def write_baseline(model, processor, output_dir: str | Path, results: dict) -> None:
-    """
-    Writes weights, configuration, processor and `results.json` into a folder that `storyattn evaluate` reads. The
-    language model of `text_only` is written once more by itself, as `--pretrained_decoder` takes it: into `decoder`.
+def write_baseline(
+    model: BaselineModel | NoContextModel, processor: StoryAttnProcessor, output_dir: str | Path, results: dict
+) -> None:
+    """Write weights, configuration, processor and `results.json` into a folder that `storyattn evaluate` reads.
+
+    The language model of `text_only` is also written by itself, into the folder `decoder`, which
+    `--pretrained_decoder` takes.
+
+    Args:
+        model: the trained baseline.
+        processor: processor that it was trained with.
+        output_dir: folder to write to.
+        results: document of `results_document`.
     """
     model.save_pretrained(output_dir)
     processor.save_pretrained(output_dir)

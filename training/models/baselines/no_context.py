@@ -1,18 +1,17 @@
-"""StoryAttn without a story: it reads one frame and its caption, and tells on from there."""
+"""StoryAttn without a story: it reads one frame and its caption, and predicts what comes next."""
 
 from huggingface_hub.dataclasses import strict
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 
-OWN = ("model_type", "auto_map", "architectures")  # what the two models do not share
+NOT_SHARED = ("model_type", "auto_map", "architectures")  # fields that say which of the two models it is
 
 
 @strict
 class NoContextConfig(StoryAttnConfig):
-    """
-    A StoryAttn model of `max_frames=2`: one frame to read, one to predict.
+    """Configuration of a StoryAttn model of `max_frames=2`: one frame to read, one to predict.
 
-    `measured_frames` is the length of the windows that it is measured on, those of the model that it stands beside; it
-    is shown the last of their input frames alone.
+    `measured_frames` is the length of the windows that it is measured on, in frames. They are the windows of the model
+    that it is compared with; of their input frames it is shown the last one alone.
     """
 
     model_type = "storyattn_no_context"
@@ -27,13 +26,13 @@ class NoContextConfig(StoryAttnConfig):
 
     @classmethod
     def from_model(cls, config: StoryAttnConfig) -> "NoContextConfig":
-        """The same model as `config` has, without context."""
+        """Return the configuration of the same model as `config` has, without context."""
         values = config.to_dict() | {"max_frames": 2, "measured_frames": config.max_frames}
-        return cls(**{name: value for name, value in values.items() if name not in OWN})
+        return cls(**{name: value for name, value in values.items() if name not in NOT_SHARED})
 
 
 class NoContextModel(StoryAttnForConditionalGeneration):
-    """The StoryAttn model, of another configuration."""
+    """The StoryAttn model with another configuration."""
 
     config_class = NoContextConfig
     _auto_class = None

@@ -1,4 +1,6 @@
-"""A causal language model of the size of StoryAttn's text decoder that reads the captions so far, and no picture."""
+"""A causal language model of the size of StoryAttn's text decoder, which reads the captions so far and no picture."""
+
+from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -6,13 +8,17 @@ from storyattn import StoryAttnConfig, StoryAttnOutput
 from storyattn.losses import caption_loss
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.utils import can_return_tuple
+from typing_extensions import Unpack
 
-from .base import BaselineConfig, BaselineModel
+from .base import BaselineConfig, BaselineModel, LossCounts, StoryInputs
 
 
 @strict
 class TextOnlyConfig(BaselineConfig):
-    """`decoder_config`: that of the model it stands beside, with room for the captions of a whole window."""
+    """Configuration whose `decoder_config` is that of the model it is compared with.
+
+    It has positions for the captions of a whole window.
+    """
 
     model_type = "storyattn_text_only"
     sub_configs = {"decoder_config": AutoConfig}
@@ -28,7 +34,7 @@ class TextOnlyConfig(BaselineConfig):
 
     @classmethod
     def from_model(cls, config: StoryAttnConfig) -> "TextOnlyConfig":
-        """The configuration for the stories, the tokenizer and the text decoder of `config`."""
+        """Return the configuration for the stories, the tokenizer and the text decoder of `config`."""
         decoder = config.decoder_config.to_dict()
         length = config.max_frames * config.max_caption_length
         decoder["max_position_embeddings"] = max(config.decoder_config.max_position_embeddings, length)
@@ -36,10 +42,9 @@ class TextOnlyConfig(BaselineConfig):
 
 
 class TextOnlyModel(BaselineModel):
-    """
-    Reads the captions so far verbatim, one after the other with their start and end tokens, and writes the next.
+    """Language model that reads the captions so far, each between its start and end token, and writes the next one.
 
-    One pass trains every caption but the first of a window, as the model's does.
+    As in the model, one pass trains every caption of a window but the first.
     """
 
     config_class = TextOnlyConfig
@@ -52,12 +57,19 @@ class TextOnlyModel(BaselineModel):
 
     @can_return_tuple
     def forward(
-        self, pixel_values, frame_mask, input_ids, attention_mask, return_loss=False, loss_counts=None, **_
+        self, return_loss: bool = False, loss_counts: LossCounts | None = None, **inputs: Unpack[StoryInputs]
     ) -> StoryAttnOutput:
+        """Predict every caption but the first from all tokens before it.
+
+        Args:
+            return_loss: compute the loss.
+            loss_counts: number of tokens that it is divided by; default: those of the batch.
+            inputs: stories.
+
+        Returns:
+            `next_caption_logits (B, T - 1, L, V)`, and with `return_loss` the `loss` and its parts.
         """
-        `next_caption_logits (B, T - 1, L, V)` of captions `input_ids (B, T, L)`, each from all that comes before it,
-        and with `return_loss` the `loss`. Arguments as those of the model.
-        """
+        input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         mask = attention_mask.flatten(1)  # (B, T * L)
         logits = self.text_decoder(
             input_ids=input_ids.flatten(1),
@@ -67,26 +79,46 @@ class TextOnlyModel(BaselineModel):
         ).logits.unflatten(1, input_ids.shape[1:])  # (B, T, L, V)
         output = StoryAttnOutput(next_caption_logits=logits[:, 1:])
         if return_loss:
-            counts = self.count(attention_mask=attention_mask) if loss_counts is None else loss_counts
-            told = output.next_caption_logits, input_ids[:, 1:], attention_mask[:, 1:]
-            output.loss_parts = {"next_caption": caption_loss(*told, counts["next_caption"])}
+            counts = self.count(**inputs) if loss_counts is None else loss_counts
+            captions = input_ids[:, 1:], attention_mask[:, 1:]
+            loss = caption_loss(output.next_caption_logits, *captions, counts["next_caption"])
+            output.loss_parts = {"next_caption": loss}
             output.loss = self.weighted(output.loss_parts)
         return output
 
-    def count(self, attention_mask, **batch) -> dict[str, torch.Tensor]:
-        """Tokens to predict."""
-        return {"next_caption": attention_mask[:, 1:, 1:].sum().float()}
+    def count(self, **inputs: Unpack[StoryInputs]) -> LossCounts:
+        """Return the number of tokens to predict."""
+        return {"next_caption": inputs["attention_mask"][:, 1:, 1:].sum().float()}
 
     @torch.no_grad()
-    def generate(self, pixel_values, frame_mask, input_ids, attention_mask, task="continue", **options) -> torch.Tensor:
-        """
-        Ids `(B, n)` of the caption after those of each story; `options` as those of `generate` of transformers.
+    def generate(
+        self,
+        pixel_values: torch.Tensor,
+        frame_mask: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        task: str = "continue",
+        **options: Any,
+    ) -> torch.Tensor:
+        """Write the caption after those of each story.
 
-        Raises `ValueError` for another task than "continue".
+        Args:
+            pixel_values: normalised frames `(B, T, 3, H, W)`.
+            frame_mask: `(B, T)`, 1 where the story has a frame.
+            input_ids: tokens of the captions `(B, T, L)`.
+            attention_mask: `(B, T, L)`, 1 for a token, 0 for padding.
+            task: "continue", which is all that it can.
+            options: those of `generate` of transformers.
+
+        Returns:
+            Token ids `(B, n)`.
+
+        Raises:
+            ValueError: for another task.
         """
         if task != "continue":
             raise ValueError(f"task: got {task!r}, expected 'continue': text_only sees nothing to describe")
-        mask, order = attention_mask.flatten(1).sort(dim=1, stable=True)  # what is masked comes first
+        mask, order = attention_mask.flatten(1).sort(dim=1, stable=True)  # padding comes first
         ids = input_ids.flatten(1).gather(1, order)
         prompt = torch.cat([ids, ids.new_full((len(ids), 1), self.config.bos_token_id)], dim=1)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)

@@ -1,13 +1,14 @@
 """Switch a model to evaluation and back."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 
 @contextmanager
-def _evaluating(model):
-    """Evaluation mode without gradients; every module gets back the mode it had."""
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode without gradients; at the end every module gets back the mode it had."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -16,7 +17,3 @@ def _evaluating(model):
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def _chunks(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]

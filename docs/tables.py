@@ -1,0 +1,146 @@
+"""
+Writes the tables of README.md and docs/*.md, and the cards of checkpoints/, anew from the committed results files:
+
+    python docs/tables.py            # as `make tables` does
+    python docs/tables.py --check    # writes nothing; exit status 1 where a file is stale
+
+A table stands between `<!-- table: NAME -->` and `<!-- end table -->`; `TABLES` has the names.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+import torch
+from storyattn import StoryAttnForConditionalGeneration
+from storyattn.training.common.tables import LEFT, markdown_table
+from storyattn.training.evaluation.tables import MAIN_RESULTS, main_table, result_tables, table_cells
+from storyattn.training.publishing.model_card import dataset_title, make_card, read_config, read_results
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))  # whose files are scripts, not a package
+
+from ablations import table_of  # noqa: E402
+
+CHECKPOINTS = ROOT / "checkpoints"
+BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
+# The rows of the README's table, among those of `MAIN_RESULTS`.
+HEADLINE = {
+    ("next_frame", "l1"),
+    ("next_frame", "l1_changed"),
+    ("next_frame", "ssim"),
+    ("next_frame_alone", "l1"),
+    ("next_caption", "bits_per_byte"),
+    ("next_caption", "event", "all"),
+    ("retrieval", "text_to_image", "r1"),
+    ("attention", "pointing_game"),
+}
+# The rows and columns of the short table of picture books.
+BOOK_ROWS = {
+    "copy_last": "copying the last frame",
+    "mean": "mean of the frames so far",
+    "train_median": "median of all training frames",
+}
+BOOK_COLUMNS = ("l1", "ssim", "edge_ratio", "perceptual")
+
+
+def models_table() -> str:
+    """Return a row for each folder of checkpoints/: its size, its data, its training, and SSIM beside copying."""
+    rows = []
+    for path in sorted(CHECKPOINTS.glob("*/results.json")):
+        folder, config, results = path.parent, read_config(path.parent), read_results(path.parent)
+        with torch.device("meta"):
+            parameters = StoryAttnForConditionalGeneration(config).num_parameters()
+        facts, frames = results["facts"], results["metrics"]["next_frame"]
+        training = facts["training"]
+        minutes = float(training["time of training and its evaluations"].removesuffix(" s")) / 60
+        row = {
+            "Model": f"[{folder.name}](checkpoints/{folder.name})",
+            "Parameters": f"{parameters / 1e6:.1f} million",
+            "Frames": "x".join(map(str, config.image_size)),
+            "Trained on": f"{dataset_title(facts['dataset'])}, {training['training stories']} stories",
+            "Training": f"{minutes:.0f} min, {training['hardware']}",
+            "SSIM of the next frame": f"{frames['ssim']:.4f} (copy: {frames['floors']['copy_last']['ssim']:.4f})",
+            "License": facts["license"],
+        }
+        rows.append((parameters, row))
+    rows = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+    return markdown_table(rows[0], [row.values() for row in rows], [LEFT] * len(rows[0]))
+
+
+def headline_table() -> str:
+    """Return the rows `HEADLINE` of the main table of storyattn-tiny."""
+    names = {name for name, path, *_ in MAIN_RESULTS if path in HEADLINE}
+    head, rule, *rows = tiny_table().splitlines()
+    return "\n".join([head, rule, *(row for row in rows if row.split("|")[1].strip() in names)])
+
+
+def tiny_table() -> str:
+    """Return the main table of storyattn-tiny, as its card has it."""
+    results = read_results(CHECKPOINTS / "storyattn-tiny")
+    return main_table(results["metrics"], results["split"], results["test_unseen"])
+
+
+def books_table() -> str:
+    """Return a few measures of storyattn-books beside three floors."""
+    frames = read_results(CHECKPOINTS / "storyattn-books")["metrics"]["next_frame"]
+    rows = {"**model, next caption given**": frames}
+    rows |= {title: frames["floors"][name] for name, title in BOOK_ROWS.items()}
+    return markdown_table(["Next frame", *BOOK_COLUMNS], table_cells(BOOK_COLUMNS, rows))
+
+
+def ablations_table() -> str:
+    """Return the table of the ablations of storyattn-tiny, as its card has it."""
+    path = CHECKPOINTS / "storyattn-tiny" / "ablations.json"
+    return table_of(json.loads(path.read_text(encoding="utf-8"))["rows"])
+
+
+def all_numbers(name: str, split: str = "metrics") -> str:
+    """Return all tables of a split of the checkpoint `name`."""
+    return result_tables(read_results(CHECKPOINTS / name)[split])
+
+
+TABLES = {
+    "models": models_table,
+    "headline": headline_table,
+    "storyattn-tiny": tiny_table,
+    "storyattn-tiny-test": lambda: all_numbers("storyattn-tiny"),
+    "storyattn-tiny-test-unseen": lambda: all_numbers("storyattn-tiny", "test_unseen"),
+    "storyattn-books": books_table,
+    "storyattn-books-test": lambda: all_numbers("storyattn-books"),
+    "ablations": ablations_table,
+}
+
+
+def fill(text: str) -> str:
+    """Return a page with its tables written anew; raises `KeyError` for the name of a table that does not exist."""
+    return BLOCK.sub(lambda block: f"{block[1]}\n{TABLES[block[2]]()}\n\n{block[3]}", text)
+
+
+def fresh_files() -> dict[Path, str]:
+    """Return what README.md, the pages and the cards should hold, by path."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    texts = {path: fill(path.read_text(encoding="utf-8")) for path in pages}
+    for path in sorted(CHECKPOINTS.glob("*/results.json")):
+        texts[path.parent / "README.md"] = str(make_card(path.parent))
+    return texts
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the stale files, or name them with `--check`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where a file is stale")
+    check = parser.parse_args(argv).check
+    stale = {path: text for path, text in fresh_files().items() if path.read_text(encoding="utf-8") != text}
+    for path, text in stale.items():
+        print(f"{path.relative_to(ROOT)}: {'stale; make tables writes it anew' if check else 'written anew'}")
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    if stale and check:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Measures of written captions, against numbers worked out by hand."""
+
+import math
+
+import torch
+from storyattn.training.evaluation.caption_metrics import CaptionMetrics, text_scores, token_losses
+from torch.testing import assert_close
+
+
+def test_text_scores_of_true_and_of_foreign_captions():
+    captions = ["The fox finds a red kite in the park .", "Лиса нашла змея в парке у реки ."]
+    perfect = text_scores(captions, captions)
+    assert_close(
+        {name: perfect[name] for name in ("bleu4", "rouge_l", "chrf", "cider")},
+        {"bleu4": 100.0, "rouge_l": 100.0, "chrf": 100.0, "cider": 10.0},
+    )
+    wrong = text_scores(["zzz"], ["The fox finds a red kite"])
+    assert (wrong["bleu4"], wrong["rouge_l"], wrong["chrf"], wrong["distinct2"]) == (0.0, 0.0, 0.0, 0.0)
+    assert set(text_scores([], []).values()) == {None}
+
+
+def test_rouge_l_and_distinct2_by_hand():
+    scores = text_scores(["a b c a b", "a b"], ["a x c b", "x y"])
+    # longest common subsequence a c b: precision 3/5, recall 3/4, F 2/3; the second has none
+    assert_close(scores["rouge_l"], 100 * (2 / 3) / 2)
+    assert_close(scores["distinct2"], 3 / 5)  # ab bc ca ab + ab: three different of five
+
+
+def test_cider_by_hand():
+    """Two references without a word in common: every n-gram weighs ln 2, which falls out of the cosines."""
+    # The first is right in words and pairs of words and has no longer n-grams; the second has one word of two.
+    assert_close(text_scores(["A b.", "a c"], ["a b", "c d"])["cider"], 10 / 4 * (2 + 1 / 2) / 2)
+    # Said twice: clipped to once; cosines 2/4 and 1/sqrt(5), and two words too many.
+    twice = 10 / 4 * (2 / 4 + 1 / math.sqrt(5)) * math.exp(-(2**2) / (2 * 6**2))
+    assert_close(text_scores(["a b a b", ""], ["a b", "c d"])["cider"], twice / 2)
+    # What all references have says nothing: of "the fox" and "the owl" a wrong animal is all wrong.
+    assert text_scores(["the owl", "the fox"], ["the fox", "the owl"])["cider"] == 0.0
+
+
+def test_bits_per_byte_are_summed_over_captions_and_count_bytes():
+    metrics = CaptionMetrics()
+    logits, ids = torch.zeros(1, 3, 8), torch.tensor([[1, 5, 2]])  # two tokens of 3 bits
+    metrics.add_loss("loss", logits, ids, torch.ones_like(ids), num_bytes=len("Лиса".encode()))
+    metrics.add_loss("loss", logits, ids, torch.tensor([[1, 1, 0]]), num_bytes=1)
+    scores = metrics.compute(None, seed=0)
+    assert_close(scores["bits_per_byte"], (2 * 3 + 3) / (8 + 1), atol=1e-6, rtol=0)
+    assert_close(scores["loss"], 3 * math.log(2), atol=1e-6, rtol=0)
+    assert scores["bits_per_byte_shuffled_frames"] is None
+
+
+def test_token_losses_leave_out_padding_and_the_start_token():
+    logits = torch.zeros(2, 4, 8)
+    logits[0, 0, 5] = 100.0  # sure of the right first token
+    input_ids = torch.tensor([[1, 5, 2, 0], [1, 6, 7, 2]])
+    loss, tokens = token_losses(logits, input_ids, (input_ids > 0).long())
+    assert tokens == 5
+    assert_close(loss, 4 * math.log(8), atol=1e-4, rtol=0)
