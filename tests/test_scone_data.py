@@ -62,7 +62,7 @@ def test_the_folder_says_where_it_comes_from_and_is_read_for_training(source, tm
     assert sorted(path.name for path in output.iterdir()) == names
     for name in names[:2]:
         text = (output / name).read_text()
-        assert build.COMMIT in text and "No licence is stated: use, do not redistribute." in text
+        assert build.COMMIT in text and "No license is stated: use, do not redistribute." in text
         assert "Long, Panupong Pasupat and Percy Liang" in text
     stories = read_stories(str(output), "train")
     assert stories[0]["frames"][0].size == (120, 96) and stories[0]["captions"][0] is None

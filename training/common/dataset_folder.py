@@ -90,7 +90,7 @@ def card_head(
 
     Args:
         pretty_name: the name of the data set.
-        license: its licence, as the Hub calls it.
+        license: its license, as the Hub calls it.
         num_stories: the number of stories of each split that has any.
         num_bytes: what each of them takes in memory.
         file_bytes: the bytes of all Parquet files.

@@ -27,7 +27,7 @@ CREDIT = """\
 Instructions and states: SCONE, by Reginald Long, Panupong Pasupat and Percy Liang,
 "Simpler Context-Dependent Logical Forms via Model Projections" (ACL 2016, https://aclanthology.org/P16-1138),
 as published at https://github.com/lil-lab/scone, commit {commit}.
-No licence is stated: use, do not redistribute.
+No license is stated: use, do not redistribute.
 Pictures: drawn by storyattn from the states.
 """
 MARK = "Made by `storyattn data scone`."  # a line of the card, by which an earlier result is known
