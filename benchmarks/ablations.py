@@ -1,13 +1,13 @@
 """
-What each part of the model and each loss is worth: trainings of one budget that differ in one thing, with three seeds:
+Measure what each part of the model and each loss is worth: trainings of one budget that differ in one thing.
 
     python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 \\
         --output checkpoints/storyattn-tiny/ablations.json
 
-Measured on `validation`, never on a test split. The numbers of every run are written to `--output` once it is done, and
-what is there already is not trained again, so the command may be broken off and given again. Writes a table (Markdown,
-beside the JSON) of means and spreads: the sample standard deviation over the seeds. A part earns its place where a
-measure without it is worse by more than the spread of both.
+Each variant is trained with three seeds and measured on `validation`, never on a test split. The numbers of every run
+are written to `--output` once it is done; runs that the file has are not trained again, so the command may be broken
+off and given again. Writes a table (Markdown, beside the JSON) of means and spreads: the sample standard deviation over
+the seeds. A part earns its place where a measure without it is worse by more than the spread of both.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measuring import positive, results_table, write_json
+from measuring import new_parser, positive, results_table, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.models.presets import load_preset
@@ -65,8 +65,8 @@ MEASURES = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Trains what is not trained yet, prints the table and writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Train what is not trained yet, print the table and write it."""
+    parser = new_parser(__doc__)
     parser.add_argument("--recipe", default="configuration/recipes/ablations_tiny.yaml", help="what all runs share")
     parser.add_argument("--steps", type=positive, default=300, help="optimizer steps of a run")
     parser.add_argument("--train_batch_size", type=positive, default=4, help="stories of a step")
@@ -84,8 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     for variant, seed in tqdm(missing, desc="training", unit="run"):
         measured.setdefault(variant, {})[seed] = measures_of(run(arguments, variant, seed))
         write_json({**document, "seeds": arguments.seeds, "measured": measured}, arguments.output)
-    found = {variant: [measured[variant][str(seed)] for seed in arguments.seeds] for variant in arguments.variants}
-    rows = [{"variant": variant, **summary(runs)} for variant, runs in found.items()]
+    runs = {variant: [measured[variant][str(seed)] for seed in arguments.seeds] for variant in arguments.variants}
+    rows = [{"variant": variant, **summary(runs[variant])} for variant in arguments.variants]
     write_json({**document, "seeds": arguments.seeds, "rows": rows, "measured": measured}, arguments.output)
     table = table_of(rows)
     Path(arguments.output).with_suffix(".md").write_text(f"{table}\n", encoding="utf-8")
@@ -95,23 +95,32 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_measured(output: str, document: dict) -> dict[str, dict[str, dict[str, float]]]:
     """
-    The numbers of the runs that are done, by variant and seed, as the file `output` has them; raises `SystemExit` where
-    those are of another budget than `document`.
+    Return the numbers of the runs that the file `output` has, by variant and seed.
+
+    Raises `SystemExit` where they are of another budget than `document`.
     """
     if not Path(output).is_file():
         return {}
     earlier = json.loads(Path(output).read_text(encoding="utf-8"))
     for name, expected in document.items():
         if earlier.get(name) != expected:
-            found = f"{earlier.get(name)!r} in {output}"
-            raise SystemExit(
-                f"benchmarks/ablations.py: {name}: found {found}, expected {expected!r}; or another --output"
-            )
+            got = f"{earlier.get(name)!r} in {output}"
+            raise SystemExit(f"benchmarks/ablations.py: {name}: got {got}, expected {expected!r}; or another --output")
     return earlier["measured"]
 
 
-def run(arguments, variant: str, seed: str) -> dict:
-    """Trains a variant with a seed; returns the numbers of its `results.json`."""
+def run(arguments: argparse.Namespace, variant: str, seed: str) -> dict:
+    """
+    Train a variant with a seed; return the metrics of its `results.json`.
+
+    Args:
+        arguments: the flags.
+        variant: a key of `VARIANTS`.
+        seed: the seed, in digits.
+
+    Raises:
+        SystemExit: with the last line of a training that fails.
+    """
     folder = Path(arguments.runs) / "".join(c if c.isalnum() else "_" for c in variant) / f"seed-{seed}"
     recipe = parse_arguments([str(ROOT / arguments.recipe)])[0]
     config = load_preset(recipe.preset)
@@ -131,18 +140,18 @@ def run(arguments, variant: str, seed: str) -> dict:
 
 
 def measures_of(metrics: dict) -> dict[str, float]:
-    """The numbers of the table out of those of `evaluate_model`."""
-    found = {}
+    """Return the numbers of the table out of those of `evaluate_model`."""
+    measures = {}
     for name, (path, _) in MEASURES.items():
         value = metrics
         for key in path:
             value = value[key]
-        found[name] = value
-    return found
+        measures[name] = value
+    return measures
 
 
 def summary(measured: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
-    """Mean and sample standard deviation of every measure; a spread of 0 where there is one seed."""
+    """Return mean and sample standard deviation of every measure; a spread of 0 for a single seed."""
     columns = {name: [run[name] for run in measured] for name in MEASURES}
     return {
         name: (statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0)
@@ -151,7 +160,7 @@ def summary(measured: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
 
 
 def table_of(rows: list[dict]) -> str:
-    """Means and spreads as Markdown; bold where a variant is worse than everything on by more than both spreads."""
+    """Return means and spreads as Markdown; bold where a variant is worse than `FULL` by more than both spreads."""
     whole = next((row for row in rows if row["variant"] == FULL), None)
 
     def show(row: dict, name: str) -> str:

@@ -1,19 +1,21 @@
 """
-How far frozen encoders alone align the pictures and captions of a data set: what an alignment that is trained on top of
-them has to reach, and about where it ends where stories are few:
+Measure how far frozen encoders alone align the pictures and captions of a data set.
+
+An alignment trained on top of them has to reach that; where stories are few, it ends about there.
 
     python benchmarks/frozen_features.py --dataset FOLDER --vision FOLDER_OR_HUB_ID --text FOLDER_OR_HUB_ID
 
 Features are those of the baseline `projection`, the means over places and over tokens. Canonical correlation analysis
 with shrinkage (Vinod 1976) projects both, in closed form, from `train`; shrinkage and dimensions are those that are
 best on `validation` (the sum of `r10` and `r1` within the story, text to image). With `--previous` the features of a
-page are averaged with those of the pages before it: what knowing the story so far would add.
+page are averaged with those of the pages before it: that shows what the story so far would add.
 """
 
 import argparse
 
 import torch
-from measuring import positive, results_table, write_json
+from datasets import Dataset
+from measuring import new_parser, positive, results_table, write_json
 from storyattn.image_processing_storyattn import StoryAttnImageProcessor
 from storyattn.pretrained_parts import normalization
 from storyattn.training.data.sources import read_stories
@@ -27,8 +29,8 @@ MEASURES = ("r1", "r5", "r10", "within_story_r1")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints a table of recalls, text to image, for each size of frames, with chance, and writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Print a table of recalls, text to image, for each size of frames, with chance, and write its numbers."""
+    parser = new_parser(__doc__)
     parser.add_argument("--dataset", required=True, help="as train.py takes it")
     parser.add_argument("--vision", required=True, help="folder or Hub id of the vision model")
     parser.add_argument("--text", required=True, help="that of the text encoder, whose tokenizer is used")
@@ -40,19 +42,19 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     splits = ["train", "validation", *([arguments.test_split] if arguments.test_split else [])]
     stories = {split: read_stories(arguments.dataset, split) for split in splits}
-    texts = {split: text_features(arguments, told) for split, told in stories.items()}
-    numbers = {split: story_numbers(told) for split, told in stories.items()}
+    texts = {split: text_features(arguments, rows) for split, rows in stories.items()}
+    numbers = {split: story_numbers(rows) for split, rows in stories.items()}
     rows = []
     for size in arguments.sizes:
-        pictures = {split: frame_features(arguments.vision, told, size) for split, told in stories.items()}
+        pictures = {split: frame_features(arguments.vision, stories[split], size) for split in splits}
         for previous in dict.fromkeys((0, arguments.previous)):
             sides = [
                 {split: with_previous(features, numbers[split], previous) for split, features in side.items()}
                 for side in (pictures, texts)
             ]
-            found = best_alignment(*sides, numbers, centring=(0.0,))["measured"]
+            recalls = best_alignment(*sides, numbers, centring=(0.0,))["measured"]
             what = "the page alone" if not previous else f"with the {previous} before"
-            rows += [{"size": size, "reads": what, "split": split, **found[split]} for split in splits[1:]]
+            rows += [{"size": size, "reads": what, "split": split, **recalls[split]} for split in splits[1:]]
     columns = {name: lambda row, name=name: str(row[name]) for name in ("size", "reads", "split")}
     columns |= {name: lambda row, name=name: f"{row[name]:.4f}" for name in MEASURES}
     columns |= {f"chance {name}": lambda row, name=name: f"{row[f'chance_{name}']:.4f}" for name in MEASURES[2:]}
@@ -61,44 +63,58 @@ def main(argv: list[str] | None = None) -> None:
     print(f"\nwritten to {arguments.output}")
 
 
-def story_numbers(stories) -> torch.Tensor:
-    """`(N,)`: of each page that has a caption the number of its story."""
+def story_numbers(stories: Dataset) -> torch.Tensor:
+    """Return the number of its story `(N,)` for each page that has a caption."""
     return torch.tensor([i for i, captions in enumerate(stories["captions"]) for caption in captions if caption])
 
 
 @torch.no_grad()
-def text_features(arguments, stories) -> torch.Tensor:
-    """Features `(N, C)` of all captions."""
+def text_features(arguments: argparse.Namespace, stories: Dataset) -> torch.Tensor:
+    """Return features `(N, C)` of all captions."""
     encoder = AutoModel.from_pretrained(arguments.text, dtype=torch.float32).eval()
     tokenizer = load_tokenizer(arguments.text)
-    captions = [caption for told in stories["captions"] for caption in told if caption]
-    found = []
+    captions = [caption for row in stories["captions"] for caption in row if caption]
+    features = []
     for start in tqdm(range(0, len(captions), 32), desc="reading captions", unit="batch"):
         options = {"padding": True, "truncation": True, "max_length": arguments.max_caption_length}
         inputs = tokenizer(captions[start : start + 32], return_tensors="pt", **options)
-        found.append(caption_features(encoder, inputs["input_ids"], inputs["attention_mask"]))
-    return torch.cat(found).double()
+        features.append(caption_features(encoder, inputs["input_ids"], inputs["attention_mask"]))
+    return torch.cat(features).double()
 
 
 @torch.no_grad()
-def frame_features(source: str, stories, size: int) -> torch.Tensor:
-    """Features `(N, C)` of all frames that have a caption, cropped to `size` x `size` pixels."""
+def frame_features(source: str, stories: Dataset, size: int) -> torch.Tensor:
+    """
+    Return features `(N, C)` of all frames that have a caption.
+
+    Args:
+        source: folder or Hub id of the vision model.
+        stories: the stories.
+        size: pixels of a side to which frames are cropped.
+    """
     encoder = AutoModel.from_pretrained(source, dtype=torch.float32).eval()
     processor = StoryAttnImageProcessor(size={"height": size, "width": size}, **normalization(source))
-    found = []
+    features = []
     for story in tqdm(stories, desc=f"looking at {size} x {size} pixels", unit="story"):
         frames = [frame for frame, caption in zip(story["frames"], story["captions"]) if caption]
         if frames:
-            found.append(picture_features(encoder, processor(frames, return_tensors="pt")["pixel_values"]))
-    return torch.cat(found).double()
+            features.append(picture_features(encoder, processor(frames, return_tensors="pt")["pixel_values"]))
+    return torch.cat(features).double()
 
 
 def with_previous(features: torch.Tensor, stories: torch.Tensor, previous: int) -> torch.Tensor:
-    """`features (N, C)`, each the mean of its own and those of up to `previous` pages before it in its story."""
+    """
+    Average the features of each page with those of the pages before it in its story.
+
+    Args:
+        features: `(N, C)`, of pages in the order of their stories.
+        stories: `(N,)`, the number of each page's story.
+        previous: how many pages before a page are averaged with it, at most.
+    """
     means = []
     for number in stories.unique():
-        own = features[stories == number]
-        means += [own[max(0, page - previous) : page + 1].mean(0) for page in range(len(own))]
+        pages = features[stories == number]
+        means += [pages[max(0, page - previous) : page + 1].mean(0) for page in range(len(pages))]
     return torch.stack(means)
 
 

@@ -1,11 +1,12 @@
 """
-How fast training gets its frames from the second epoch on, beside a data set that decodes every picture of a story at
-each access and prepares one story at a time; then how long training waits for them, and the memory that this takes:
+Measure how fast training gets its frames from the second epoch on, how long it waits, and how much memory it takes.
+
+The speed stands beside that of a data set which decodes every picture of a story at each access and prepares one story
+at a time.
 
     python benchmarks/loader.py --dataset FOLDER --output loader.json
 """
 
-import argparse
 import json
 import math
 import os
@@ -18,19 +19,20 @@ from pathlib import Path
 import psutil
 import torch
 import torch.nn.functional as F
-from datasets import disable_progress_bars
-from storyattn import build_processor
+from datasets import Dataset, disable_progress_bars
+from measuring import MB, new_parser, write_json
+from storyattn import StoryAttnProcessor, build_processor
 from storyattn.training import train
 from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
 from storyattn.training.data.windows import StoryOrder, TrainingWindows, draw_start, training_loader
-from storyattn.training.engine.loop import METRICS
+from storyattn.training.engine.run_log import METRICS
 from storyattn.training.models.presets import load_preset
 from storyattn.training.models.tokenizer import train_tokenizer
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-STAND_IN = "no data set given: stories of StoryWorld, drawn at 256x256 and kept as PNG in Parquet"
+STAND_IN = "no data set given: stories of StoryWorld, drawn at 256x256 and stored as PNG in Parquet"
 SIZES = ((64, 96), (128, 128))
 WORKERS = (0, 2)
 BATCH_SIZE = 16
@@ -38,12 +40,11 @@ FASTER = 20  # batches of our loader to one of the other: so many take a time th
 ROUNDS = 3
 WARM_UP = 3  # batches before the clock starts
 EPOCHS = 3
-MB = 1e6
 
 
 def main() -> None:
-    """Prints three tables and writes what they hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Print three tables and write their numbers."""
+    parser = new_parser(__doc__)
     parser.add_argument("--dataset", default=None, help="folder or Hub id; default: pages drawn by StoryWorld, as PNG")
     parser.add_argument("--steps", type=int, default=10, help="batches of the other way, and steps of training")
     parser.add_argument("--output", default="loader.json", help="file for the numbers")
@@ -60,12 +61,12 @@ def main() -> None:
             "waiting_share": waiting_share(dataset, cache_dir, Path(folder, "run"), arguments.steps),
         }
     print_tables(document)
-    Path(arguments.output).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_json(document, arguments.output)
     print(f"\nwritten to {arguments.output}")
 
 
 def draw_stand_in(folder: Path, num_stories: int = 160) -> str:
-    """Stories of StoryWorld as Parquet: one split, out of which the others are made."""
+    """Write stories of StoryWorld as Parquet, in one split that is later divided; return the folder."""
     stories = read_stories(
         "storyworld", "train", max_stories=num_stories, storyworld_options={"image_size": (256, 256)}
     )
@@ -75,9 +76,16 @@ def draw_stand_in(folder: Path, num_stories: int = 160) -> str:
 
 
 def measure_loading(dataset: str, cache_dir: str, steps: int) -> dict[str, list[dict]]:
-    """`memory` and `loading`: a row for each size of the frames and number of workers."""
+    """
+    Measure `memory` and `loading`: a row for each size of the frames and number of workers.
+
+    Args:
+        dataset: folder or Hub id.
+        cache_dir: folder for the frame cache.
+        steps: batches of the other way.
+    """
     stories = read_stories(dataset, "train")
-    captions = [text for told in stories["captions"] for text in told or () if text]
+    captions = [text for row in stories["captions"] for text in row or () if text]
     memory, loading = [], []
     for size in SIZES:
         config = load_preset("tiny")
@@ -93,21 +101,29 @@ def measure_loading(dataset: str, cache_dir: str, steps: int) -> dict[str, list[
 
 
 def compare(ours: TrainingWindows, common: "DecodingWindows", num_workers: int, steps: int) -> dict[str, float]:
-    """Frames a second of both ways and their ratio: medians of rounds in which they take turns."""
-    # Batches of epochs after the first: our frames are in the cache then, the other way keeps nothing.
+    """
+    Measure frames a second of both ways and their ratio: medians of rounds in which they take turns.
+
+    Args:
+        ours: windows over prepared stories.
+        common: windows over the same stories, which it decodes at each access.
+        num_workers: processes that load.
+        steps: batches of the common way; ours has `FASTER` times as many.
+    """
+    # Batches of epochs after the first: our frames are in the cache then, the other way stores nothing.
     order = {"batch_size": BATCH_SIZE, "first_batch": math.ceil(len(ours) / BATCH_SIZE), "num_batches": 10**6}
-    own = training_loader(ours, common.processor, num_workers=num_workers, **order)
+    cached = training_loader(ours, common.processor, num_workers=num_workers, **order)
     sampler = StoryOrder(len(common), **order)
-    other = DataLoader(common, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers)
-    rounds = [(frames_per_second(own, steps * FASTER), frames_per_second(other, steps)) for _ in range(ROUNDS)]
-    speed, other_speed = (statistics.median(found) for found in zip(*rounds))
+    decoding = DataLoader(common, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers)
+    rounds = [(frames_per_second(cached, steps * FASTER), frames_per_second(decoding, steps)) for _ in range(ROUNDS)]
+    speed, other_speed = (statistics.median(speeds) for speeds in zip(*rounds))
     return {"frames_per_second": speed, "common_frames_per_second": other_speed, "ratio": speed / other_speed}
 
 
 class DecodingWindows(TorchDataset):
     """The common way: every access decodes all pictures of a story, of which a window is resized and tokenised."""
 
-    def __init__(self, stories, processor, num_frames: int):
+    def __init__(self, stories: Dataset, processor: StoryAttnProcessor, num_frames: int):
         self.stories, self.processor, self.num_frames = stories, processor, num_frames
 
     def __len__(self) -> int:
@@ -122,20 +138,20 @@ class DecodingWindows(TorchDataset):
 
 
 def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Single stories, each with its own number of frames and tokens, as one batch."""
+    """Join single stories, of different numbers of frames and tokens, into a batch."""
     batch = {}
     for name in items[0]:
         sizes = [max(item[name].shape[axis] for item in items) for axis in range(items[0][name].dim())]
         padded = []
         for item in items:
-            missing = [size - own for size, own in zip(sizes, item[name].shape)]
+            missing = [size - length for size, length in zip(sizes, item[name].shape)]
             padded.append(F.pad(item[name], [part for number in reversed(missing) for part in (0, number)]))
         batch[name] = torch.cat(padded)
     return batch
 
 
 def frames_per_second(loader: DataLoader, steps: int) -> float:
-    """Frames, without padding, in `steps` batches a second; the first batches are not counted."""
+    """Measure frames a second, without padding, in `steps` batches; the first batches are not counted."""
     batches = iter(loader)
     for _ in range(WARM_UP):
         next(batches)
@@ -145,27 +161,44 @@ def frames_per_second(loader: DataLoader, steps: int) -> float:
     return frames / (time.perf_counter() - started)
 
 
-def memory_over_epochs(windows: TrainingWindows, processor, num_workers: int) -> dict[str, list[float]]:
+def memory_over_epochs(
+    windows: TrainingWindows, processor: StoryAttnProcessor, num_workers: int
+) -> dict[str, list[float]]:
     """
-    Megabytes of the process that loads, after its first batch and after each epoch: `resident` in all, and of these
-    `private`, what no other process has. The frames that it has read count in both, the mapped file's pages, and in
-    `private` only where no other process has mapped them.
+    Measure the megabytes of the process that loads, after its first batch and after each epoch.
+
+    Args:
+        windows: the windows that are loaded.
+        processor: their processor.
+        num_workers: processes that load; with 0 this process does.
+
+    Returns:
+        `resident` memory in all, and of it `private`, which no other process shares. Pages of the mapped file that were
+        read count as resident, and as private only where no other process has mapped them.
     """
     batches = math.ceil(len(windows) / BATCH_SIZE)
     options = {"num_workers": num_workers, "batch_size": BATCH_SIZE, "num_batches": EPOCHS * batches}
     loader = iter(training_loader(windows, processor, **options))
     next(loader)
     process = psutil.Process(loader._workers[0].pid if num_workers else None)
-    found = [process.memory_full_info()]
+    infos = [process.memory_full_info()]
     for epoch in range(EPOCHS):
         for _ in range(batches - (epoch == 0)):
             next(loader)
-        found.append(process.memory_full_info())
-    return {"resident": [info.rss / MB for info in found], "private": [info.uss / MB for info in found]}
+        infos.append(process.memory_full_info())
+    return {"resident": [info.rss / MB for info in infos], "private": [info.uss / MB for info in infos]}
 
 
 def waiting_share(dataset: str, cache_dir: str, output_dir: Path, steps: int) -> float:
-    """The part of its time in which a training of the tiny model on this machine's CPU waits for data."""
+    """
+    Measure the share of its time, in [0, 1], that a training of the tiny model on this machine's CPU waits for data.
+
+    Args:
+        dataset: folder or Hub id.
+        cache_dir: folder for the frame cache.
+        output_dir: folder of the run.
+        steps: steps of the training.
+    """
     flags = {"dataset": dataset, "cache_dir": cache_dir, "output_dir": output_dir, "max_train_steps": steps}
     flags.update(preset="tiny", train_batch_size=BATCH_SIZE, logging_steps=steps, eval_steps=0, save_steps=0)
     flags.update(max_eval_windows=2, max_test_windows=2)
@@ -175,12 +208,12 @@ def waiting_share(dataset: str, cache_dir: str, output_dir: Path, steps: int) ->
 
 
 def print_tables(document: dict) -> None:
-    """The numbers as text."""
+    """Print the numbers as text."""
     print(f"\n{document['dataset']}; {document['hardware']}, threads of torch: {document['threads']}")
     print(f"\n{'frames/s':<22}{'decoded each time':>20}{'from the cache':>18}{'ratio':>9}")
     for row in document["loading"]:
-        own, other = row["frames_per_second"], row["common_frames_per_second"]
-        print(f"{label(row):<22}{other:>20.0f}{own:>18.0f}{row['ratio']:>8.1f}x")
+        cached, decoded = row["frames_per_second"], row["common_frames_per_second"]
+        print(f"{label(row):<22}{decoded:>20.0f}{cached:>18.0f}{row['ratio']:>8.1f}x")
     print(f"\n{'MB':<22}{'':<10}{'first batch':>12}" + "".join(f"{f'epoch {n + 1}':>10}" for n in range(EPOCHS)))
     for row in document["memory"]:
         for kind in ("resident", "private"):
@@ -190,7 +223,7 @@ def print_tables(document: dict) -> None:
 
 
 def label(row: dict) -> str:
-    """Size and workers of a row."""
+    """Return size and workers of a row."""
     return f"{row['height']}x{row['width']}, {row['workers']} workers"
 
 

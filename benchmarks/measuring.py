@@ -1,4 +1,4 @@
-"""What the benchmarks of the model share: random stories, clocks, memory, processes of their own, tables and files."""
+"""What the benchmarks share: flags, random stories, clocks, memory, separate processes, tables and files."""
 
 import argparse
 import json
@@ -12,12 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
 from storyattn import StoryAttnConfig
 from storyattn.training.common.tables import markdown_table
 from storyattn.training.models.presets import load_preset
+
+Result = TypeVar("Result")
 
 MB = 1e6
 # Runs through all that larger models run through: libraries load what they need, and next to nothing else stays.
@@ -52,8 +55,13 @@ SMALLEST = {
 }
 
 
+def new_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser whose help is the text of a benchmark, with its line breaks."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def add_common_flags(parser: argparse.ArgumentParser, output: str) -> None:
-    """The flags that all benchmarks of the model take; the numbers go to the file `output` by default."""
+    """Add the flags that all benchmarks of the model take; the numbers go to the file `output` by default."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--caption_length", type=positive, default=32, help="tokens of a caption that is read")
     parser.add_argument("--repeats", type=positive, default=5, help="rounds, of which the fastest counts")
@@ -63,25 +71,23 @@ def add_common_flags(parser: argparse.ArgumentParser, output: str) -> None:
 
 
 def positive(text: str) -> int:
-    """A number of at least 1, for argparse."""
+    """Return a number of at least 1, for argparse."""
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
+        raise argparse.ArgumentTypeError(f"got {number}, expected at least 1")
     return number
 
 
 def checked_preset(name: str, caption_length: int) -> StoryAttnConfig:
-    """The configuration of a preset; raises `ValueError` as `load_preset` does, and where it reads no such captions."""
+    """Return the configuration of a preset; raise `ValueError` as `load_preset`, and where captions do not fit it."""
     config = load_preset(name)
     if not 3 <= caption_length <= config.max_caption_length:
-        raise ValueError(
-            f"caption_length: found {caption_length}, expected 3 to {config.max_caption_length} for {name}"
-        )
+        raise ValueError(f"caption_length: got {caption_length}, expected 3 to {config.max_caption_length} for {name}")
     return config
 
 
 def hardware(device: str, threads: int) -> dict[str, str | int | None]:
-    """What the numbers were measured on."""
+    """Return what the numbers are measured on."""
     return {
         "cpu": cpu_name(),
         "threads": threads,
@@ -90,15 +96,32 @@ def hardware(device: str, threads: int) -> dict[str, str | int | None]:
     }
 
 
+def describe_hardware(measured_on: dict[str, str | int | None]) -> str:
+    """Return one line of what `hardware` returned."""
+    return f"{measured_on['gpu'] or measured_on['cpu']}, {measured_on['threads']} threads, torch {measured_on['torch']}"
+
+
 def cpu_name() -> str:
-    """The model of the processor as the system tells it."""
+    """Return the model of the processor as the system names it."""
     path = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.+)$", path.read_text(), re.MULTILINE) if path.is_file() else None
-    return found[1] if found else platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*: (.+)$", path.read_text(), re.MULTILINE) if path.is_file() else None
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def random_stories(config: StoryAttnConfig, batch: int, num_frames: int, length: int, device: str) -> dict:
-    """What the model reads of `batch` stories: frames of noise, captions of `length` random tokens."""
+    """
+    Return inputs of the model: stories of noise.
+
+    Args:
+        config: the configuration of the model.
+        batch: how many stories.
+        num_frames: frames of a story.
+        length: tokens of a caption, at random but for its start and end.
+        device: where the tensors go.
+
+    Returns:
+        `pixel_values (B, T, 3, H, W)`, `frame_mask (B, T)`, `input_ids` and `attention_mask (B, T, L)`.
+    """
     noise = torch.Generator().manual_seed(0)
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.image_mean, config.image_std))
     pixels = (torch.rand(batch, num_frames, 3, *config.image_size, generator=noise) - mean) / std
@@ -114,19 +137,26 @@ def random_stories(config: StoryAttnConfig, batch: int, num_frames: int, length:
 
 
 def take_turns(works: dict[str, Callable], repeats: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each of `works` in `repeats` rounds in which they take turns: what slows the machine hits all alike.
+    """
+    Time calls in rounds in which they take turns, so that what slows the machine slows all alike.
 
-    A round before these is not counted.
+    Args:
+        works: what is called, by name.
+        repeats: how many rounds; one before these is not counted.
+        device: `cpu` or `cuda`.
+
+    Returns:
+        The seconds of each round, by name.
     """
     seconds = {name: [] for name in works}
     for _ in range(repeats + 1):
         for name, work in works.items():
             seconds[name].append(timed(work, device))
-    return {name: found[1:] for name, found in seconds.items()}
+    return {name: taken[1:] for name, taken in seconds.items()}
 
 
 def timed(work: Callable, device: str) -> float:
-    """Seconds that `work()` takes, what it leaves to the GPU included."""
+    """Return the seconds that `work()` takes, with what it leaves to the GPU."""
     synchronize(device)
     started = time.perf_counter()
     work()
@@ -135,13 +165,14 @@ def timed(work: Callable, device: str) -> float:
 
 
 def synchronize(device: str) -> None:
-    """Waits for the GPU."""
+    """Wait for the GPU."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 class PeakMemory:
-    """How far memory has grown since this was made: what tensors take on a GPU, what the process takes on a CPU.
+    """
+    Measure how far memory has grown since this was created: that of tensors on a GPU, of the process on a CPU.
 
     Nothing that the process did before may have taken more.
     """
@@ -155,7 +186,7 @@ class PeakMemory:
             self.before = psutil.Process().memory_info().rss
 
     def megabytes(self) -> float:
-        """The most so far, less what there was."""
+        """Return the peak so far, less what was in use at the start."""
         if self.device == "cuda":
             peak = torch.cuda.max_memory_allocated()
         else:
@@ -164,8 +195,9 @@ class PeakMemory:
         return (peak - self.before) / MB
 
 
-def in_own_process(work: Callable, *arguments):
-    """What `work(*arguments)` returns in a process that does nothing else.
+def in_separate_process(work: Callable[..., Result], *arguments: object) -> Result:
+    """
+    Return what `work(*arguments)` returns in a process that does nothing else.
 
     It is forked from a server that has loaded the libraries: the peak of a process that is spawned begins with that of
     the one that spawns it. Raises `ValueError` where the system ends the process.
@@ -177,15 +209,15 @@ def in_own_process(work: Callable, *arguments):
             return pool.submit(work, *arguments).result()
         except BrokenProcessPool as error:
             raise ValueError(
-                "memory: found too little, as it seems, for the process was killed; expected more, or smaller settings"
+                "memory: got too little, as it seems, for the process was killed; expected more, or smaller settings"
             ) from error
 
 
 def results_table(columns: dict[str, Callable[[dict], str]], rows: list[dict]) -> str:
-    """Return `rows` as a Markdown table; `columns` has the headers and what stands below them."""
+    """Return `rows` as a Markdown table; `columns` has the headers, and how a row fills each."""
     return markdown_table(columns, [[show(row) for show in columns.values()] for row in rows])
 
 
 def write_json(document: dict, output: str) -> None:
-    """Writes the numbers to the file `output`."""
+    """Write the numbers to the file `output`."""
     Path(output).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

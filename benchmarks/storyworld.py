@@ -1,20 +1,19 @@
 """
-How fast StoryWorld is drawn, and how that compares to writing and to reading the same frames as PNG:
+Measure how fast StoryWorld is drawn, beside writing and reading the same frames as PNG.
 
     python benchmarks/storyworld.py --num_stories 200
 """
 
-import argparse
 import io
-import time
 
+from measuring import new_parser, timed
 from PIL import Image
 from storyattn.training.storyworld import generate_story
 
 
 def main() -> None:
-    """Prints frames per second on one core."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Print frames per second on one core."""
+    parser = new_parser(__doc__)
     parser.add_argument("--num_stories", type=int, default=200, help="stories of six frames to draw")
     parser.add_argument("--height", type=int, default=64, help="of a frame, in pixels")
     parser.add_argument("--width", type=int, default=96, help="of a frame, in pixels")
@@ -31,24 +30,17 @@ def main() -> None:
         "read PNG": lambda: [Image.open(io.BytesIO(file)).load() for file in files],
     }
     files: list[bytes] = []
-    seconds = {name: timed(work) for name, work in rows.items()}
+    seconds = {name: timed(work, "cpu") for name, work in rows.items()}
     for name, value in seconds.items():
         ratio = value / seconds["read PNG"]
         print(f"{name:<10} {len(frames) / value:8.0f} frames/s   {ratio:5.1f} x the time of reading")
 
 
 def to_png(frame: Image.Image) -> bytes:
-    """The frame as the bytes of a PNG file."""
+    """Return the frame as the bytes of a PNG file."""
     file = io.BytesIO()
     frame.save(file, "PNG")
     return file.getvalue()
-
-
-def timed(work) -> float:
-    """Seconds that `work()` takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class StoryAttnImageProcessor(PilBackend):
     rescale_factor = 1 / 255
     model_input_names = ["pixel_values"]
 
-    def fetch_images(self, images):
+    def fetch_images(self, images: object) -> object:
         """Open pictures as the library does, but keep the mode of files: transparent ones belong on white."""
         if isinstance(images, (list, tuple)):
             return [self.fetch_images(image) for image in images]
@@ -48,7 +48,7 @@ class StoryAttnImageProcessor(PilBackend):
         frames = np.stack([self.to_frame(picture, size) for picture in pictures])
         return BatchFeature({"pixel_values": self.to_values(frames)}, tensor_type=return_tensors)
 
-    def to_frame(self, picture: Image.Image | np.ndarray, size=None) -> np.ndarray:
+    def to_frame(self, picture: Image.Image | np.ndarray, size: object = None) -> np.ndarray:
         """Turn a PIL picture or array into a frame `(height, width, 3)`, uint8: upright, RGB, resized and cropped."""
         size = size or self.size
         height, width = (size["height"], size["width"]) if isinstance(size, dict) else (size.height, size.width)

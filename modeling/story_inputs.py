@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import load_image
 
 PICTURE_TYPES = (str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray, torch.Tensor)
@@ -28,7 +29,7 @@ class Story:
     captions: list[str | None]
 
 
-def check_stories(frames, captions=None) -> list[Story]:
+def check_stories(frames: torch.Tensor, captions: object = None) -> list[Story]:
     """Check the form of several stories before any picture is opened.
 
     Args:
@@ -52,7 +53,7 @@ def check_stories(frames, captions=None) -> list[Story]:
     return [check_story(*story, index) for index, story in enumerate(zip(frames, captions))]
 
 
-def check_story(frames, captions, index: int) -> Story:
+def check_story(frames: torch.Tensor, captions: object, index: int) -> Story:
     """Check the form of a story before any of its pictures is opened.
 
     Args:
@@ -91,7 +92,9 @@ def check_story(frames, captions, index: int) -> Story:
     return Story(index, list(frames), list(captions))
 
 
-def open_frame(story: Story, position: int, image_processor, timeout: float | None = None) -> np.ndarray:
+def open_frame(
+    story: Story, position: int, image_processor: BaseImageProcessor, timeout: float | None = None
+) -> np.ndarray:
     """Open a picture of a story as a frame.
 
     Args:
@@ -114,12 +117,12 @@ def open_frame(story: Story, position: int, image_processor, timeout: float | No
         raise ValueError(f"{got}, expected a picture: {str(error)[:200]}") from error
 
 
-def kind_of(value) -> str:
+def kind_of(value: object) -> str:
     """Name the type of a value in an error, with the value of a text or number."""
     return f"{type(value).__name__} {value!r}"[:80] if isinstance(value, (str, int, float)) else type(value).__name__
 
 
-def _opened(picture, timeout: float | None) -> Image.Image | np.ndarray:
+def _opened(picture: object, timeout: float | None) -> Image.Image | np.ndarray:
     """Open the PIL picture or array that `picture` is or names; files and bytes keep their mode, URLs are RGB."""
     if isinstance(picture, Mapping):
         picture = _file_of(picture)
@@ -147,7 +150,7 @@ def _read(file: str | io.BytesIO) -> Image.Image:
     return picture
 
 
-def _file_of(picture) -> str | bytes | None:
+def _file_of(picture: object) -> str | bytes | None:
     """Return what a dictionary of `bytes` and `path`, as data sets hold pictures, has of the two; None for others."""
     if not isinstance(picture, Mapping):
         return None
@@ -165,7 +168,7 @@ def _check_array(array: np.ndarray) -> None:
         raise ValueError("its values are neither uint8 nor uint16 nor floats")
 
 
-def _shown(picture) -> str:
+def _shown(picture: object) -> str:
     """Show a picture in an error: a path or URL as it is, others by their type and size."""
     if isinstance(picture, (bytes, bytearray)):
         return f"{len(picture)} bytes"

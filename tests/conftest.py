@@ -15,6 +15,7 @@ import contextlib  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
 import random  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -93,15 +94,24 @@ def draw_story(seed: int, num_frames: int = 4) -> dict:
     return {"frames": frames, "captions": captions}
 
 
+def write_data_set(
+    folder: Path, stories: dict[str, list[dict]], columns: tuple[str, str] = ("frames", "captions")
+) -> Path:
+    """Write stories by split as Parquet files, their frames and captions in columns of these names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    features = Features({columns[0]: List(Image()), columns[1]: List(Value("string"))})
+    for split, split_stories in stories.items():
+        rows = [{columns[0]: story["frames"], columns[1]: story["captions"]} for story in split_stories]
+        Dataset.from_list(rows, features=features).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def stories_folder(tmp_path_factory) -> Path:
     """A data set of stories as Parquet files: 24 for training, 6 for validation, 6 for the test."""
-    folder = tmp_path_factory.mktemp("stories")
-    features = Features({"frames": List(Image()), "captions": List(Value("string"))})
-    for split, seeds in (("train", range(24)), ("validation", range(100, 106)), ("test", range(200, 206))):
-        stories = Dataset.from_list([draw_story(seed) for seed in seeds], features=features)
-        stories.to_parquet(folder / f"{split}-00000-of-00001.parquet")
-    return folder
+    seeds = {"train": range(24), "validation": range(100, 106), "test": range(200, 206)}
+    stories = {split: [draw_story(seed) for seed in numbers] for split, numbers in seeds.items()}
+    return write_data_set(tmp_path_factory.mktemp("stories"), stories)
 
 
 @pytest.fixture(scope="session")
@@ -128,26 +138,91 @@ def small_model(small_processor) -> StoryAttnForConditionalGeneration:
     return StoryAttnForConditionalGeneration(config).eval()
 
 
-def training_flags(output_dir: Path, stories_folder: Path, config_file: Path, **flags) -> list[str]:
-    """Return the command line of a small training; `flags` are added to it."""
-    sizes = {"train_batch_size": 4, "eval_batch_size": 4, "max_eval_windows": 4, "max_test_windows": 4}
-    flags = {"config": config_file, "dataset": stories_folder, "output_dir": output_dir, **sizes, **flags}
-    return [f"--{name}={value}" for name, value in flags.items()]
-
-
-def refused_line(command, argv: list[str]) -> str:
-    """The one line on which a command ends with status 2, after its progress bars."""
-    told = io.StringIO()
-    with pytest.raises(SystemExit) as ended, contextlib.redirect_stderr(told):
+def refused_line(command: Callable[[list[str]], None], argv: list[str]) -> str:
+    """Return the one line on which a command ends with status 2, after its progress bars."""
+    printed = io.StringIO()
+    with pytest.raises(SystemExit) as ended, contextlib.redirect_stderr(printed):
         command(argv)
-    assert ended.value.code == 2 and "Traceback" not in told.getvalue()
-    return told.getvalue().splitlines()[-1]
+    assert ended.value.code == 2 and "Traceback" not in printed.getvalue()
+    return printed.getvalue().splitlines()[-1]
 
 
-@pytest.fixture(scope="module")
-def one_thread():
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
     """Several threads may add in another order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+# Runs of training; what they share is in `training_runs`
+
+
+@pytest.fixture(scope="session")
+def launch(stories_folder, small_config_file, one_thread) -> Callable[..., None]:
+    """Train the small model quickly into a folder, with flags by name."""
+    from training_runs import QUICK, train_with
+
+    def run(output_dir: Path, **flags) -> None:
+        train_with({"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir, **QUICK, **flags})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(launch, tmp_path_factory) -> Path:
+    """The folder of a run of eight steps; nothing may be written there."""
+    from training_runs import RUN
+
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    launch(folder, **RUN)
+    return folder
+
+
+@pytest.fixture
+def without_results(monkeypatch) -> None:
+    """End runs after the training loop: the trained model is neither evaluated nor exported."""
+    from storyattn.training import train as train_module
+
+    for stage in ("evaluate", "export"):
+        monkeypatch.setattr(train_module, stage, lambda *arguments: {})
+
+
+@pytest.fixture
+def training_only(without_results, monkeypatch) -> None:
+    """Let runs train alone: they evaluate nothing on their way either."""
+    from storyattn.training.engine.loop import TrainingLoop
+
+    monkeypatch.setattr(TrainingLoop, "_evaluate", lambda loop: False)
+
+
+@pytest.fixture
+def train_only(launch, training_only, tmp_path) -> Callable[..., Path]:
+    """Train two steps without any evaluation; returns the folder of the run."""
+
+    def run(name: str, **flags) -> Path:
+        launch(tmp_path / name, **{"max_train_steps": 2, "logging_steps": 1, **flags})
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def refused(launch, tmp_path, capsys) -> Callable[..., str]:
+    """Run what must be refused before training; returns the one line of the error."""
+
+    def run(**flags) -> str:
+        output_dir = flags.pop("output_dir", tmp_path / "refused")
+        before = sorted(output_dir.rglob("*")) if output_dir.is_dir() else []
+        with pytest.raises(SystemExit) as ended:
+            launch(output_dir, **flags)
+        assert ended.value.code == 2
+        text = capsys.readouterr().err
+        assert "Traceback" not in text and "training:" not in text
+        assert (sorted(output_dir.rglob("*")) if output_dir.is_dir() else []) == before
+        (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert text.endswith(f"{line}\n")
+        return line
+
+    return run

@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from storyattn.training.arguments import apply_overrides, parse_arguments
@@ -11,7 +12,7 @@ from storyattn.training.models.presets import load_preset
 
 
 @pytest.fixture
-def ablations(monkeypatch):
+def ablations(monkeypatch) -> ModuleType:
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
     return importlib.import_module("ablations")
 
@@ -21,17 +22,20 @@ def trainings(monkeypatch, ablations) -> list[list[str]]:
     """The command lines of train.py that were run; each leaves results that differ by its seed."""
     lines = []
 
-    def train(command, **options):
+    def train(command: list[str], **options) -> subprocess.CompletedProcess:
         _, data, training = parse_arguments(command[2:])  # the flags are those of training
         lines.append(command)
         assert data.test_split == "validation"
         value = training.seed + 1.0
-        found = {"next_frame": {"l1": value, "l1_changed": value, "edge_ratio": value}, "next_caption": {"loss": value}}
-        found |= {"retrieval": {"text_to_image": {"within_story_r1": value}}, "attention": {"pointing_game": value}}
+        metrics = {
+            "next_frame": {"l1": value, "l1_changed": value, "edge_ratio": value},
+            "next_caption": {"loss": value},
+        }
+        metrics |= {"retrieval": {"text_to_image": {"within_story_r1": value}}, "attention": {"pointing_game": value}}
         assert 0 <= training.seed <= 1, "a seed that fails"
         folder = Path(training.output_dir)
         (folder / "checkpoints").mkdir(parents=True)
-        document = {"command": " ".join(command), "metrics": found}
+        document = {"command": " ".join(command), "metrics": metrics}
         (folder / "results.json").write_text(json.dumps(document))
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -56,22 +60,22 @@ def test_every_change_is_of_one_thing(ablations):
         parse_arguments(flags)
 
 
-def test_a_run_that_is_done_is_not_made_again(ablations, trainings, tmp_path, capsys):
+def test_a_run_that_is_done_is_not_repeated(ablations, trainings, tmp_path, capsys):
     ablations.main(flags(tmp_path))
     changed = [parse_arguments(line[2:])[0].config_overrides for line in trainings]
-    own = parse_arguments([trainings[0][2]])[0].config_overrides
-    assert changed == [own, f"{own},use_cross_modal_fusion=false"] * 2
+    overrides = parse_arguments([trainings[0][2]])[0].config_overrides
+    assert changed == [overrides, f"{overrides},use_cross_modal_fusion=false"] * 2
     rows = json.loads((tmp_path / "numbers.json").read_text())["rows"]
     assert rows[0]["l1"] == [1.5, pytest.approx(0.5**0.5)]
     assert "| no fusion | 1.5000 ± 0.7071 |" in (tmp_path / "numbers.md").read_text()
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
     ablations.main(flags(tmp_path))
     assert len(trainings) == 4
-    with pytest.raises(SystemExit, match="steps: found 300 in .*, expected 5; or another --output"):
+    with pytest.raises(SystemExit, match="steps: got 300 in .*, expected 5; or another --output"):
         ablations.main(flags(tmp_path, "--steps", "5"))
 
 
-def test_what_was_done_before_it_broke_off_is_kept(ablations, trainings, tmp_path):
+def test_runs_from_before_it_broke_off_are_not_repeated(ablations, trainings, tmp_path):
     with pytest.raises(AssertionError, match="a seed that fails"):
         ablations.main(flags(tmp_path, "--seeds", "1", "2"))
     assert len(trainings) == 3
@@ -88,7 +92,7 @@ def test_without_story_context_a_step_has_as_many_transitions(ablations, trainin
     assert [parse_arguments(line[2:])[0].baseline for line in trainings] == [None, "no_context"] * 2
 
 
-def test_what_fails_is_told_by_name(ablations, tmp_path):
+def test_a_recipe_that_is_missing_is_named(ablations, tmp_path):
     with pytest.raises((SystemExit, ValueError), match="recipe: .*nothing.yaml"):
         ablations.main(flags(tmp_path, "--recipe", "nothing.yaml"))
 

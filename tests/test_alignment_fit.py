@@ -1,4 +1,4 @@
-"""The shared space in closed form: what it finds, that the model then has it, and what is refused."""
+"""The shared space in closed form: what is fitted, that the model then has it, and what is refused."""
 
 import json
 
@@ -10,12 +10,15 @@ from storyattn.training import train as train_module
 from storyattn.training.engine.alignment_fit import best_alignment, centred, fit_alignment
 from storyattn.training.evaluation.retrieval import retrieval_metrics
 from torch.testing import assert_close
+from training_runs import train_with
+
+ONE_STEP = {"max_train_steps": 1, "train_batch_size": 2, "max_test_windows": 2, "max_eval_windows": 2}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sides(shared: float) -> tuple[dict, dict, dict]:
-    """Features of pictures and texts with a common part of that size, and the story of each."""
+    """Return features of pictures and texts with a common part of that size, and the story of each."""
     torch.manual_seed(0)
     pictures, texts, stories = {}, {}, {}
     mixing = torch.randn(2, 6, 20, dtype=torch.double)
@@ -26,7 +29,7 @@ def sides(shared: float) -> tuple[dict, dict, dict]:
     return pictures, texts, stories
 
 
-def stories_of(seeds) -> list[dict]:
+def stories_of(seeds: range) -> list[dict]:
     return [draw_story(seed, num_frames=4) for seed in seeds]
 
 
@@ -36,21 +39,21 @@ def aligned_model(small_processor) -> StoryAttnForConditionalGeneration:
     return StoryAttnForConditionalGeneration(small_config(align_encoder_features=True)).eval()
 
 
-def test_what_two_sides_share_is_found():
-    found = best_alignment(*sides(shared=5.0))["measured"]
-    assert found["test"]["r1"] > 0.8 and found["test"]["within_story_r1"] > 0.9
+def test_what_two_sides_share_is_fitted():
+    shared = best_alignment(*sides(shared=5.0))["measured"]
+    assert shared["test"]["r1"] > 0.8 and shared["test"]["within_story_r1"] > 0.9
     nothing = best_alignment(*sides(shared=0.0))["measured"]
     assert nothing["test"]["r10"] < 0.35 and nothing["test"]["chance_r10"] == pytest.approx(1 / 6)
 
 
 def test_the_maps_give_what_was_measured():
     pictures, texts, stories = sides(shared=1.0)
-    found = best_alignment(pictures, texts, stories)
+    fit = best_alignment(pictures, texts, stories)
     embeds = [
         torch.nn.functional.normalize((side["test"] - mean) @ matrix, dim=-1)
-        for side, (matrix, mean) in zip((pictures, texts), found["maps"])
+        for side, (matrix, mean) in zip((pictures, texts), fit["maps"])
     ]
-    assert retrieval_metrics(*embeds, stories["test"])["text_to_image"] == found["measured"]["test"]
+    assert retrieval_metrics(*embeds, stories["test"])["text_to_image"] == fit["measured"]["test"]
 
 
 def test_a_share_of_the_mean_of_a_story_is_taken_off():
@@ -72,13 +75,13 @@ def test_the_model_has_in_the_shared_space_what_was_fitted(aligned_model, small_
         inputs = small_processor(frames=[story["frames"]], captions=[story["captions"]])
         with torch.no_grad():
             output = aligned_model.model.eval()(**inputs)
-        told = [i for i, caption in enumerate(story["captions"]) if caption]
-        embeds[0].append(output.image_embeds[0, told])
-        embeds[1].append(output.text_embeds[0, told])
+        captioned = [i for i, caption in enumerate(story["captions"]) if caption]
+        embeds[0].append(output.image_embeds[0, captioned])
+        embeds[1].append(output.text_embeds[0, captioned])
     numbers = torch.arange(len(validation)).repeat_interleave(torch.tensor([len(part) for part in embeds[0]]))
-    found = retrieval_metrics(*map(torch.cat, embeds), numbers)["text_to_image"]
-    assert found["r10"] == pytest.approx(chosen["r10"]) and chosen["r10"] > found["chance_r10"]
-    assert found["within_story_r1"] == pytest.approx(chosen["within_story_r1"])
+    recalls = retrieval_metrics(*map(torch.cat, embeds), numbers)["text_to_image"]
+    assert recalls["r10"] == pytest.approx(chosen["r10"]) and chosen["r10"] > recalls["chance_r10"]
+    assert recalls["within_story_r1"] == pytest.approx(chosen["within_story_r1"])
 
 
 def test_pages_without_a_caption_are_passed_over(aligned_model, small_processor):
@@ -90,7 +93,7 @@ def test_pages_without_a_caption_are_passed_over(aligned_model, small_processor)
     silent = {**train[0], "captions": [None, " ", "", None]}
     fit_alignment(aligned_model, small_processor, [*mute, silent], validation, progress=False)
     assert_close(aligned_model.model.image_projection.weight, fitted)
-    with pytest.raises(ValueError, match="fit_alignment: found 0 captions to fit on in train, expected 3"):
+    with pytest.raises(ValueError, match="fit_alignment: got 0 captions to fit on in train, expected 3"):
         fit_alignment(aligned_model, small_processor, [silent], validation, progress=False)
 
 
@@ -107,20 +110,13 @@ def test_places_are_those_of_the_encoders_or_of_the_attention(aligned_model, sma
 
 
 def test_it_is_trained_and_fitted_by_flags(stories_folder, small_config_file, tmp_path):
-    flags = [
-        "--config",
-        str(small_config_file),
-        "--dataset",
-        str(stories_folder),
-        "--output_dir",
-        str(tmp_path / "run"),
-    ]
-    flags += ["--max_train_steps", "1", "--train_batch_size", "2", "--max_test_windows", "2", "--max_eval_windows", "2"]
+    flags = {"config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / "run", **ONE_STEP}
+    flags = [f"--{name}={value}" for name, value in flags.items()]
     line = refused_line(train_module.main, [*flags, "--fit_alignment"])
-    assert "fit_alignment: found align_encoder_features=false in the configuration, expected true" in line
+    assert "fit_alignment: got align_encoder_features=false in the configuration, expected true" in line
     override = ["--config_overrides", "align_encoder_features=true", "--fit_alignment"]
     line = refused_line(train_module.main, [*flags, *override, "--baseline", "no_context"])
-    assert "fit_alignment: found --baseline no_context, expected the model" in line
+    assert "fit_alignment: got --baseline no_context, expected the model" in line
     train_module.main([*flags, *override])
     facts = json.loads((tmp_path / "run" / "results.json").read_text())["facts"]["training"]
     assert facts["alignment: dimensions"] == 16 and 0 <= facts["alignment: r10"] <= 1
@@ -132,10 +128,9 @@ def test_it_is_trained_and_fitted_by_flags(stories_folder, small_config_file, tm
 def test_a_trained_model_is_fitted_and_stays_what_it_is(small_model, small_processor, stories_folder, tmp_path):
     for part in (small_model, small_processor):
         part.save_pretrained(tmp_path / "trained")
-    flags = ["--model_name_or_path", str(tmp_path / "trained"), "--dataset", str(stories_folder)]
-    flags += ["--output_dir", str(tmp_path / "run"), "--train_batch_size", "2", "--learning_rate", "1e-9"]
-    flags += ["--max_train_steps", "1", "--max_test_windows", "2", "--max_eval_windows", "2", "--weight_decay", "0"]
-    train_module.main([*flags, "--config_overrides", "align_encoder_features=true", "--fit_alignment"])
+    flags = {"model_name_or_path": tmp_path / "trained", "dataset": stories_folder, "output_dir": tmp_path / "run"}
+    flags |= {"config_overrides": "align_encoder_features=true", "fit_alignment": True}
+    train_with({**flags, **ONE_STEP, "learning_rate": 1e-9, "weight_decay": 0})
     fitted = StoryAttnForConditionalGeneration.from_pretrained(tmp_path / "run").state_dict()
     trained = small_model.state_dict()
     assert set(fitted) == set(trained)

@@ -5,11 +5,14 @@ import importlib
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from conftest import refused_line
+from storyattn import StoryAttnOutput
 from storyattn.training.models.presets import load_preset
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -17,14 +20,14 @@ MB = 1_000_000
 
 
 @pytest.fixture
-def load(monkeypatch):
-    """Imports a benchmark by its name."""
+def load(monkeypatch) -> Callable[[str], ModuleType]:
+    """Import a benchmark by its name."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module
 
 
 def options(**flags) -> argparse.Namespace:
-    """Flags as the benchmarks parse them, for what is run in this process."""
+    """Return flags as the benchmarks parse them, for what is run in this process."""
     common = {"device": "cpu", "threads": torch.get_num_threads(), "repeats": 1, "caption_length": 8}
     return argparse.Namespace(**{"compile": False, "gradient_checkpointing": False, **common, **flags})
 
@@ -57,10 +60,10 @@ def test_training_compares_the_compiled_model(load, small_config_file, monkeypat
     """A stand-in for the compiler, which takes its minutes, multiplies the loss."""
     training = load("training")
 
-    def multiply(model):
+    def multiply(model: torch.nn.Module) -> None:
         forward = model.forward
 
-        def multiplied(**inputs):
+        def multiplied(**inputs) -> StoryAttnOutput:
             output = forward(**inputs)
             output.loss = factor * output.loss
             return output
@@ -123,38 +126,38 @@ def test_words_of_the_benchmark_are_tokens(load):
 
 
 def test_memory_is_that_of_the_process_alone(load):
-    """What this process has does not count, and what is given back does."""
+    """The memory of this process does not count, and memory that is given back does."""
     ours = torch.ones(100 * MB)  # 400 MB
-    grown = load("measuring").in_own_process(growth_of, 50 * MB)
+    grown = load("measuring").in_separate_process(growth_of, 50 * MB)
     assert 200 <= grown < 250 and len(ours)
 
 
 def growth_of(numbers: int) -> float:
-    """Megabytes that the memory grows by where so many numbers of 4 bytes come and go."""
+    """Return the megabytes that memory grows by where so many numbers of 4 bytes come and go."""
     memory = importlib.import_module("measuring").PeakMemory("cpu")
     torch.ones(numbers)
     return memory.megabytes()
 
 
-def test_a_process_that_the_system_ends_is_told(load):
+def test_a_process_that_the_system_ends_is_reported(load):
     with pytest.raises(ValueError, match="memory: .*killed"):
-        load("measuring").in_own_process(end_process)
+        load("measuring").in_separate_process(end_process)
 
 
 def end_process() -> None:
-    """What the system does where memory runs out."""
+    """Do what the system does where memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    "name, flags, told",
+    "name, flags, message",
     [
-        ("training", ["--precisions", "fp16"], "precisions: found fp16 on a CPU, expected fp32 or bf16"),
-        ("training", ["--caption_length", "99"], "caption_length: found 99, expected 3 to 48 for tiny"),
-        ("generation", ["--new_tokens", "115"], "new_tokens: found 115, expected at most 114, "),
+        ("training", ["--precisions", "fp16"], "precisions: got fp16 on a CPU, expected fp32 or bf16"),
+        ("training", ["--caption_length", "99"], "caption_length: got 99, expected 3 to 48 for tiny"),
+        ("generation", ["--new_tokens", "115"], "new_tokens: got 115, expected at most 114, "),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(load, tmp_path, name, flags, told):
+def test_settings_that_do_not_fit_are_refused(load, tmp_path, name, flags, message):
     argv = [*flags, "--device", "cpu", "--output", str(tmp_path / "numbers.json")]
-    assert refused_line(load(name).main, argv).startswith(f"benchmarks/{name}.py: {told}")
+    assert refused_line(load(name).main, argv).startswith(f"benchmarks/{name}.py: {message}")
     assert not Path(argv[-1]).exists()

@@ -38,9 +38,9 @@ def models(small_processor):
 def test_compiled_equals_eager(models, small_processor):
     graphs = []
     for stories, frames in SHAPES:
-        told = [draw_story(seed, num_frames=frames) for seed in range(stories)]
-        captions = [[f"{text or ''} {'again ' * stories}" for text in story["captions"]] for story in told]
-        batch = small_processor(frames=[story["frames"] for story in told], captions=captions, return_tensors="pt")
+        drawn = [draw_story(seed, num_frames=frames) for seed in range(stories)]
+        captions = [[f"{text or ''} {'again ' * stories}" for text in story["captions"]] for story in drawn]
+        batch = small_processor(frames=[story["frames"] for story in drawn], captions=captions, return_tensors="pt")
         losses, gradients = [], []
         for model in models:
             model.zero_grad()
@@ -53,7 +53,7 @@ def test_compiled_equals_eager(models, small_processor):
         assert gradients[0].keys() == gradients[1].keys()
         for name, gradient in gradients[0].items():
             assert (gradients[1][name] - gradient).norm() <= 1e-3 * gradient.norm() + 1e-7, name
-        eager, compiled = (torch.cat([gradient.flatten() for gradient in found.values()]) for found in gradients)
+        eager, compiled = (torch.cat([gradient.flatten() for gradient in named.values()]) for named in gradients)
         assert (compiled - eager).norm() <= 1e-4 * eager.norm()
         graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert graphs[0] >= 5, "nothing was compiled"

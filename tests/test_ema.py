@@ -6,7 +6,7 @@ from storyattn.training.engine.ema import MovingAverage
 from torch.optim.swa_utils import AveragedModel
 
 
-def test_it_is_torchs_average_with_a_warm_up():
+def test_it_is_the_average_of_torch_with_a_warm_up():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3))
 
@@ -29,5 +29,5 @@ def test_it_is_torchs_average_with_a_warm_up():
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_a_decay_out_of_range_is_refused(decay):
-    with pytest.raises(ValueError, match=rf"ema_decay: found {decay}, expected a number in \[0, 1\)"):
+    with pytest.raises(ValueError, match=rf"ema_decay: got {decay}, expected a number in \[0, 1\)"):
         MovingAverage(torch.nn.Linear(1, 1), decay)

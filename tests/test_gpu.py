@@ -1,14 +1,15 @@
-"""What needs a CUDA device: the precisions of one GPU, compiled blocks, and coming back from a checkpoint."""
+"""What needs a CUDA device: the precisions of one GPU, compiled blocks, and resuming with a scaler."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from storyattn.training import train as train_module
+from training_runs import QUICK, read_log, train_with
 
-FLAGS = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
-FLAGS |= {"max_train_steps": 40, "learning_rate": 3e-3, "eval_steps": 0, "save_steps": 20, "logging_steps": 1}
+FLAGS = {**QUICK, "max_train_steps": 40, "learning_rate": 3e-3, "eval_steps": 0, "save_steps": 20, "logging_steps": 1}
 
 pytestmark = [
     pytest.mark.gpu,
@@ -17,14 +18,13 @@ pytestmark = [
 
 
 @pytest.fixture
-def train(stories_folder, small_config_file, tmp_path):
-    """Trains on the GPU with flags; gives the lines of the log and the folder."""
+def train(stories_folder, small_config_file, tmp_path) -> Callable[..., tuple[list[dict], Path]]:
+    """Train on the GPU with flags; returns the training lines of the log, and the folder."""
 
-    def run(name: str, **flags) -> tuple[list[dict], object]:
+    def run(name: str, **flags) -> tuple[list[dict], Path]:
         data = {"config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / name}
-        train_module.main([f"--{flag}={value}" for flag, value in {**data, **FLAGS, **flags}.items()])
-        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        return [line for line in map(json.loads, lines) if "lr" in line], tmp_path / name
+        train_with({**data, **FLAGS, **flags})
+        return [line for line in read_log(tmp_path / name) if "lr" in line], tmp_path / name
 
     return run
 

@@ -1,6 +1,5 @@
-"""What training does when numbers stop being finite, and when it is asked to end."""
+"""What training does when numbers stop being finite, and when a signal asks it to end."""
 
-import json
 import math
 import os
 import re
@@ -8,40 +7,43 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from storyattn.training import train as train_module
+from storyattn.training.arguments import TrainingArguments
 from storyattn.training.common import interruption
-from storyattn.training.common.interruption import Interrupted, Interruption, command_to_go_on
+from storyattn.training.common.interruption import Interrupted, Interruption, resume_command
 from storyattn.training.data import loaders
 from storyattn.training.engine import loop as loop_module
 from storyattn.training.engine.loop import TrainingLoop
+from training_runs import QUICK, checkpoint_tensors, read_log, same_tensors, train_with
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
-FLAGS |= {"max_train_steps": 6, "eval_steps": 0, "save_steps": 1, "save_total_limit": 9, "logging_steps": 1}
+FLAGS = {**QUICK, "max_train_steps": 6, "eval_steps": 0, "save_steps": 1, "save_total_limit": 9, "logging_steps": 1}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def launch(stories_folder, small_config_file, tmp_path):
-    """Trains with flags over those above; gives the folder of the run."""
+def train(stories_folder, small_config_file, tmp_path) -> Callable[..., Path]:
+    """Train with flags over those above; returns the folder of the run."""
 
     def run(name: str = "run", **flags) -> Path:
         data = {"config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / name}
-        train_module.main([f"--{flag}={value}" for flag, value in {**data, **FLAGS, **flags}.items()])
+        train_with({**data, **FLAGS, **flags})
         return tmp_path / name
 
     return run
 
 
 @pytest.fixture
-def plant(monkeypatch):
-    """Puts a NaN into the first frame of the batches of the numbers that are given."""
+def plant(monkeypatch) -> Callable[..., None]:
+    """Put a NaN into the first frame of the batches of the given numbers."""
 
     def run(*numbers: int) -> None:
         loader = loaders.training_loader
@@ -57,60 +59,50 @@ def plant(monkeypatch):
     return run
 
 
-def read_log(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(folder: Path, step: int | str, name: str = "model") -> dict[str, torch.Tensor]:
-    checkpoint = step if isinstance(step, str) else f"step-{step}"
-    return load_file(folder / "checkpoints" / checkpoint / f"{name}.safetensors")
-
-
-def same(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 # Numbers that are not finite
 
 
+@pytest.mark.usefixtures("without_results")
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_a_step_that_is_not_finite_is_left_out_and_told(launch, plant, caplog, accumulated):
+def test_a_step_that_is_not_finite_is_left_out_with_a_warning(train, plant, caplog, accumulated):
     plant(2 * accumulated)
-    folder = launch(gradient_accumulation_steps=accumulated)
+    folder = train(gradient_accumulation_steps=accumulated)
     for name in ("model", "average", "optimizer"):
-        before, at, after = (weights(folder, step, name) for step in (2, 3, 4))
-        assert same(before, at) and not same(at, after), name
+        before, at, after = (checkpoint_tensors(folder, step, name) for step in (2, 3, 4))
+        assert same_tensors(before, at) and not same_tensors(at, after), name
         assert all(value.isfinite().all() for value in after.values())
     lines = [line for line in read_log(folder) if "lr" in line]
     assert [line["bad_steps"] for line in lines] == [0, 0, 1, 1, 1, 1]
     assert ["loss" in line for line in lines] == [True, True, False, True, True, True]
     assert lines[2]["grad_norm"] is None and lines[-1]["lr"] < 1e-6
-    assert "step 3: found a loss of nan" in caplog.text and "1 in a row" in caplog.text
+    assert "step 3: got a loss of nan" in caplog.text and "1 in a row" in caplog.text
 
 
-def test_too_many_such_steps_in_a_row_end_the_run(launch, plant, capsys, tmp_path):
+@pytest.mark.usefixtures("without_results")
+def test_too_many_such_steps_in_a_row_end_the_run(train, plant, capsys, tmp_path):
     plant(2, 3, 4)
     with pytest.raises(SystemExit) as ended:
-        launch(max_bad_steps=3, save_steps=2)
+        train(max_bad_steps=3, save_steps=2)
     assert ended.value.code == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: training: step 5: found a loss of nan") and "3 such steps in a row" in line
+    assert line.startswith("error: training: step 5: got a loss of nan") and "3 such steps in a row" in line
     assert f"the last good checkpoint is {tmp_path / 'run' / 'checkpoints' / 'step-4'}" in line
-    assert launch("other", max_bad_steps=4).is_dir()
+    assert train("other", max_bad_steps=4).is_dir()
 
 
-def test_bad_steps_are_counted_on_after_resuming(launch, plant):
+@pytest.mark.usefixtures("without_results")
+def test_bad_steps_are_counted_on_after_resuming(train, plant):
     plant(1, 4)
-    folder = launch()
+    folder = train()
     for step in (4, 5, 6):
         (folder / "checkpoints" / f"step-{step}").rename(folder / f"gone-{step}")
-    launch(resume_from_checkpoint="latest")
+    train(resume_from_checkpoint="latest")
     assert [line["bad_steps"] for line in read_log(folder) if "lr" in line] == [0, 1, 1, 1, 2, 2]
-    assert same(weights(folder, 6), load_file(folder / "gone-6" / "model.safetensors"))
+    assert same_tensors(checkpoint_tensors(folder, 6), load_file(folder / "gone-6" / "model.safetensors"))
 
 
 class Scaler:
-    """Stands in for the one of fp16, which needs a GPU; the gradients of the steps in `overflows` are too large."""
+    """Stand in for the one of fp16, which needs a GPU; the gradients of the steps in `overflows` are too large."""
 
     def __init__(self, scale: float, overflows: tuple[int, ...]):
         self.size, self.overflows, self.number, self.updates = scale, overflows, 0, 0
@@ -132,19 +124,20 @@ class Scaler:
         return {"scale": self.size}
 
 
+@pytest.mark.usefixtures("without_results")
 @pytest.mark.parametrize(("scale", "bad_steps"), [(65536.0, 0), (1.0, 2)])
-def test_overflows_of_fp16_are_no_fault_while_the_scale_can_fall(launch, monkeypatch, caplog, scale, bad_steps):
+def test_overflows_of_fp16_are_no_fault_while_the_scale_can_fall(train, monkeypatch, caplog, scale, bad_steps):
     scaler, build = Scaler(scale, (2, 3)), train_module.build_accelerator
 
-    def build_with_scaler(args):
+    def build_with_scaler(args: TrainingArguments) -> Accelerator:
         accelerator = build(args)
         accelerator.scaler = scaler
         return accelerator
 
     monkeypatch.setattr(train_module, "build_accelerator", build_with_scaler)
-    folder = launch()
-    first, second, third, fourth = (weights(folder, step) for step in (1, 2, 3, 4))
-    assert same(first, second) and same(second, third) and not same(third, fourth)
+    folder = train()
+    first, second, third, fourth = (checkpoint_tensors(folder, step) for step in (1, 2, 3, 4))
+    assert same_tensors(first, second) and same_tensors(second, third) and not same_tensors(third, fourth)
     assert scaler.updates == 6, "it must learn of every step"
     assert [line["bad_steps"] for line in read_log(folder) if "lr" in line][-1] == bad_steps
     assert ("the step is left out" in caplog.text) == bool(bad_steps)
@@ -154,42 +147,44 @@ def test_overflows_of_fp16_are_no_fault_while_the_scale_can_fall(launch, monkeyp
 
 
 @pytest.fixture
-def signalled(launch, monkeypatch, capsys):
-    """Runs what gets a signal within its third step; gives the folder, the exit status and the last lines."""
+def signalled(train, monkeypatch, capsys) -> Callable[..., tuple[int, list[str]]]:
+    """Train a run that gets a signal within its third step; returns its exit status and the last two lines."""
 
-    def run(name: str, number: int, **flags):
-        train = TrainingLoop._train_on
+    def run(name: str, number: int, **flags) -> tuple[int, list[str]]:
+        train_step = TrainingLoop._train_step
 
-        def hit(loop, *arguments):
+        def hit(loop: TrainingLoop, *arguments) -> None:
             if loop.step == 2:
                 signal.raise_signal(number)
-            return train(loop, *arguments)
+            train_step(loop, *arguments)
 
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-            patch.setattr(TrainingLoop, "_train_on", hit)
-            launch(name, save_steps=0, **flags)
+            patch.setattr(TrainingLoop, "_train_step", hit)
+            train(name, save_steps=0, **flags)
         return ended.value.code, capsys.readouterr().err.splitlines()[-2:]
 
     return run
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_run_that_can_go_on(signalled, launch, tmp_path, monkeypatch, number):
+def test_a_signal_ends_a_run_that_can_go_on(signalled, train, tmp_path, monkeypatch, number):
     monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "--seed", "0"])
     monkeypatch.setattr(interruption, "_launcher_command", lambda: None)
     before = signal.getsignal(number)
-    status, (stood, command) = signalled("run", number)
+    status, (stopped, command) = signalled("run", number)
     assert status == 128 + number and signal.getsignal(number) == before
     saved = tmp_path / "run" / "checkpoints" / "step-3"
-    assert stood == f"stopped by {number.name} after step 3 of 6, saved as {saved}; to go on:"
+    assert stopped == f"stopped by {number.name} after step 3 of 6, saved as {saved}; to go on:"
     assert command == "python train.py --seed 0 --resume_from_checkpoint latest"
     assert not (tmp_path / "run" / "results.json").exists()
-    resumed, whole = launch("run", save_steps=0, resume_from_checkpoint="latest"), launch("whole")
-    assert same(weights(resumed, 6), weights(whole, 6)) and same(weights(resumed, 3), weights(whole, 3))
+    resumed, whole = train("run", save_steps=0, resume_from_checkpoint="latest"), train("whole")
+    for step in (3, 6):
+        assert same_tensors(checkpoint_tensors(resumed, step), checkpoint_tensors(whole, step))
     assert (tmp_path / "run" / "results.json").exists()
 
 
-def test_a_signal_during_an_evaluation_leaves_it_to_the_run_that_goes_on(launch, monkeypatch, capsys, tmp_path):
+@pytest.mark.usefixtures("without_results")
+def test_a_signal_during_an_evaluation_leaves_it_to_the_run_that_goes_on(train, monkeypatch, capsys, tmp_path):
     measure = loop_module.quick_metrics
 
     def hit(*arguments, **options):
@@ -199,14 +194,14 @@ def test_a_signal_during_an_evaluation_leaves_it_to_the_run_that_goes_on(launch,
     flags = {"eval_steps": 3, "save_steps": 0}
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(loop_module, "quick_metrics", hit)
-        launch("run", **flags)
+        train("run", **flags)
     assert "stopped by SIGTERM after step 3 of 6" in capsys.readouterr().err
     assert not [line for line in read_log(tmp_path / "run") if "eval" in line]
-    resumed, whole = launch("run", **flags, resume_from_checkpoint="latest"), launch("whole", **flags)
+    resumed, whole = train("run", **flags, resume_from_checkpoint="latest"), train("whole", **flags)
     evaluations = [[line for line in read_log(run) if "eval" in line] for run in (resumed, whole)]
     assert evaluations[0] == evaluations[1] and [line["step"] for line in evaluations[0]] == [3, 6]
-    assert same(weights(resumed, 6), weights(whole, 6))
-    assert same(weights(resumed, "best"), weights(whole, "best"))
+    assert same_tensors(checkpoint_tensors(resumed, 6), checkpoint_tensors(whole, 6))
+    assert same_tensors(checkpoint_tensors(resumed, "best"), checkpoint_tensors(whole, "best"))
 
 
 def test_a_second_signal_ends_it_at_once(monkeypatch):
@@ -214,7 +209,7 @@ def test_a_second_signal_ends_it_at_once(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # the launcher's echo of the first
         assert interrupted.number == signal.SIGINT
-        monkeypatch.setattr(interruption, "ECHO", 0.0)
+        monkeypatch.setattr(interruption, "ECHO_SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
@@ -228,11 +223,11 @@ def test_a_signal_after_training_ends_it_at_once():
         interrupted.finished("all is saved")
 
 
-def test_the_command_to_go_on():
+def test_the_command_that_resumes():
     for given in ([], ["--resume_from_checkpoint=a b"], ["--resume_from_checkpoint", "a"]):
         words = ["python", "train.py", *given, "--config_overrides", "dropout=0.1,x=a b"]
         expected = "python train.py --config_overrides 'dropout=0.1,x=a b' --resume_from_checkpoint latest"
-        assert command_to_go_on(words) == expected
+        assert resume_command(words) == expected
 
 
 @pytest.mark.slow

@@ -1,21 +1,21 @@
-"""A training that is killed and resumed ends as one that was left alone. More kills: `benchmarks/torture.py`."""
+"""A training that is killed and resumed ends as one that was left alone; `benchmarks/kill_and_resume.py` kills more."""
 
-import importlib.util
+import importlib
 import random
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from storyattn.training import train as train_module
-
-SPEC = importlib.util.spec_from_file_location(
-    "torture", Path(__file__).resolve().parent.parent / "benchmarks" / "torture.py"
-)
-torture = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(torture)
+from training_runs import train_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-AIMS = [torture.SAVING, torture.TRAINING, torture.SAVING]
 SEED = 1  # the first kill comes at the second save, so that there is a checkpoint from then on
+
+
+@pytest.fixture
+def kill_and_resume(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "benchmarks")
+    return importlib.import_module("kill_and_resume")
 
 
 @pytest.fixture
@@ -35,18 +35,16 @@ def flags(stories_folder, small_config_file, tmp_path) -> dict:
     }
 
 
-def train_here(flags: dict, **more) -> None:
-    train_module.main([f"--{name}={value}" for name, value in {**flags, **more}.items()])
-
-
-def test_kills_change_nothing(flags, tmp_path, monkeypatch):
-    train_here(flags, output_dir=tmp_path / "alone")
-    monkeypatch.setattr(torture, "draw_aims", lambda kills, rng: AIMS)
-    launch = torture.Launcher(flags, tmp_path / "log.txt", threads=1)
-    pace = torture.Pace(starting=0, interval=0.15, saving=0.02)
-    kills = list(torture.kill_repeatedly(launch, tmp_path / "killed", len(AIMS), pace, random.Random(SEED)))
-    assert not torture.judge(kills, len(AIMS)), kills
+def test_kills_change_nothing(kill_and_resume, flags, tmp_path, monkeypatch):
+    train_with({**flags, "output_dir": tmp_path / "alone"})
+    aims = [kill_and_resume.SAVING, kill_and_resume.TRAINING, kill_and_resume.SAVING]
+    monkeypatch.setattr(kill_and_resume, "draw_aims", lambda kills, rng: aims)
+    launch = kill_and_resume.Launcher(flags, tmp_path / "log.txt", threads=1)
+    pace = kill_and_resume.Pace(starting=0, interval=0.15, saving=0.02)
+    rng = random.Random(SEED)
+    kills = list(kill_and_resume.kill_repeatedly(launch, tmp_path / "killed", len(aims), pace, rng))
+    assert not kill_and_resume.judge(kills, len(aims)), kills
     assert all(kill["resumed_from"].startswith("step-") for kill in kills), kills
     assert kills[-1]["resumed_from"] != "step-24"
-    train_here(flags, output_dir=tmp_path / "killed", resume_from_checkpoint="latest")
-    assert torture.differences(tmp_path / "alone", tmp_path / "killed") == []
+    train_with({**flags, "output_dir": tmp_path / "killed", "resume_from_checkpoint": "latest"})
+    assert kill_and_resume.differences(tmp_path / "alone", tmp_path / "killed") == []

@@ -27,10 +27,10 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_accelerate_understands_every_key(name):
-    """Its loader refuses keys that it does not know, but for those below `fsdp_config`, which are options."""
+    """Its loader refuses unknown keys, but for those below `fsdp_config`, which are options."""
     config = load_config_from_file(str(FOLDER / name))
-    found = str(config.distributed_type.value), config.num_processes, config.mixed_precision, config.use_cpu
-    assert found == EXPECTED[name]
+    read = str(config.distributed_type.value), config.num_processes, config.mixed_precision, config.use_cpu
+    assert read == EXPECTED[name]
     options = vars(launch_command_parser().parse_args(["train.py"]))
     assert set(config.fsdp_config) <= set(options)
     assert (FOLDER / name).read_text().startswith("# ")
@@ -48,10 +48,10 @@ def test_shards_are_those_of_fsdp2(monkeypatch):
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch has no gloo here")
-def test_processes_on_the_cpu_know_of_one_another(tmp_path):
+def test_processes_on_the_cpu_form_a_group(tmp_path):
     script = tmp_path / "script.py"
-    told = 'f"{a.num_processes} {a.device.type}\\n".encode()'  # at once: both write to one pipe
-    script.write_text(f"import os\nfrom accelerate import Accelerator\na = Accelerator()\nos.write(1, {told})\n")
+    line = 'f"{a.num_processes} {a.device.type}\\n".encode()'  # written at once: both write to one pipe
+    script.write_text(f"import os\nfrom accelerate import Accelerator\na = Accelerator()\nos.write(1, {line})\n")
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--main_process_port=0"]
     command += [f"--config_file={FOLDER / 'multi_cpu.yaml'}", str(script)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL_CONFIG, draw_story
-from datasets import Dataset, Features, Image, List, Value
+from conftest import SMALL_CONFIG, draw_story, write_data_set
 from safetensors.torch import load_file
-from storyattn.training import train as train_module
+from training_runs import checkpoint_tensors, read_log, train_with
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"DDP": ROOT / "train.py", "FSDP2": ROOT / "tests" / "sharded_training.py"}
@@ -31,15 +30,13 @@ def data(tmp_path_factory) -> dict:
     config = json.loads(json.dumps(SMALL_CONFIG))
     config["text_config"] |= {"dropout": 0.0, "attention_dropout": 0.0}
     (folder / "config.json").write_text(json.dumps(config))
-    features = Features({"frames": List(Image()), "captions": List(Value("string"))})
-    for split, seeds in (("train", range(22)), ("validation", range(100, 104)), ("test", range(200, 204))):
-        stories = Dataset.from_list([draw_story(seed, 1 + seed % 4) for seed in seeds], features=features)
-        stories.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    seeds = {"train": range(22), "validation": range(100, 104), "test": range(200, 204)}
+    write_data_set(folder, {split: [draw_story(seed, 1 + seed % 4) for seed in seeds[split]] for split in seeds})
     return {"config": folder / "config.json", "dataset": folder}
 
 
 def start(kind: str, output_dir: Path, flags: dict, changes: dict | None = None) -> subprocess.Popen:
-    """Starts two processes on the CPU."""
+    """Start two processes on the CPU; they print to `{output_dir}.log`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", SCRIPTS[kind]]
     command += [f"--{name}={value}" for name, value in {**flags, "output_dir": output_dir}.items()]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **(changes or {})}
@@ -48,22 +45,23 @@ def start(kind: str, output_dir: Path, flags: dict, changes: dict | None = None)
 
 
 def run(kind: str, output_dir: Path, flags: dict) -> None:
+    """Train in two processes to the end."""
     status = start(kind, output_dir, flags).wait()
     assert status == 0, (output_dir.parent / f"{output_dir.name}.log").read_text()[-3000:]
 
 
-def weights(output_dir: Path, step: int = 30) -> dict[str, torch.Tensor]:
-    folder = output_dir / "checkpoints" / f"step-{step}"
+def all_tensors(output_dir: Path, step: int = 30) -> dict[str, torch.Tensor]:
+    """Return all tensors of a checkpoint, by file and name."""
     return {
         f"{name}/{key}": value
         for name in ("model", "average", "optimizer")
-        for key, value in load_file(folder / f"{name}.safetensors").items()
+        for key, value in checkpoint_tensors(output_dir, step, name).items()
     }
 
 
 def read_losses(output_dir: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
+    """Return the training lines of a run's log."""
+    return [line for line in read_log(output_dir) if "loss" in line]
 
 
 def alignment_of(line: dict) -> float:
@@ -74,8 +72,7 @@ def alignment_of(line: dict) -> float:
 def alone(data, tmp_path_factory, one_thread) -> Path:
     """A run of one process with batches of six stories."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    flags = {**FLAGS, **data, "train_batch_size": 6, "output_dir": folder}
-    train_module.main([f"--{name}={value}" for name, value in flags.items()])
+    train_with({**FLAGS, **data, "train_batch_size": 6, "output_dir": folder})
     return folder
 
 
@@ -99,13 +96,15 @@ def test_two_processes_train_as_one(alone, together):
         assert max(apart[:8]) < 1e-5 and max(apart) < (1e-2 if name == "norm" else 1e-3), (name, apart)
     for line, other in zip(losses, expected):
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
-    made, wanted = weights(folder), weights(alone)
-    assert made.keys() == wanted.keys()
-    for name in wanted:
+    trained, expected = all_tensors(folder), all_tensors(alone)
+    assert trained.keys() == expected.keys()
+    for name in expected:
         if not name.startswith("optimizer/"):
-            assert torch.allclose(made[name], wanted[name], rtol=0, atol=1e-4), name
+            assert torch.allclose(trained[name], expected[name], rtol=0, atol=1e-4), name
     published = load_file(folder / "model.safetensors")
-    assert all(torch.allclose(value, made[f"average/{name}"]) for name, value in published.items() if "lm_" not in name)
+    assert all(
+        torch.allclose(value, trained[f"average/{name}"]) for name, value in published.items() if "lm_" not in name
+    )
 
 
 @pytest.mark.slow
@@ -113,8 +112,8 @@ def test_two_processes_resume_where_they_were(together, tmp_path):
     kind, folder, flags = together
     shutil.copytree(folder / "checkpoints" / "step-15", tmp_path / "run" / "checkpoints" / "step-15")
     run(kind, tmp_path / "run", {**flags, "resume_from_checkpoint": "latest"})
-    made, wanted = weights(tmp_path / "run"), weights(folder)
-    assert made.keys() == wanted.keys() and all(torch.equal(made[name], wanted[name]) for name in wanted)
+    trained, expected = all_tensors(tmp_path / "run"), all_tensors(folder)
+    assert trained.keys() == expected.keys() and all(torch.equal(trained[name], expected[name]) for name in expected)
 
 
 @pytest.mark.slow
@@ -133,9 +132,9 @@ def test_shards_compute_in_bfloat16_what_whole_models_do(data, tmp_path):
 def test_a_run_of_one_process_goes_on_in_two(alone, data, tmp_path):
     shutil.copytree(alone / "checkpoints" / "step-15", tmp_path / "run" / "checkpoints" / "step-15")
     run("FSDP2", tmp_path / "run", {**FLAGS, **data, "train_batch_size": 3, "resume_from_checkpoint": "latest"})
-    made, wanted = weights(tmp_path / "run"), weights(alone)
+    trained, expected = all_tensors(tmp_path / "run"), all_tensors(alone)
     assert all(
-        torch.allclose(made[name], wanted[name], rtol=0, atol=1e-4) for name in wanted if "optimizer" not in name
+        torch.allclose(trained[name], expected[name], rtol=0, atol=1e-4) for name in expected if "optimizer" not in name
     )
     assert "is of 1 processes and this run of 2" in (tmp_path / "run.log").read_text()
 
@@ -150,10 +149,10 @@ def test_two_processes_stop_early_together(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_that_do_not_know_of_one_another_are_refused(data, tmp_path):
+def test_processes_without_a_group_are_refused(data, tmp_path):
     process = start("DDP", tmp_path / "run", {**FLAGS, **data}, {"ACCELERATE_USE_CPU": "false"})
     assert process.wait(60) != 0
-    assert "error: processes: found 2 that do not know of one another" in (tmp_path / "run.log").read_text()
+    assert "error: processes: got 2 without a process group" in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ FLOORS = (
     {"evaluation", "inspection", "picture_books", "arguments"},
     {"engine"},
     {"publishing"},
+    {"model_kinds"},
     {"cli", "train"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

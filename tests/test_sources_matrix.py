@@ -225,7 +225,7 @@ def expect_numbers(path: Path, source: str) -> None:
 def test_a_source(source, streaming, flags_of, launch, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(storyworld, "NUM_STORIES", {**dict.fromkeys(storyworld.SPLITS, NUM_OTHERS), "train": NUM_TRAIN})
     told = []
-    monkeypatch.setattr(train_module.logger, "warning", told.append)
+    monkeypatch.setattr("storyattn.training.data.loaders.logger.warning", told.append)
     monkeypatch.setattr("storyattn.training.data.prepared_stories.logger.warning", told.append)
     flags = flags_of(source)
     model = launch(tmp_path / "model", **flags, on_bad_story="skip", streaming=streaming)
@@ -256,9 +256,7 @@ def test_a_source(source, streaming, flags_of, launch, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_stream_equals_one_that_was_not_interrupted(workers, launch, stories_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module.TrainingLoop, "_evaluate", lambda loop: None)
-    monkeypatch.setattr(train_module, "finish", lambda *arguments: {})
+def test_a_resumed_stream_equals_one_that_was_not_interrupted(workers, launch, stories_folder, tmp_path, training_only):
     flags = {"dataset": stories_folder, "streaming": True, "shuffle_buffer": 6, "dataloader_num_workers": workers}
     # 24 stories in batches of 7: the run stops within an epoch and ends in the next.
     flags |= {"train_batch_size": 7, "max_train_steps": 4, "save_steps": 2}
@@ -276,11 +274,9 @@ def test_a_resumed_stream_equals_one_that_was_not_interrupted(workers, launch, s
     assert losses[2:] == [json.loads(line)["loss"] for line in (resumed / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_stream_goes_on_with_the_same_workers_alone(launch, stories_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_module.TrainingLoop, "_evaluate", lambda loop: None)
-    monkeypatch.setattr(train_module, "finish", lambda *arguments: {})
+def test_a_stream_goes_on_with_the_same_workers_alone(launch, stories_folder, tmp_path, training_only, capsys):
     flags = {"dataset": stories_folder, "streaming": True, "max_train_steps": 1}
     launch(tmp_path / "run", **flags)
     with pytest.raises(SystemExit):
         launch(tmp_path / "run", **flags, dataloader_num_workers=2, resume_from_checkpoint="latest")
-    assert "another run: stream: found [100, 0, 12, 1, 1], expected [100, 2, 12, 1, 1]" in capsys.readouterr().err
+    assert "another run: stream: got [100, 0, 12, 1, 1], expected [100, 2, 12, 1, 1]" in capsys.readouterr().err

@@ -1,6 +1,5 @@
-"""Trackers: what a run tells them, and which are refused before training starts."""
+"""Trackers: what a run logs to them, and which are refused before training starts."""
 
-import json
 from dataclasses import dataclass
 
 import pytest
@@ -10,12 +9,12 @@ from conftest import refused_line
 from storyattn.training import train as train_module
 from storyattn.training.engine.trackers import tracker_config, tracker_names
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_runs import read_log
 
 
 @pytest.fixture
-def tracked(small_config_file, stories_folder, tmp_path, monkeypatch) -> list[str]:
-    """The command of a run of four steps that tells tensorboard, in `tmp_path / "run"`."""
-    monkeypatch.setattr(train_module, "finish", lambda *arguments: {})
+def tracked(small_config_file, stories_folder, tmp_path, without_results) -> list[str]:
+    """The arguments of a run of four steps that logs to tensorboard, in `tmp_path / "run"`."""
     flags = {
         "config": small_config_file,
         "dataset": stories_folder,
@@ -31,14 +30,13 @@ def tracked(small_config_file, stories_folder, tmp_path, monkeypatch) -> list[st
     return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def test_tensorboard_is_told_what_the_log_says(tracked, tmp_path):
+def test_tensorboard_has_what_the_log_has(tracked, tmp_path):
     train_module.main(tracked)
     logs = tmp_path / "run" / "logs" / "storyattn"
-    told = EventAccumulator(str(logs)).Reload()
-    scalars = {name: {event.step: event.value for event in told.Scalars(name)} for name in told.Tags()["scalars"]}
-    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(logs)).Reload()
+    scalars = {name: {event.step: event.value for event in events.Scalars(name)} for name in events.Tags()["scalars"]}
     expected = {}
-    for line in log:
+    for line in read_log(tmp_path / "run"):
         measured = line.get("eval") or {**line, **line["loss_parts"]}
         prefix = "eval" if "eval" in line else "train"
         for name, value in measured.items():
@@ -62,7 +60,7 @@ def test_several_trackers_are_named_with_commas():
 def test_a_tracker_that_is_not_installed_is_refused(stories_folder, tmp_path):
     missing = sorted(set(LOGGER_TYPE_TO_CLASS) - {str(tracker) for tracker in get_available_trackers()})
     if not missing:
-        pytest.skip("every tracker that accelerate knows is installed")
+        pytest.skip("every tracker of accelerate is installed")
     argv = [f"--dataset={stories_folder}", f"--output_dir={tmp_path / 'run'}", f"--report_to=tensorboard,{missing[0]}"]
     line = refused_line(train_module.main, argv)
     assert line.startswith("error: report_to:") and line.endswith(f"pip install {missing[0]}")
@@ -75,16 +73,16 @@ def test_a_tracker_that_cannot_start_is_one_line(tracked, monkeypatch):
 
     monkeypatch.setattr(TensorBoardTracker, "start", start)
     line = refused_line(train_module.main, tracked)
-    assert line == "error: report_to: found tensorboard, expected trackers that start: nobody is logged in"
+    assert line == "error: report_to: got tensorboard, expected trackers that start: nobody is logged in"
 
 
 @pytest.mark.parametrize("name", ["paper", "tensorboard,", "none,tensorboard"])
-def test_a_tracker_that_nobody_knows_is_refused(name):
-    with pytest.raises(ValueError, match="report_to: found '(paper|none|)', expected .*tensorboard"):
+def test_an_unknown_tracker_is_refused(name):
+    with pytest.raises(ValueError, match="report_to: got '(paper|none|)', expected .*tensorboard"):
         tracker_names(name)
 
 
-def test_trackers_are_told_numbers_texts_and_booleans_alone():
+def test_trackers_record_numbers_texts_and_booleans_alone():
     @dataclass
     class Flags:
         steps: int = 3

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def run_example(monkeypatch, tmp_path):
-    """Runs the example with a small model, few stories and changed arguments; gives its variables."""
+    """Run the example with a small model, few stories and changed arguments; returns its variables."""
 
     def run(draw=draw_story, config=None, **changes) -> dict:
         section = PAGE.read_text(encoding="utf-8").split("\n## With the Trainer of transformers\n")[1]
@@ -49,25 +49,25 @@ def run_example(monkeypatch, tmp_path):
 
 
 def logged(trainer, name: str) -> list[float]:
-    """What was logged by a name, in order."""
+    """Return what was logged by a name, in order."""
     return [line[name] for line in trainer.state.log_history if name in line]
 
 
 def test_the_example_trains_evaluates_saves_and_loads(run_example, tmp_path):
-    found = run_example()
-    losses, measured = logged(found["trainer"], "loss"), logged(found["trainer"], "eval_loss")
+    variables = run_example()
+    losses, measured = logged(variables["trainer"], "loss"), logged(variables["trainer"], "eval_loss")
     assert len(losses) == 24 and sum(losses[-4:]) < 0.8 * sum(losses[:4])
     assert len(measured) == 2 and measured[1] < measured[0]
 
     folder = tmp_path / "runs" / "trainer"
     assert (folder / "modeling_storyattn.py").is_file()
-    model, processor = found["model"], AutoProcessor.from_pretrained(folder)
-    assert isinstance(model, StoryAttnForConditionalGeneration) and model is not found["trainer"].model
-    trained = found["trainer"].model.state_dict()
+    model, processor = variables["model"], AutoProcessor.from_pretrained(folder)
+    assert isinstance(model, StoryAttnForConditionalGeneration) and model is not variables["trainer"].model
+    trained = variables["trainer"].model.state_dict()
     assert all(torch.equal(weight, trained[name]) for name, weight in model.state_dict().items())
     story = draw_story(100, num_frames=2)
-    told = model.continue_story(processor, [story["frames"]], [story["captions"]], max_new_tokens=5)
-    assert len(told.frames[0]) == len(told.captions[0]) == 1
+    continuation = model.continue_story(processor, [story["frames"]], [story["captions"]], max_new_tokens=5)
+    assert len(continuation.frames[0]) == len(continuation.captions[0]) == 1
 
 
 def test_bfloat16(run_example):

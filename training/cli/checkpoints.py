@@ -9,9 +9,9 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from ..common.atomic_folder import read_manifest
 from ..common.errors import one_line
 from ..common.tables import LEFT, format_number, text_table
-from ..engine.atomic_folder import read_manifest
 from ..engine.checkpoints import BEST, FOLDER, read_state, step_folders, verify_checkpoint
 
 COLUMNS = ("checkpoint", "written", "MB", "minutes", "eval loss", "best", "whole")

@@ -1,4 +1,4 @@
-"""Folders of data sets that a command builds: an earlier result is known by its card, and replaced whole or not."""
+"""Write the folder of a data set that a command builds; replace an earlier result whole, recognized by its card."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CARD = "README.md"
+CARD_FILE = "README.md"
 # Sizes are in the head because `datasets` caches by folder name and head: with the names of the files alone, a data set
 # built anew would be read as the old one.
 HEAD = """\
@@ -30,35 +30,38 @@ dataset_info:
 """
 
 
-def check_output(output: Path, overwrite: bool, mark: str, others: Collection[str]) -> None:
+def check_free(output: Path, overwrite: bool, mark: str, others: Collection[str]) -> None:
     """
     Refuse a folder with anything in it, unless it is an earlier result and may be replaced.
 
     Args:
         output: the folder.
         overwrite: whether an earlier result may be replaced.
-        mark: a line of the card by which an earlier result is known.
+        mark: a line of the card by which an earlier result is recognized.
         others: the names of the files that may be there beside the card and the Parquet files of the splits.
 
     Raises:
         ValueError: for a file, a folder of something else, and an earlier result without `overwrite`.
     """
     if output.exists() and not output.is_dir():
-        raise ValueError(f"output: found a file {str(output)!r}, expected a folder")
-    found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if not found:
+        raise ValueError(f"output: got the file {str(output)!r}, expected a folder")
+    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    if not names:
         return
-    card = output / CARD
-    known = {CARD, *others, *(f"{split}.parquet" for split in ("train", "validation", "test"))}
-    ours = (
-        set(found) <= known
+    card = output / CARD_FILE
+    written = {CARD_FILE, *others, *(f"{split}.parquet" for split in ("train", "validation", "test"))}
+    is_earlier_result = (
+        set(names) <= written
         and card.is_file()
         and mark in card.read_text(encoding="utf-8", errors="replace").splitlines()
     )
-    if not ours:
-        raise ValueError(f"output: the folder {str(output)!r} holds {found[0]!r}, expected none or an empty one")
+    if not is_earlier_result:
+        raise ValueError(f"output: got the folder {str(output)!r} with {names[0]!r}, expected none or an empty one")
     if not overwrite:
-        raise ValueError(f"output: the folder {str(output)!r} holds an earlier result; --overwrite replaces it")
+        raise ValueError(
+            f"output: got the folder {str(output)!r} with an earlier result, expected none or an empty one; "
+            "--overwrite replaces it"
+        )
 
 
 @contextmanager

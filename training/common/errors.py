@@ -1,4 +1,4 @@
-"""How commands answer a mistake in what they were given."""
+"""Report errors of a command's input."""
 
 import sys
 from collections.abc import Iterator
@@ -8,12 +8,13 @@ from contextlib import contextmanager
 @contextmanager
 def one_line(command: str) -> Iterator[None]:
     """
-    On a `ValueError` or `OSError` ends the program with one line, `{command}: {the error}`, and exit status 2; without
-    the line where another process tells of it.
+    Report a `ValueError` or `OSError` as one line, `{command}: {error}`, and end the program with exit status 2.
+
+    The line is left out where the error's `is_reported` says that another process prints it.
     """
     try:
         yield
     except (ValueError, OSError) as error:
-        if not getattr(error, "is_told", False):
+        if not getattr(error, "is_reported", False):
             print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error

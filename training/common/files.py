@@ -1,14 +1,53 @@
-"""Write files."""
+"""Write files whole or not at all, and sum their bytes."""
 
+import hashlib
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+CHUNK_BYTES = 1 << 22  # read at once for a sum
 
-def write_results(document: dict, path: str | Path) -> None:
-    """Writes a document as JSON to `path`, whole or not at all; folders are made."""
+
+@contextmanager
+def replaced_at_end(path: str | Path) -> Iterator[Path]:
+    """
+    Yield a hidden name beside `path` to write to. At the end it is renamed to `path`; after an error it is removed.
+
+    So `path` has its earlier content until the new one is complete. Missing folders are created.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    with replaced_at_end(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_results(document: dict, path: str | Path) -> None:
+    """Write `document` as JSON to `path`, whole or not at all."""
+    write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def sha256_of_file(path: Path, progress: Callable[[int], object] | None = None) -> str:
+    """
+    Return the SHA-256 of a file in hexadecimal digits.
+
+    `progress` is called with the number of bytes of each chunk. (`hashlib.file_digest` needs Python 3.11.)
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            if progress is not None:
+                progress(len(chunk))
+    return digest.hexdigest()

@@ -4,5 +4,5 @@ from pathlib import Path
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether `name` can only be meant as `owner/name` on the Hub: it looks like that, and no such path is here."""
+    """Return whether `name` can only mean `owner/name` on the Hub: it has that form, and no such path exists."""
     return name.count("/") == 1 and name[0] not in "./~" and not Path(name).exists()

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: it finishes its step, saves, and says how to go on."""
+"""Signals that ask a run to end: it finishes its step, saves, and prints the command that resumes it."""
 
 import os
 import shlex
@@ -6,16 +6,17 @@ import signal
 import sys
 import threading
 import time
+from types import FrameType
 
 import psutil
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "accelerate.commands.launch", "torch.distributed.run")
-ECHO = 3.0  # seconds in which a launcher may pass on a signal that its processes have had themselves
+ECHO_SECONDS = 3.0  # in which a launcher may pass on a signal that its processes have received themselves
 
 
 class Interrupted(Exception):
-    """A run that ended early because signal `number` asked it to; its message says where it stands."""
+    """A run that ended early because of signal `number`; the message says at which step, and how to resume."""
 
     def __init__(self, number: int, message: str):
         super().__init__(message)
@@ -24,29 +25,32 @@ class Interrupted(Exception):
 
 class Interruption:
     """
-    While it is entered, the first SIGTERM, SIGINT or SIGHUP is noted and nothing else happens; a later one does what it
-    does elsewhere. After `finished` a signal raises `Interrupted` with the message given there.
+    While entered, record the first SIGTERM, SIGINT or SIGHUP and do nothing else; let a second one act as usual.
 
-    `number` is that of the signal, 0 before one came; a launcher that is gone counts as SIGTERM, for one that is killed
-    leaves what it launched to itself. `command` is the command line that goes on with the run.
+    After `finished` a signal raises `Interrupted` with the message given there.
+
+    `number` is that of the signal, 0 before one came. A launcher that is gone counts as SIGTERM: when a launcher is
+    killed, its processes keep running. `command` is the command line that resumes the run.
     """
 
     def __init__(self):
-        self.noted, self.noted_at, self.message = 0, 0.0, None
+        self.received, self.received_at, self.message = 0, 0.0, None
         launcher = _launcher_command()
         self.parent = os.getppid() if launcher else None
-        self.command = command_to_go_on(launcher or sys.orig_argv)
+        self.command = resume_command(launcher or sys.orig_argv)
 
     @property
     def number(self) -> int:
-        if not self.noted and self.parent not in (None, os.getppid()):
-            self.noted, self.noted_at = signal.SIGTERM, time.monotonic()
-        return self.noted
+        """The number of the signal that came, 0 before one did."""
+        if not self.received and self.parent not in (None, os.getppid()):
+            self.received, self.received_at = signal.SIGTERM, time.monotonic()
+        return self.received
 
     def __enter__(self):
-        own = threading.current_thread() is threading.main_thread()  # no other may have handlers
-        heard = [number for number in SIGNALS if own and signal.getsignal(number) != signal.SIG_IGN]  # not with nohup
-        self.before = {number: signal.signal(number, self._note) for number in heard}
+        in_main_thread = threading.current_thread() is threading.main_thread()  # no other may have handlers
+        # Under nohup SIGHUP is ignored, and stays so.
+        handled = [number for number in SIGNALS if in_main_thread and signal.getsignal(number) != signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self._receive) for number in handled}
         return self
 
     def __exit__(self, *error):
@@ -54,44 +58,45 @@ class Interruption:
             signal.signal(number, handler)
 
     def finished(self, message: str) -> None:
-        """From now on a signal ends the run at once; raises `Interrupted` where one came before."""
+        """Let a signal end the run at once from now on; raise `Interrupted` where one came before."""
         self.message = message
         if self.number:
             raise Interrupted(self.number, message)
 
-    def _note(self, number: int, frame) -> None:
-        if self.noted and time.monotonic() - self.noted_at < ECHO:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received and time.monotonic() - self.received_at < ECHO_SECONDS:
             return
-        if self.noted:
+        if self.received:
             signal.signal(number, self.before[number])
             signal.raise_signal(number)
-        self.noted, self.noted_at = number, time.monotonic()
+        self.received, self.received_at = number, time.monotonic()
         if self.message is not None:
             raise Interrupted(number, self.message)
 
 
 def leave_signals_to_parent(worker: int) -> None:
     """
-    Lets a loader's worker go on at control-C, which its whole process group has: its parent still finishes a step. By
-    SIGTERM the parent ends it.
+    Make a worker of a loader ignore control-C, which its whole process group receives: its parent finishes a step.
+
+    SIGTERM, by which the parent ends its workers, acts as usual.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
 
 
-def command_to_go_on(words: list[str]) -> str:
-    """A command line with `--resume_from_checkpoint latest` in place of what it may have there."""
-    kept, skip = [], False
+def resume_command(words: list[str]) -> str:
+    """Return a command line with `--resume_from_checkpoint latest` in place of any such flag in `words`."""
+    remaining, skip = [], False
     for word in words:
         if skip or word == "--resume_from_checkpoint":
             skip = not skip
         elif not word.startswith("--resume_from_checkpoint="):
-            kept.append(word)
-    return shlex.join([*kept, "--resume_from_checkpoint", "latest"])
+            remaining.append(word)
+    return shlex.join([*remaining, "--resume_from_checkpoint", "latest"])
 
 
 def _launcher_command() -> list[str] | None:
-    """The command line of the launcher that started this process, if one did."""
+    """Return the command line of the launcher that started this process, `None` where none did."""
     try:
         python, *words = psutil.Process().parent().cmdline()
     except (psutil.Error, AttributeError, ValueError):

@@ -1,0 +1,1 @@
+"""One run: the loop, its optimizer and moving average, checkpoints, the accelerator, the run's folder."""

@@ -8,43 +8,30 @@ from pathlib import Path
 from accelerate import Accelerator, PartialState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
+    FullyShardedDataParallelPlugin,
     GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     ProjectConfiguration,
 )
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
+from ..arguments import TrainingArguments
+from .malloc import keep_freed_memory
 from .trackers import tracker_names
 
 # Evaluations on the main process alone may take longer than a process group waits by default.
-PATIENCE = timedelta(hours=6)
+PROCESS_GROUP_TIMEOUT = timedelta(hours=6)
 
 
-def leave(status: int) -> None:
+def build_accelerator(args: TrainingArguments) -> Accelerator:
     """
-    Ends a process of several at once: at the end of an interpreter torch may wait for threads of gloo for ever. One
-    that is alone ends by itself, with `SystemExit` for a status other than 0.
+    Return the accelerator of a run: its processes, precision, accumulation and trackers. Create the output folder.
+
+    Raises `ValueError` for trackers that are not installed, an output folder that cannot be written, and processes
+    that were launched without a process group.
     """
-    if PartialState().num_processes > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    if status:
-        raise SystemExit(status)
-
-
-def build_accelerator(args) -> Accelerator:
-    """Processes, precision, accumulation and trackers; makes the output folder."""
     trackers = tracker_names(args.report_to)
-    output_dir = Path(args.output_dir)
-    if output_dir.exists() and not output_dir.is_dir():
-        raise ValueError(f"output_dir: found a file at {args.output_dir!r}, expected a folder or nothing")
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found = f"{args.output_dir!r}, which cannot be written: {error.strerror}"
-        raise ValueError(f"output_dir: found {found}, expected a folder that can be") from error
-    launched = int(os.environ.get("WORLD_SIZE", 1))
+    output_dir = _created_folder(args.output_dir)
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(
@@ -55,22 +42,53 @@ def build_accelerator(args) -> Accelerator:
         kwargs_handlers=[
             # A batch without captions leaves the text parts unused.
             DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=PATIENCE),
+            InitProcessGroupKwargs(timeout=PROCESS_GROUP_TIMEOUT),
         ],
     )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
         raise ValueError(
-            f"processes: found {launched} that do not know of one another, expected a GPU for each, or "
-            "ACCELERATE_USE_CPU=true in their environment"
+            f"processes: got {launched} without a process group, expected a GPU for each, or ACCELERATE_USE_CPU=true "
+            "in their environment"
         )
     if accelerator.is_fsdp2:
         keep_full_precision(accelerator.state.fsdp_plugin)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     return accelerator
 
 
-def keep_full_precision(plugin) -> None:
+def keep_full_precision(plugin: FullyShardedDataParallelPlugin) -> None:
     """
-    Lets FSDP2 hand on what the model reads and gives as it is. By itself it casts frames, and with them what they are
-    compared with, to the lower precision; autocast lowers what may be lowered, as it does without shards.
+    Make FSDP2 pass the inputs and outputs of the model on as they are.
+
+    By itself it casts frames to the lower precision, and with them the targets they are compared with. Autocast lowers
+    what may be lowered, as it does without shards.
     """
     plugin.mixed_precision_policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+
+
+def leave(status: int) -> None:
+    """
+    End one of several processes at once, a single one with `SystemExit` where `status` is not 0.
+
+    At the end of an interpreter torch may wait for threads of gloo for ever.
+    """
+    if PartialState().num_processes > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    if status:
+        raise SystemExit(status)
+
+
+def _created_folder(name: str) -> Path:
+    folder = Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir: got a file at {name!r}, expected a folder or nothing")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = f"{name!r}, which cannot be written: {error.strerror}"
+        raise ValueError(f"output_dir: got {got}, expected a folder that can be") from error
+    return folder

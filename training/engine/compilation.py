@@ -2,16 +2,18 @@
 
 import torch
 from storyattn.frame_decoder import Painter
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 # Blocks of all kinds share the code that calls them, and each kind is compiled for training and for evaluation.
 RECOMPILE_LIMIT = 64
 
 
-def compile_blocks(model) -> None:
+def compile_blocks(model: torch.nn.Module) -> None:
     """
-    Lets torch compile every attention block and the painter in place, each kind once. As a whole the model would be
-    compiled anew for every number of frames and length of captions, minutes each time.
+    Let torch compile every attention block and the painter in place, each kind once.
+
+    The model as a whole would be compiled again for every number of frames and length of captions, minutes each time.
     """
     torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
     for module in model.modules():
@@ -19,7 +21,7 @@ def compile_blocks(model) -> None:
             module.compile(dynamic=True)
 
 
-def checkpoint_activations(model) -> None:
-    """Lets a model compute activations twice to save memory, by the name that its version of transformers has."""
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Let a model compute activations twice to save memory, by the method that its version of transformers has."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable()

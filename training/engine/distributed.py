@@ -1,16 +1,21 @@
-"""What the processes of a run share: decisions and whole tensors."""
+"""What the processes of a run share: decisions and full tensors."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+Result = TypeVar("Result")
 
-def decided_by_main_process(accelerator, work: Callable, *arguments):
+
+def decided_by_main_process(accelerator: Accelerator, work: Callable[..., Result], *arguments: object) -> Result:
     """
-    What `work(*arguments)` of the main process returns or raises, in every process; the others do not call it, and are
-    not to tell of an error once more.
+    Call `work(*arguments)` in the main process alone; return or raise in every process what it returns or raises.
+
+    Errors are marked as `is_reported` in the other processes, so that one process prints them.
     """
     outcome = [None, None]
     if accelerator.is_main_process:
@@ -20,28 +25,28 @@ def decided_by_main_process(accelerator, work: Callable, *arguments):
             outcome[1] = error
     result, error = broadcast_object_list(outcome)
     if error is not None:
-        error.is_told = not accelerator.is_main_process
+        error.is_reported = not accelerator.is_main_process
         raise error
     return result
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of which each process may have a part, complete; called by every process."""
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the full tensor of which each process may hold a shard; called by every process."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def gather_whole(accelerator, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors whole and on the CPU in the main process, nothing in the others; called by every process."""
+def gather_full_tensors(accelerator: Accelerator, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return full tensors on the CPU in the main process, an empty dict in the others; called by every process."""
     gathered = {}
     for name, tensor in tensors.items():
-        complete = whole(tensor.detach())
+        full = full_tensor(tensor.detach())
         if accelerator.is_main_process:
-            gathered[name] = complete.cpu().contiguous()
+            gathered[name] = full.cpu().contiguous()
     return gathered
 
 
-def placed_like(tensor: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """This process's part of a whole `tensor` where `reference` is shared out; the tensor itself where it is not."""
+def shard_like(tensor: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return this process's shard of a full `tensor` where `reference` is sharded, else the tensor itself."""
     if not isinstance(reference, DTensor):
         return tensor
     # Every process has read the same file: nothing needs to be sent.

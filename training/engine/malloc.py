@@ -1,4 +1,4 @@
-"""Memory of the CPU: what a step frees is kept for the next one."""
+"""Memory of the CPU: keep what a step frees for the next step."""
 
 import ctypes
 import sys
@@ -8,12 +8,15 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Lets the C library keep the memory of freed tensors, where it is glibc; whether it is.
-
-    Otherwise it hands large pieces back to the system, which clears every page of them when the next step asks again:
-    for `tiny` on two cores almost a third of a step (`benchmarks/supervision.py` with and without
-    `--give_memory_back`). The memory of the process then falls no more between steps.
     """
+    Make the C library keep the memory of freed tensors, where it is glibc; return whether it is.
+
+    Otherwise it returns large pieces to the system, which clears every page of them when the next step asks again: for
+    `tiny` on two cores almost a third of a step (`benchmarks/supervision.py` with and without `--give_memory_back`).
+    The memory of the process then no longer falls between steps.
+    """
+    # MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ would do the same, but only in the environment a process starts with:
+    # a plain `python train.py` would lose that speed.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False

@@ -1,24 +1,28 @@
-"""The optimizer of training: which parts learn at which rate, and what does not decay."""
+"""The optimizer of training: which parts of the model learn at which rate, and which weights do not decay."""
 
 import torch
 
-# The parts of the model that may have a learning rate of their own, by the flag that gives it.
-PARTS = {
+from ..arguments import TrainingArguments
+
+# The parts of the model that may have a learning rate of their own: the flag that sets it, and the prefix of the
+# part's weights.
+LEARNING_RATE_PARTS = {
     "vision_learning_rate": "model.vision_encoder.backbone.",
     "text_learning_rate": "model.text_encoder.",
     "decoder_learning_rate": "text_decoder.",
 }
 
 
-def build_optimizer(model: torch.nn.Module, args) -> torch.optim.AdamW:
+def build_optimizer(model: torch.nn.Module, args: TrainingArguments) -> torch.optim.AdamW:
     """
-    AdamW over what is trained: a group for each part of the model that has a learning rate of its own, parted into
-    weights and what does not decay, biases, norms and scalars (all of one dimension or none).
+    Return AdamW over the weights that are trained, in groups by learning rate and weight decay.
+
+    Weights of one dimension or none (biases, norms and scalars) do not decay.
     """
     groups: dict[tuple, list] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rates = [getattr(args, flag) for flag, prefix in PARTS.items() if name.startswith(prefix)]
+            rates = [getattr(args, flag) for flag, prefix in LEARNING_RATE_PARTS.items() if name.startswith(prefix)]
             rate = next((rate for rate in rates if rate is not None), args.learning_rate)
             decay = args.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)

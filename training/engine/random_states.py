@@ -7,7 +7,7 @@ import torch
 
 
 def random_states() -> dict:
-    """The states of the random generators of Python, NumPy, torch and this process's GPU, as JSON."""
+    """Return the states of the generators of Python, NumPy, torch and this process's GPU, in a form JSON can hold."""
     name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
     return {
@@ -19,7 +19,7 @@ def random_states() -> dict:
 
 
 def set_random_states(states: dict) -> None:
-    """Restores what `random_states` returned."""
+    """Restore what `random_states` returned."""
     version, keys, gauss = states["python"]
     random.setstate((version, tuple(keys), gauss))
     name, keys, *rest = states["numpy"]

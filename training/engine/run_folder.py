@@ -1,37 +1,53 @@
-"""The output folder of a run."""
+"""The output folder of a run: what identifies the run, and what an earlier one has left there."""
 
 import hashlib
 from itertools import count
 from pathlib import Path
 
+from accelerate import Accelerator
+from storyattn import StoryAttnConfig, StoryAttnProcessor
 from transformers.utils import logging
 
+from ..arguments import DataArguments, TrainingArguments
 from ..data.augmentation import augmentation_of
-from .checkpoints import FOLDER, read_state, step_folders
-from .loop import METRICS, stories_per_step
-from .optimizer import PARTS
+from .checkpoints import FOLDER, check_same, read_state, step_folders, step_number
+from .loop import stories_per_step
+from .optimizer import LEARNING_RATE_PARTS
+from .run_log import METRICS
 
 logger = logging.get_logger(__name__)
 
 
-def describe_run(config, processor, data_args, args, accelerator, num_train_stories: int | None) -> dict:
-    """What a checkpoint must share with the run that continues it: `config`, and `run` with the order of the data."""
-    layout = args.train_batch_size, args.gradient_accumulation_steps, accelerator.num_processes
-    vocabularies = {
-        f"{kind}tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode("utf-8")).hexdigest()
-        for kind, tokenizer in processor.tokenizers.items()
-    }
+def describe_run(
+    config: StoryAttnConfig,
+    processor: StoryAttnProcessor,
+    data_args: DataArguments,
+    args: TrainingArguments,
+    accelerator: Accelerator,
+    num_train_stories: int | None,
+) -> dict:
+    """
+    Return what a checkpoint must share with the run that continues it.
+
+    Args:
+        config: the configuration by which stories are read.
+        processor: the processor, with its tokenizers.
+        data_args: which data are read, and how.
+        args: how the model is trained.
+        accelerator: that of the run.
+        num_train_stories: how many stories there are to train on; `None` for a stream.
+
+    Returns:
+        `config`, and `run` with what decides the order of the data and the optimizer's course.
+    """
     return {
         "config": config.to_dict(),
         "run": {
             "dataset": data_args.dataset,
             "train_split": data_args.train_split,
             "num_train_stories": num_train_stories,
-            # What decides the order of a stream; that of stories at hand depends on none of them.
-            "stream": [data_args.shuffle_buffer, data_args.dataloader_num_workers, *layout]
-            if data_args.streaming
-            else None,
-            **vocabularies,
+            "stream": _stream_order(data_args, args, accelerator),
+            **_vocabularies(processor),
             "seed": args.seed,
             "stories_per_step": stories_per_step(args, accelerator),
             "use_ema": args.use_ema,
@@ -41,20 +57,43 @@ def describe_run(config, processor, data_args, args, accelerator, num_train_stor
             "weight_decay": args.weight_decay,
             "adam_beta1": args.adam_beta1,
             "adam_beta2": args.adam_beta2,
-            **{flag: getattr(args, flag) for flag in ("lr_scheduler_type", "warmup_steps", *PARTS)},
+            **{flag: getattr(args, flag) for flag in ("lr_scheduler_type", "warmup_steps", *LEARNING_RATE_PARTS)},
         },
     }
 
 
+def read_same_run(checkpoint: Path | None, config: StoryAttnConfig, run_state: dict) -> dict | None:
+    """
+    Return the `state.json` of a checkpoint that a run resumes from; `None` without one.
+
+    Args:
+        checkpoint: the folder of the checkpoint, if there is one.
+        config: the configuration of this run.
+        run_state: what describes this run: `config` and `run`, see `describe_run`.
+
+    Raises:
+        ValueError: where the checkpoint is of another configuration or another run.
+    """
+    if checkpoint is None:
+        return None
+    state = read_state(checkpoint)
+    # A checkpoint from before the configuration, or that of a part, had a value was trained with its present default.
+    saved_config = type(config).from_dict(state["config"]).to_dict()
+    check_same("configuration", checkpoint, saved_config, run_state["config"])
+    check_same("run", checkpoint, state["run"], run_state["run"])
+    return state
+
+
 def put_earlier_run_aside(output_dir: str | Path, checkpoint: Path | None) -> None:
     """
-    Keeps in `earlier-N` what a new run in the folder of an earlier one would write over, and what a run that goes on
-    from one of its checkpoints has left behind: later ones.
+    Move into `earlier-N` what an earlier run in the folder has left.
+
+    A new run moves all that it would overwrite; one that resumes from `checkpoint` of this folder moves later ones.
     """
     output_dir, steps = Path(output_dir), step_folders(output_dir)
     if checkpoint is not None and checkpoint.resolve() in [step.resolve() for step in steps]:
-        number = read_state(checkpoint)["step"]
-        moved = [step for step in steps if int(step.name.rpartition("-")[2]) > number]
+        last = read_state(checkpoint)["step"]
+        moved = [step for step in steps if step_number(step) > last]
     else:
         moved = [output_dir / name for name in (FOLDER, METRICS, "figures")] if steps else []
     if not moved:
@@ -66,3 +105,19 @@ def put_earlier_run_aside(output_dir: str | Path, checkpoint: Path | None) -> No
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
     logger.warning(f"what an earlier run has left is now in {aside}: {', '.join(path.name for path in moved)}")
+
+
+def _stream_order(data_args: DataArguments, args: TrainingArguments, accelerator: Accelerator) -> list[int] | None:
+    """Return what decides the order of a stream; `None` for prepared stories, whose order depends on none of it."""
+    if not data_args.streaming:
+        return None
+    layout = args.train_batch_size, args.gradient_accumulation_steps, accelerator.num_processes
+    return [data_args.shuffle_buffer, data_args.dataloader_num_workers, *layout]
+
+
+def _vocabularies(processor: StoryAttnProcessor) -> dict[str, str]:
+    """Return the SHA-256 of each tokenizer of `processor`."""
+    return {
+        f"{kind}tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode("utf-8")).hexdigest()
+        for kind, tokenizer in processor.tokenizers.items()
+    }

@@ -16,7 +16,7 @@ from storyattn.part_tokenizers import PART_KINDS, part_tokenizers
 from storyattn.pretrained_parts import config_with_parts
 
 from ..common.loading import expecting
-from .baselines import BaselineModel, build_baseline
+from .baselines import BaselineModel
 from .load import model_source
 from .presets import load_preset
 from .tokenizer import load_tokenizer, train_tokenizer
@@ -89,18 +89,6 @@ def build_tokenizers(
         vocab_size = getattr(config, f"{fresh[-1]}_config").vocab_size
         tokenizer = train_tokenizer([caption for story in captions for caption in story if caption], vocab_size)
     return part_tokenizers(sources.get("text"), sources.get("decoder"), tokenizer)
-
-
-def build_model(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForConditionalGeneration | BaselineModel:
-    """Return the model or the baseline that the flags name.
-
-    Raises:
-        FileNotFoundError: where there is no such trained model.
-        ValueError: where weights cannot be loaded, or do not fit `config`.
-    """
-    if args.baseline:
-        return build_baseline(args.baseline, config, args.baseline_vision, args.baseline_text)
-    return load_weights(args, config)
 
 
 def load_weights(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForConditionalGeneration:

@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ..common.files import replaced_at_end, write_text
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -63,10 +65,9 @@ def store_weights(folder: Path, dtype: str) -> None:
         tensors = load_file(path)
         stored = {name: t.to(getattr(torch, dtype)) if t.is_floating_point() else t for name, t in tensors.items()}
         size += sum(tensor.nbytes for tensor in stored.values())
-        partial = path.with_name(f"{path.name}.partial")
-        save_file(stored, partial, metadata={"format": "pt"})
-        partial.replace(path)  # a run that breaks off while it writes leaves the weights as they were
+        with replaced_at_end(path) as partial:
+            save_file(stored, partial, metadata={"format": "pt"})
     for path in folder.glob("*.safetensors.index.json"):
         index = json.loads(path.read_text(encoding="utf-8"))
         index["metadata"]["total_size"] = size
-        path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", path)

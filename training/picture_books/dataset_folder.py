@@ -1,15 +1,14 @@
-"""Writes picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, whom to credit."""
+"""Write picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, and credits."""
 
 import csv
 from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
-from ..common import dataset_folder
-from ..common.dataset_folder import card_head, replaced_folder
+from ..common.dataset_folder import CARD_FILE, card_head, check_free, replaced_folder
 from .repositories import Story
 
-FEATURES = Features(
+BOOK_FEATURES = Features(
     {
         **dict.fromkeys(("story_id", "title", "source", "license", "text_by", "images_by"), Value("string")),
         "frames": List(Image()),
@@ -18,8 +17,8 @@ FEATURES = Features(
     }
 )
 ATTRIBUTION_COLUMNS = ("split", "story_id", "title", "text_by", "images_by", "source", "license")
-ATTRIBUTION = "ATTRIBUTION.csv"
-MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is known
+ATTRIBUTION_FILE = "ATTRIBUTION.csv"
+MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is recognized
 CARD = """\
 # Picture books: illustrated stories, page by page
 
@@ -46,8 +45,12 @@ picture shows), `descriptions` (list: what the picture shows, for pages of Book 
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Refuse a folder with anything in it, unless it is an earlier result and may be replaced; raises `ValueError`."""
-    dataset_folder.check_output(output, overwrite, MARK, [ATTRIBUTION])
+    """Refuse an output folder with anything in it, except for an earlier result with `overwrite`.
+
+    Raises:
+        ValueError: for a file or such a folder.
+    """
+    check_free(output, overwrite, MARK, [ATTRIBUTION_FILE])
 
 
 def write_books(
@@ -58,11 +61,18 @@ def write_books(
     max_side: int,
     overwrite: bool = False,
 ) -> None:
-    """
-    Writes the data set into `output`, which then is complete or as it was: everything is written beside it and renamed.
+    """Write the data set into `output`, completely or not at all: it is written beside it and renamed.
 
-    `frames` holds each story's image files, one per page; `splits` the numbers of the stories of each split. A split
-    without stories has no file. Raises `ValueError` as `check_output`.
+    Args:
+        output: folder of the data set.
+        stories: the stories.
+        frames: image files of each story, one per page.
+        splits: numbers of the stories of each split; a split without stories has no file.
+        max_side: longest side of an image in pixels, for the card.
+        overwrite: replace an earlier result.
+
+    Raises:
+        ValueError: as `check_output`.
     """
     check_output(output, overwrite)
     with replaced_folder(output) as folder:
@@ -70,13 +80,13 @@ def write_books(
         for split, chosen in splits.items():
             if chosen:
                 rows = [_row(stories[index], frames[index]) for index in chosen]
-                dataset = Dataset.from_list(rows, features=FEATURES)
+                dataset = Dataset.from_list(rows, features=BOOK_FEATURES)
                 dataset.to_parquet(str(folder / f"{split}.parquet"))
                 num_bytes[split] = dataset.data.nbytes
         file_bytes = sum(path.stat().st_size for path in folder.iterdir())
-        _write_attribution(folder / ATTRIBUTION, stories, splits)
+        _write_attribution(folder / ATTRIBUTION_FILE, stories, splits)
         card = _card(stories, splits, max_side, num_bytes, file_bytes)
-        (folder / dataset_folder.CARD).write_text(card, encoding="utf-8")
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def _row(story: Story, frames: list[bytes]) -> dict:
@@ -100,7 +110,7 @@ def _write_attribution(path: Path, stories: list[Story], splits: dict[str, list[
 def _card(
     stories: list[Story], splits: dict[str, list[int]], max_side: int, num_bytes: dict[str, int], file_bytes: int
 ) -> str:
-    """The card; `num_bytes` are those in memory, of each split that has stories, `file_bytes` those of all files."""
+    """Return the card. `num_bytes` counts bytes in memory by split with stories, `file_bytes` those of all files."""
     num_stories = {split: len(splits[split]) for split in num_bytes}
     counts = []
     for split, number in num_stories.items():

@@ -1,16 +1,14 @@
-"""What lies behind and around the slots of each domain: a path in a park, a table in a laboratory, a shelf of toys."""
+"""Draw what lies around the slots of each domain: a path in a park, a table in a laboratory, a shelf of toys."""
 
-from ..storyworld.pen import HEIGHT, WIDTH, Pen
+from ..storyworld.pen import FRAME_HEIGHT, FRAME_WIDTH, Colour, Pen
 from . import beakers, people, tangram_figures
 from .states import ALCHEMY, DOMAINS, SCENE, TANGRAMS
-
-Colour = tuple[int, int, int]
 
 WOOD, DARK_WOOD, LIGHT_WOOD = (186, 132, 86), (140, 94, 60), (212, 164, 114)
 
 
 def draw_park(pen: Pen) -> None:
-    """A summer's day: sky, sun, clouds, hills and trees; a path with a stone for each place; flowers before it."""
+    """Draw a park: sky, sun, clouds, hills and trees; a path with a stone for each place; flowers before it."""
     _gradient(pen, 0, 44, (166, 214, 244), (236, 246, 248))
     pen.oval(84, 9, 6.4, 6.4, (254, 240, 190))
     pen.oval(84, 9, 4.6, 4.6, (255, 226, 130))
@@ -29,8 +27,8 @@ def draw_park(pen: Pen) -> None:
         pen.box(x - 0.7 * size, y, x + 0.7 * size, y + 7 * size, (172, 148, 124))
         for dx, dy, radius in ((-2, 0, 3), (2.2, 0.4, 2.8), (0, -2.8, 3.4)):
             pen.oval(x + dx * size, y + dy * size, radius * size, radius * size, (148, 198, 152))
-    pen.box(0, 45, WIDTH, HEIGHT, (176, 216, 150))
-    pen.box(0, 50.5, WIDTH, 58.6, (238, 222, 190))
+    pen.box(0, 45, FRAME_WIDTH, FRAME_HEIGHT, (176, 216, 150))
+    pen.box(0, 50.5, FRAME_WIDTH, 58.6, (238, 222, 190))
     for place in range(DOMAINS[SCENE].num_slots):
         x = 3 + people.WIDTH * (place + 0.5)
         pen.oval(x, 55.2, 3.9, 1.7, (206, 190, 164))
@@ -39,25 +37,25 @@ def draw_park(pen: Pen) -> None:
 
 
 def draw_laboratory(pen: Pen) -> None:
-    """A room with a window on the garden, shelves of little bottles, and a table for seven beakers."""
+    """Draw a room with a window on the garden, shelves of little bottles, and a table for seven beakers."""
     _gradient(pen, 0, 52, (236, 230, 246), (248, 242, 250))
     for row in range(7):
-        for x in range(2 + row % 2 * 4, WIDTH, 8):
+        for x in range(2 + row % 2 * 4, FRAME_WIDTH, 8):
             pen.oval(x, 2 + row * 8, 0.5, 0.5, (226, 216, 240))
     _draw_window(pen, 38, 1.5)
     for left in (6, 64):
         _draw_shelf(pen, left)
-    pen.box(0, 51.4, WIDTH, 54.2, LIGHT_WOOD)
-    pen.box(0, 54.2, WIDTH, HEIGHT, WOOD)
+    pen.box(0, 51.4, FRAME_WIDTH, 54.2, LIGHT_WOOD)
+    pen.box(0, 54.2, FRAME_WIDTH, FRAME_HEIGHT, WOOD)
     for y in (57, 60.6):
-        pen.box(0, y, WIDTH, y + 0.5, DARK_WOOD)
+        pen.box(0, y, FRAME_WIDTH, y + 0.5, DARK_WOOD)
     for x in (12, 40, 66, 85):
         pen.line(DARK_WOOD, 0.4, (x, 54.4), (x, 57))
         pen.line(DARK_WOOD, 0.4, (x + 8, 57.4), (x + 8, 60.6))
 
 
 def draw_playroom(pen: Pen) -> None:
-    """A papered wall with a garland, a shelf with a knob for each place, toys on the floor."""
+    """Draw a papered wall with a garland, a shelf with a knob for each place, and toys on the floor."""
     _gradient(pen, 0, 56, (222, 238, 242), (242, 246, 238))
     for stripe in range(-1, 12):
         x = 3 + stripe * tangram_figures.WIDTH / 2
@@ -72,8 +70,8 @@ def draw_playroom(pen: Pen) -> None:
         pen.oval(x, 47.7, 1.0, 0.75, (244, 222, 180))
     for x in (10, 86):
         pen.shape(DARK_WOOD, (x - 1.5, 48.8), (x + 1.5, 48.8), (x + 1.5, 52.6))
-    pen.box(0, 55.4, WIDTH, 57, (252, 250, 244))
-    pen.box(0, 56.8, WIDTH, HEIGHT, (226, 208, 182))
+    pen.box(0, 55.4, FRAME_WIDTH, 57, (252, 250, 244))
+    pen.box(0, 56.8, FRAME_WIDTH, FRAME_HEIGHT, (226, 208, 182))
     pen.oval(48, 62.6, 36, 4, (180, 200, 218))
     pen.oval(48, 62.6, 32, 3, (202, 218, 230))
     _draw_toys(pen)
@@ -101,7 +99,7 @@ def _gradient(pen: Pen, top: float, bottom: float, first: Colour, last: Colour, 
     high = (bottom - top) / steps
     for step in range(steps):
         y = top + step * high
-        pen.box(0, y, WIDTH, y + high + 0.3, beakers.mixed(first, last, step / (steps - 1)))
+        pen.box(0, y, FRAME_WIDTH, y + high + 0.3, beakers.mixed(first, last, step / (steps - 1)))
 
 
 def _draw_flowers(pen: Pen) -> None:
@@ -130,7 +128,7 @@ def _draw_garland(pen: Pen) -> None:
     def height(x: float) -> float:
         return 4.5 + 0.0052 * (x % 48) * (48 - x % 48) * 1.2
 
-    pen.line((190, 170, 150), 0.5, *((x, height(x)) for x in range(0, WIDTH + 1, 2)))
+    pen.line((190, 170, 150), 0.5, *((x, height(x)) for x in range(0, FRAME_WIDTH + 1, 2)))
     flags = ((240, 190, 180), (246, 226, 170), (186, 214, 190), (180, 204, 228), (222, 194, 222))
     for number in range(14):
         x = 1.6 + number * 6.9

@@ -1,6 +1,6 @@
-"""The beakers of `alchemy`: glass, and up to four units of coloured liquid in layers."""
+"""Draw the beakers of `alchemy`: glass, and up to four units of coloured liquid in layers."""
 
-from ..storyworld.pen import Pen
+from ..storyworld.pen import Colour, Pen
 
 WIDTH = 13  # of a beaker's slot, in design units
 UNIT = 7  # height of a unit of liquid
@@ -33,8 +33,9 @@ def draw_glass(pen: Pen) -> None:
 
 def draw_unit(pen: Pen, colour: str | None, level: int) -> None:
     """
-    Draw what the glass shows at `level` (0 to 3 from the bottom) into `WIDTH` x `UNIT`: a layer of liquid under its
-    bright surface, or nothing; in front of it a mark of the scale and the shine of the glass.
+    Draw what the glass shows at `level` (0 to 3 from the bottom) into `WIDTH` x `UNIT` design units.
+
+    It is a layer of liquid under its bright surface, or nothing; in front of it are a mark of the scale and the shine.
     """
     left, right = INSIDE
     tint = COLOURS[colour] if colour else GLASS
@@ -50,6 +51,6 @@ def draw_unit(pen: Pen, colour: str | None, level: int) -> None:
             pen.shape(GLASS_EDGE, (x, UNIT - 2), (x + side * 2.2, UNIT), (x, UNIT))
 
 
-def mixed(colour: tuple[int, int, int], other: tuple[int, int, int], share: float) -> tuple[int, int, int]:
+def mixed(colour: Colour, other: Colour, share: float) -> Colour:
     """Mix a colour with a `share` (0 to 1) of another."""
     return tuple(round(a + (b - a) * share) for a, b in zip(colour, other))

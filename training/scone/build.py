@@ -1,5 +1,5 @@
 """
-Builds a data set of SCONE's stories: reads or downloads the sequences, draws every state, writes a folder.
+Build a data set of SCONE's stories: read or download the sequences, draw every state, write a folder.
 
 The folder then reads as any other: `storyattn train --dataset FOLDER`. What is left out, and why, is printed.
 """

@@ -1,4 +1,4 @@
-"""Writes SCONE's stories as a folder that `datasets.load_dataset` reads: Parquet files and a card."""
+"""Write SCONE's stories as a folder that `datasets.load_dataset` reads: Parquet files and a card."""
 
 import io
 from functools import lru_cache
@@ -7,8 +7,7 @@ from pathlib import Path
 from datasets import Dataset, Features, Image, List, Value
 from tqdm.auto import tqdm
 
-from ..common import dataset_folder
-from ..common.dataset_folder import card_head, replaced_folder
+from ..common.dataset_folder import CARD_FILE, card_head, check_free, replaced_folder
 from .pictures import cell_box, draw_state
 from .sequences import NUM_STEPS, Sequence
 from .states import ALCHEMY, DOMAINS, NOTHING, SCENE, TANGRAMS, State
@@ -30,7 +29,7 @@ as published at https://github.com/lil-lab/scone, commit {commit}.
 No license is stated: use, do not redistribute.
 Pictures: drawn by storyattn from the states.
 """
-MARK = "Made by `storyattn data scone`."  # a line of the card, by which an earlier result is known
+MARK = "Made by `storyattn data scone`."  # a line of the card, by which an earlier result is recognized
 CARD = """\
 # SCONE, {domain}: instructions that change a scene, as picture stories
 
@@ -58,7 +57,7 @@ dev) and `test` are complete.
 
 def check_output(output: Path, overwrite: bool) -> None:
     """Refuse a folder with anything in it, unless it is an earlier result and may be replaced; raises `ValueError`."""
-    dataset_folder.check_output(output, overwrite, MARK, [ATTRIBUTION])
+    check_free(output, overwrite, MARK, [ATTRIBUTION])
 
 
 def write_stories(
@@ -103,7 +102,7 @@ def write_stories(
         head = card_head(f"SCONE {domain}", "unknown", num_stories, num_bytes, file_bytes)
         card = _card(domain, num_stories, image_size, num_left_out, credit)
         (folder / ATTRIBUTION).write_text(credit, encoding="utf-8")
-        (folder / dataset_folder.CARD).write_text(head + card, encoding="utf-8")
+        (folder / CARD_FILE).write_text(head + card, encoding="utf-8")
 
 
 def _card(domain: str, num_stories: dict[str, int], image_size: tuple[int, int], num_left_out: int, credit: str) -> str:

@@ -1,5 +1,5 @@
 """
-Finds the stories of `scene` whose instructions run one step behind their states.
+Find the stories of `scene` whose instructions run one step behind their states.
 
 In about 2% of the stories the first instruction describes the scene before anything has happened, the second tells of
 the first change, and so on. The rule compares words with changes. A pair of an instruction and a change has two points:

@@ -1,6 +1,6 @@
-"""The people of `scene`: shirt and hat in the colours of their state, face and hair by the colour of the shirt."""
+"""Draw the people of `scene`: shirt and hat in the colours of their state, face and hair by the colour of the shirt."""
 
-from ..storyworld.pen import Pen
+from ..storyworld.pen import Colour, Pen
 
 WIDTH, HEIGHT = 9, 30  # of a person with a hat, in design units
 HAT_HEIGHT = 8.6  # down to the brim's lower edge
@@ -41,7 +41,7 @@ def draw_person(pen: Pen, shirt: str, hat: str | None) -> None:
         _draw_hat(pen, COLOURS[hat])
 
 
-def _draw_body(pen: Pen, shirt: tuple[int, int, int], skin: tuple[int, int, int]) -> None:
+def _draw_body(pen: Pen, shirt: Colour, skin: Colour) -> None:
     for x in (3.0, 6.0):
         pen.box(x - 1.15, 23, x + 1.15, 28.6, TROUSERS, 0.5)
         pen.oval(x + (x - 4.5) * 0.15, 28.9, 1.45, 0.85, SHOES)
@@ -55,7 +55,7 @@ def _draw_body(pen: Pen, shirt: tuple[int, int, int], skin: tuple[int, int, int]
         pen.oval(4.5, y, 0.34, 0.34, _shaded(shirt, 1.35))
 
 
-def _draw_back_of_hair(pen: Pen, hair: tuple[int, int, int], style: str) -> None:
+def _draw_back_of_hair(pen: Pen, hair: Colour, style: str) -> None:
     if style == "bob":
         pen.box(0.8, 8.6, 8.2, 15.2, hair, 2.2)
     elif style == "plaits":
@@ -65,7 +65,7 @@ def _draw_back_of_hair(pen: Pen, hair: tuple[int, int, int], style: str) -> None
         pen.oval(4.5, 6.4, 1.9, 1.6, hair)
 
 
-def _draw_hair(pen: Pen, hair: tuple[int, int, int], style: str) -> None:
+def _draw_hair(pen: Pen, hair: Colour, style: str) -> None:
     pen.draw.pieslice(pen.scaled((0.9, 7.2, 8.1, 14.2)), 180, 360, fill=hair)
     for x in (1.2, 7.8):
         pen.box(x - 0.4, 10, x + 0.4, 11.8, hair, 0.3)
@@ -73,13 +73,13 @@ def _draw_hair(pen: Pen, hair: tuple[int, int, int], style: str) -> None:
         pen.draw.pieslice(pen.scaled((1.0, 8.2, 8.0, 15.6)), 15, 165, fill=hair)
 
 
-def _draw_hat(pen: Pen, colour: tuple[int, int, int]) -> None:
+def _draw_hat(pen: Pen, colour: Colour) -> None:
     pen.box(1.5, 1.4, 7.5, 8.2, colour, 2.2)
     pen.box(1.5, 5.6, 7.5, 6.9, _shaded(colour, 0.72))
     pen.box(0.05, 6.8, 8.95, HAT_HEIGHT, colour, 0.9)
 
 
-def _shaded(colour: tuple[int, int, int], factor: float) -> tuple[int, int, int]:
+def _shaded(colour: Colour, factor: float) -> Colour:
     """A darker colour, or (`factor` above 1) one that is as much nearer to white."""
     if factor <= 1:
         return tuple(round(channel * factor) for channel in colour)

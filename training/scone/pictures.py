@@ -1,5 +1,5 @@
 """
-The picture of a state: slots of exact places on a backdrop, each drawn once and then copied.
+Draw the picture of a state: slots at exact places of a backdrop, each drawn once and then copied.
 
 A slot has one or more cells, rectangles that nothing else reaches into: a person with hat, a unit of liquid, a figure.
 So a picture is a backdrop with a patch for each cell, and a reader can look at one cell after the other.
@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from ..storyworld.pen import HEIGHT, WIDTH, Pen
+from ..storyworld.pen import FRAME_HEIGHT, FRAME_WIDTH, Pen, as_array, frame_pen
 from . import beakers, people, tangram_figures
 from .backdrops import BACKDROPS
 from .states import ALCHEMY, DOMAINS, NOTHING, SCENE, TANGRAMS, State
@@ -86,7 +86,7 @@ def cell_box(domain: str, slot: int, cell: int, image_size: tuple[int, int]) -> 
     Cell 0 is the lowest of its slot. All cells of a domain have the same size.
     """
     layout, (height, width) = LAYOUTS[domain], image_size
-    across, down = width / WIDTH, height / HEIGHT
+    across, down = width / FRAME_WIDTH, height / FRAME_HEIGHT
     wide, tall = int(layout.pitch * across), int(layout.cell_height * down)
     left = round((layout.left + slot * layout.pitch) * across)
     top = round((layout.top + (layout.cells - 1 - cell) * layout.cell_height) * down)
@@ -97,9 +97,9 @@ def cell_box(domain: str, slot: int, cell: int, image_size: tuple[int, int]) -> 
 def backdrop(domain: str, image_size: tuple[int, int]) -> np.ndarray:
     """Draw the picture of a domain in which all slots are empty: `(height, width, 3)` uint8."""
     height, width = image_size
-    pen = Pen(WIDTH, HEIGHT, max(width / WIDTH, height / HEIGHT), (255, 255, 255, 255))
+    pen = frame_pen(width, height, (255, 255, 255, 255))
     BACKDROPS[domain](pen)
-    pixels = _sized(pen.picture(), width, height)[..., :3].astype(np.uint8)
+    pixels = as_array(pen.picture(), width, height)[..., :3].astype(np.uint8)
     if domain == ALCHEMY:
         for slot in range(DOMAINS[domain].num_slots):
             _lay(pixels, _glass(image_size), cell_box(domain, slot, 0, image_size)[0], 0)
@@ -132,22 +132,15 @@ def _sprite(domain: str, cell: int, content: str, image_size: tuple[int, int]) -
         beakers.draw_unit(pen, None if content == NOTHING else content, cell)
     else:
         tangram_figures.draw_figure(pen, content)
-    return _sized(pen.picture(), wide, tall)
+    return as_array(pen.picture(), wide, tall)
 
 
 @cache
 def _glass(image_size: tuple[int, int]) -> np.ndarray:
     height, width = image_size
-    pen = Pen(beakers.WIDTH, HEIGHT, max(width / WIDTH, height / HEIGHT))
+    pen = Pen(beakers.WIDTH, FRAME_HEIGHT, max(width / FRAME_WIDTH, height / FRAME_HEIGHT))
     beakers.draw_glass(pen)
-    return _sized(pen.picture(), int(beakers.WIDTH * width / WIDTH), height)
-
-
-def _sized(picture: Image.Image, width: int, height: int) -> np.ndarray:
-    """The picture's pixels at this size, float32 in [0, 255]; colours do not mix with those of transparent pixels."""
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BOX)
-    return np.asarray(picture, np.float32)
+    return as_array(pen.picture(), int(beakers.WIDTH * width / FRAME_WIDTH), height)
 
 
 def _lay(pixels: np.ndarray, sprite: np.ndarray, left: int, top: int) -> None:

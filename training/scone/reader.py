@@ -1,5 +1,5 @@
 """
-Reads which state a picture shows, slot by slot, by the nearest of the patches that the renderer draws.
+Read which state a picture shows, slot by slot, by the nearest of the patches that the renderer draws.
 
 Nothing is learned: the templates are the renderer's. So a true picture is read right, and a painted one is read as what
 it looks like most in each part of each slot, even where no legal state looks so (a hat without a person).
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..storyworld.pen import HEIGHT
+from ..storyworld.pen import FRAME_HEIGHT
 from . import people
 from .pictures import LAYOUTS, cell_box, check_image_size, patch
 from .states import ALCHEMY, DOMAINS, NOTHING, SCENE, TANGRAMS, State, domain_named
@@ -110,8 +110,10 @@ class _Part:
 
     def compare(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """
-        Return the squared distance `(N, symbols)` of pictures `(N, 3, H, W)` to each symbol's nearest template, and the
-        margin `(N,)` of the nearest symbol before the next one.
+        Compare pictures `(N, 3, H, W)` with all templates.
+
+        Returns the squared distance `(N, symbols)` to each symbol's nearest template, and the margin `(N,)` of the
+        nearest symbol before the next one.
         """
         left, top, right, bottom = self.box
         seen = frames[:, :, top:bottom, left:right].reshape(len(frames), -1)
@@ -131,7 +133,7 @@ def _part_box(domain: str, slot: int, part: int, image_size: tuple[int, int]) ->
     left, top, right, bottom = cell_box(domain, slot, 0, image_size)
     if domain == SCENE:
         first, last = ((people.BODY_TOP, people.BODY_BOTTOM), (0, people.HAT_HEIGHT))[part]
-        down = image_size[0] / HEIGHT
+        down = image_size[0] / FRAME_HEIGHT
         top, bottom = top + round(first * down), top + round(last * down)
     return left, top, right, bottom
 

@@ -1,4 +1,4 @@
-"""Reads SCONE's files: sequences of five instructions, each with the state that it leads to."""
+"""Read SCONE's files: sequences of five instructions, each with the state that it leads to."""
 
 import json
 import zipfile
@@ -75,7 +75,7 @@ def parse_sequences(content: bytes, name: str, domain: str) -> list[Sequence]:
     return sequences
 
 
-def _parse(row, where: str, domain: str) -> Sequence:
+def _parse(row: object, where: str, domain: str) -> Sequence:
     name = _field(row, "identifier", str, where)
     where = f"{where}, {name!r}"
     steps = _field(row, "utterances", list, where)
@@ -100,7 +100,7 @@ def _state(row: dict, field: str, where: str, domain: str) -> State:
         raise ValueError(said if said.startswith(where) else f"{where}.{field}: {said}") from error
 
 
-def _field(row, field: str, kind: type, where: str):
+def _field(row: object, field: str, kind: type, where: str) -> object:
     value = row.get(field) if isinstance(row, dict) else None
     if not isinstance(value, kind):
         raise ValueError(f"{where}.{field}: got {value!r}, expected a {kind.__name__}")

@@ -1,5 +1,5 @@
 """
-The states of SCONE's three domains, and which of them are legal.
+Read and check the states of SCONE's three domains.
 
 A state is written as the data set writes it, slot by slot from the left:
 

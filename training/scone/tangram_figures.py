@@ -1,4 +1,4 @@
-"""The figures of `tangrams`, each laid of the same seven pieces: a cat, a boat, a house, a duck and a tall bird."""
+"""Draw the figures of `tangrams`, each of the same seven pieces: a cat, a boat, a house, a duck and a tall bird."""
 
 from ..storyworld.pen import Pen
 from .beakers import mixed

@@ -1,12 +1,11 @@
 """
-Kills a training again and again, resumes it each time, and compares what comes out with a training that was left alone:
+Kill a training again and again, resume it each time, and compare its result with that of a training left alone.
 
-    python benchmarks/torture.py --kills 20 --output torture.json
+    python benchmarks/kill_and_resume.py --kills 20 --output kill_and_resume.json
 
 Every kill is a SIGKILL of all processes of the training, at a moment drawn at random: as it starts, as it trains, or
 while a checkpoint is being written. Weights, their average, the optimizer and the random states of the last checkpoint
-must be the same to the last bit, and no checkpoint may be damaged at any time. Ends with exit status 1 where that is
-not so.
+must be the same to the last bit, and no checkpoint may be damaged at any time; otherwise the exit status is 1.
 """
 
 import argparse
@@ -26,6 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from measuring import new_parser, write_json
 from safetensors import safe_open
 from storyattn.training.data.sources import read_stories
 from storyattn.training.engine.checkpoints import (
@@ -35,7 +35,7 @@ from storyattn.training.engine.checkpoints import (
     step_folders,
     verify_checkpoint,
 )
-from storyattn.training.engine.loop import METRICS
+from storyattn.training.engine.run_log import METRICS
 from tqdm.auto import tqdm
 
 STORIES = {"train": 24, "validation": 4, "test": 4}
@@ -56,15 +56,15 @@ class Pace:
 
 
 def main() -> None:
-    """Prints a row for each kill and the outcome, writes both as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Print a row for each kill and the outcome; write both as JSON."""
+    parser = new_parser(__doc__)
     parser.add_argument("--kills", type=int, default=20, help="kills in all")
     parser.add_argument("--steps", type=int, default=120, help="steps of the training")
     parser.add_argument("--save_steps", type=int, default=5, help="steps between checkpoints")
     parser.add_argument("--workers", type=int, default=2, help="processes that load data")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch; the same in all runs")
     parser.add_argument("--seed", type=int, default=0, help="draws the moments of the kills")
-    parser.add_argument("--output", default="torture.json", help="file for the outcome")
+    parser.add_argument("--output", default="kill_and_resume.json", help="file for the outcome")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         launch = Launcher(story_flags(Path(folder), arguments), Path(folder, "log.txt"), arguments.threads)
@@ -79,14 +79,14 @@ def main() -> None:
     outcome = "; ".join(problems) if problems else "the same to the last bit"
     print(f"\n{summary(rows)}\n{outcome}")
     document = {"arguments": vars(arguments), "seconds": asdict(pace), "kills": rows, "outcome": outcome}
-    Path(arguments.output).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_json(document, arguments.output)
     print(f"written to {arguments.output}")
     if problems:
         raise SystemExit(1)
 
 
 def story_flags(folder: Path, arguments: argparse.Namespace) -> dict:
-    """The flags of a training of `tiny` on a few stories of StoryWorld, which are drawn into `folder`."""
+    """Draw a few stories of StoryWorld into `folder`; return the flags of a training of `tiny` on them."""
     (folder / "stories").mkdir()
     for split, number in STORIES.items():
         stories = read_stories("storyworld", split, max_stories=number)
@@ -98,14 +98,14 @@ def story_flags(folder: Path, arguments: argparse.Namespace) -> dict:
 
 
 class Launcher:
-    """Starts trainings with the same `flags` in a session of their own; what they print goes to the file `log`."""
+    """Start trainings with the same `flags`, each in a new session; their output goes to the file `log`."""
 
     def __init__(self, flags: dict, log: Path, threads: int):
         self.flags, self.log, self.threads = flags, log, threads
 
     @contextmanager
     def __call__(self, output_dir: Path) -> Iterator[subprocess.Popen]:
-        """Goes on from the latest checkpoint of `output_dir` where it has one; killed where the context ends."""
+        """Train, from the latest checkpoint of `output_dir` where it has one; kill it where the context ends."""
         flags = {**self.flags, "output_dir": output_dir}
         if latest(output_dir):
             flags["resume_from_checkpoint"] = "latest"
@@ -121,37 +121,37 @@ class Launcher:
             process.wait()
 
     def check(self, process: subprocess.Popen) -> None:
-        """Raises `RuntimeError` with the end of the log for a training that has failed."""
+        """Raise `RuntimeError` with the end of the log for a training that has failed."""
         if process.poll():
-            told = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise RuntimeError(f"the training ended with status {process.returncode}:\n{told}")
+            output = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise RuntimeError(f"the training ended with status {process.returncode}:\n{output}")
 
 
 class Watch:
-    """What a training that starts after the watch was made does in `output_dir`."""
+    """Observe what a training that starts from now on does in `output_dir`."""
 
     def __init__(self, output_dir: Path):
         self.output_dir = output_dir
         self.log_before, self.partials_before = self._log(), self._partials()
 
     def started(self) -> bool:
-        """Whether its log was begun."""
+        """Return whether its log was begun."""
         return self._log() != self.log_before
 
     def saving(self) -> bool:
-        """Whether it is writing a checkpoint, or was when it was killed."""
+        """Return whether it is writing a checkpoint, or was when it was killed."""
         return bool(self._partials() - self.partials_before)
 
     def _log(self) -> tuple | None:
         return _identity(self.output_dir / METRICS)
 
     def _partials(self) -> set[tuple]:
-        found = {path.name: _identity(path) for path in (self.output_dir / FOLDER).glob(".*.partial")}
-        return {item for item in found.items() if item[1] is not None}
+        partials = {path.name: _identity(path) for path in (self.output_dir / FOLDER).glob(".*.partial")}
+        return {item for item in partials.items() if item[1] is not None}
 
 
 def run_alone(launch: Launcher, output_dir: Path) -> Pace:
-    """Trains without interruption and measures its pace."""
+    """Train without interruption and measure the pace."""
     watch, begun = Watch(output_dir), time.perf_counter()
     intervals, savings = [], []
     with launch(output_dir) as process:
@@ -170,8 +170,18 @@ def kill_repeatedly(
     launch: Launcher, output_dir: Path, kills: int, pace: Pace, rng: random.Random
 ) -> Iterator[dict[str, str | int | bool]]:
     """
-    Starts and kills a training `kills` times. Yields of each kill its `aim`, the last `step` in the log, `during_save`,
-    what is `resumed_from` then, and the `damaged` checkpoints; ends early where the training does.
+    Start and kill a training again and again.
+
+    Args:
+        launch: starts the training.
+        output_dir: its folder.
+        kills: how many kills; fewer where the training ends before.
+        pace: that of a training left alone.
+        rng: draws the moments of the kills.
+
+    Yields:
+        Of each kill the `aim`, the last `step` in the log, `during_save`, the checkpoint it is `resumed_from`, and the
+        `damaged` checkpoints.
     """
     tqdm.write(
         ROW.format(kill="kill", aim="aimed at", step="step", during_save="during a save", resumed_from="resumed")
@@ -190,7 +200,7 @@ def kill_repeatedly(
             "during_save": watch.saving(),
             "resumed_from": latest(output_dir) or "the beginning",
             "damaged": [
-                f"{path.name}: {told}" for path in step_folders(output_dir) if (told := verify_checkpoint(path))
+                f"{path.name}: {problem}" for path in step_folders(output_dir) if (problem := verify_checkpoint(path))
             ],
         }
         tqdm.write(ROW.format(**{**row, "during_save": "yes" if row["during_save"] else "no"}))
@@ -198,7 +208,7 @@ def kill_repeatedly(
 
 
 def draw_aims(kills: int, rng: random.Random) -> list[str]:
-    """What each kill is aimed at: two in five at a save, one in ten at the start, in any order."""
+    """Return what each kill is aimed at: two in five at a save, one in ten at the start, in any order."""
     saving, starting = math.ceil(kills * 2 / 5), kills // 10
     aims = [SAVING] * saving + [STARTING] * starting + [TRAINING] * (kills - saving - starting)
     rng.shuffle(aims)
@@ -206,14 +216,14 @@ def draw_aims(kills: int, rng: random.Random) -> list[str]:
 
 
 def finish(launch: Launcher, output_dir: Path) -> None:
-    """Goes on to the end."""
+    """Train to the end."""
     with launch(output_dir) as process:
         process.wait()
         launch.check(process)
 
 
 def latest(output_dir: Path) -> str | None:
-    """The name of the checkpoint that `latest` means."""
+    """Return the name of the checkpoint that `latest` means; `None` where there is none."""
     try:
         return find_checkpoint("latest", output_dir).name
     except FileNotFoundError:
@@ -221,14 +231,14 @@ def latest(output_dir: Path) -> str | None:
 
 
 def last_step(output_dir: Path) -> int:
-    """The last step in the log; 0 where there is none."""
+    """Return the last step in the log; 0 where there is none."""
     path = output_dir / METRICS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return json.loads(lines[-1])["step"] if lines else 0
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """In what the last checkpoints and the published weights of two runs differ."""
+    """Say in what the last checkpoints and the published weights of two runs differ."""
     first, second = (list_checkpoints(folder)[-1] for folder in (one, other))
     if first.name != second.name:
         return [f"the last checkpoints are {first.name} and {second.name}"]
@@ -238,18 +248,18 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def judge(rows: list[dict], kills: int) -> list[str]:
-    """What went wrong with the kills themselves."""
-    problems = [f"kill {row['kill']} left {told}" for row in rows for told in row["damaged"]]
+    """Say what went wrong with the kills themselves."""
+    problems = [f"kill {row['kill']} left {damage}" for row in rows for damage in row["damaged"]]
     during = sum(row["during_save"] for row in rows)
     if len(rows) < kills:
-        problems.append(f"found an end after {len(rows)} kills, expected {kills}; more --steps help")
+        problems.append(f"got an end after {len(rows)} kills, expected {kills}; more --steps help")
     if during < SHARE_SAVING * kills:
-        problems.append(f"found {during} kills during a save, expected at least {math.ceil(SHARE_SAVING * kills)}")
+        problems.append(f"got {during} kills during a save, expected at least {math.ceil(SHARE_SAVING * kills)}")
     return problems
 
 
 def summary(rows: list[dict]) -> str:
-    """How many kills there were, and when."""
+    """Return one line: how many kills there were, and when."""
     during, aims = sum(row["during_save"] for row in rows), Counter(row["aim"] for row in rows)
     aimed = ", ".join(f"{number} at {aim}" for aim, number in sorted(aims.items()))
     return f"{len(rows)} kills ({aimed}), {during} of them while a checkpoint was being written"
@@ -258,7 +268,7 @@ def summary(rows: list[dict]) -> str:
 def _wait_for(
     aim: str, launch: Launcher, process: subprocess.Popen, watch: Watch, pace: Pace, rng: random.Random
 ) -> None:
-    """Waits for a moment of the kind, which is drawn at random."""
+    """Wait for a moment of the kind, which is drawn at random."""
     if aim == STARTING:
         time.sleep(rng.uniform(0, pace.starting))
     elif aim == TRAINING:
@@ -275,7 +285,7 @@ def _wait_for(
 
 
 def _wait(launch: Launcher, process: subprocess.Popen, condition: Callable[[], bool]) -> bool:
-    """Waits until the condition holds; `False` where the training has ended before."""
+    """Wait until the condition holds; return `False` where the training has ended before."""
     while not condition():
         if process.poll() is not None:
             launch.check(process)
@@ -286,10 +296,10 @@ def _wait(launch: Launcher, process: subprocess.Popen, condition: Callable[[], b
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def _tensors(one: Path, other: Path) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 CODE = """
 import resource, sys, torch
-from storyattn.training.heap import keep_freed_memory
+from storyattn.training.engine.malloc import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -22,6 +22,6 @@ def test_the_memory_of_a_freed_tensor_is_not_asked_for_again():
     """100 MB are 24,414 pages of 4 KiB."""
     faults = {}
     for how in ("kept", "given back"):
-        found = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True)
-        faults[how] = int(found.stdout)
+        ended = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True)
+        faults[how] = int(ended.stdout)
     assert faults["kept"] < 5 * 24_414 and faults["given back"] > 9 * 24_414

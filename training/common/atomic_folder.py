@@ -1,11 +1,10 @@
 """
-Folders that are whole or not there, whenever a process is killed: written aside, synced to the disk, then renamed.
+Folders that are complete or absent, whenever a process is killed: written aside, synced to the disk, then renamed.
 
-`.NAME.partial` is being written, `.NAME.old` is being replaced, `.NAME.removed` is being removed; `tidy` clears away
-what is left of them. A whole folder has a `manifest.json`, written last: the size and SHA-256 of every other file.
+`.NAME.partial` is being written, `.NAME.old` is being replaced, `.NAME.removed` is being removed; `tidy` removes what
+is left of them. A complete folder has a `manifest.json`, written last: the size and SHA-256 of every other file.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,18 +13,19 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from .files import sha256_of_file
+
 MANIFEST = "manifest.json"
 PARTIAL, OLD, REMOVED = "partial", "old", "removed"
-CHUNK = 1 << 22  # bytes that are hashed at once
 
 
 def aside(final: Path, kind: str) -> Path:
-    """The hidden name beside `final` that a folder has while it is no whole one."""
+    """Return the hidden name beside `final` of a folder that is not complete; `kind` says why."""
     return final.with_name(f".{final.name}.{kind}")
 
 
 def start(final: Path) -> Path:
-    """The empty folder in which what becomes `final` is written; clears up after killed processes first."""
+    """Return a new, empty folder to write `final` in; first remove what killed processes left."""
     final.parent.mkdir(parents=True, exist_ok=True)
     tidy(final.parent)
     partial = aside(final, PARTIAL)
@@ -34,12 +34,12 @@ def start(final: Path) -> Path:
 
 
 def finish(final: Path) -> None:
-    """Completes what was written aside by its manifest and puts it in place, where it replaces an earlier `final`."""
+    """Complete the folder written aside by its manifest and rename it to `final`, replacing an earlier one."""
     partial = aside(final, PARTIAL)
     files = {}
     for path in sorted(partial.iterdir()):
         _sync(path)
-        files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+        files[path.name] = {"size": path.stat().st_size, "sha256": sha256_of_file(path)}
     manifest = {"written": datetime.now().astimezone().isoformat(timespec="seconds"), "files": files}
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     _sync(partial / MANIFEST)
@@ -47,7 +47,7 @@ def finish(final: Path) -> None:
 
 
 def duplicate(folder: Path, final: Path) -> None:
-    """A second name for a whole folder, of hard links where the disk has them; it replaces an earlier `final`."""
+    """Give a complete folder a second name, `final`, by hard links where the disk has them; replace an earlier one."""
     partial = start(final)
     for path in folder.iterdir():
         _link(path, partial / path.name)
@@ -55,14 +55,14 @@ def duplicate(folder: Path, final: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, which is gone at once; files that cannot be deleted now are left to `tidy`."""
+    """Remove a folder at once; leave files that cannot be deleted now to `tidy`."""
     removed = aside(folder, REMOVED)
     os.replace(folder, removed)
     shutil.rmtree(removed, ignore_errors=True)
 
 
 def tidy(parent: Path) -> None:
-    """Removes what killed processes left under hidden names; what was to be replaced and was not is put back."""
+    """Remove what killed processes left under hidden names; put back a folder that was not replaced yet."""
     for path in list(parent.iterdir()):
         name, _, kind = path.name[1:].rpartition(".")
         if not path.name.startswith(".") or kind not in (PARTIAL, OLD, REMOVED):
@@ -74,7 +74,11 @@ def tidy(parent: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict:
-    """`written`, a time in ISO format, and `files`. Raises `OSError` or `ValueError` where there is no good one."""
+    """
+    Return the manifest of a folder: `written`, a time in ISO format, and `files` with the size and sum of each.
+
+    Raises `OSError` where it cannot be read, `ValueError` where it has another form.
+    """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     try:
         datetime.fromisoformat(manifest["written"])
@@ -82,21 +86,25 @@ def read_manifest(folder: Path) -> dict:
     except (AttributeError, KeyError, TypeError, ValueError):
         well_formed = False
     if not well_formed:
-        raise ValueError("found no time and sizes and sums of files")
+        raise ValueError("got another form, expected a time and the sizes and sums of files")
     return manifest
 
 
 def find_problem(folder: Path, expected: tuple[str, ...], *, hashes: bool = True) -> str | None:
     """
-    What keeps a folder with at least the `expected` files from being whole, in words. Without `hashes` files are judged
-    by their sizes alone.
+    Say why a folder is not complete; `None` where it is.
+
+    Args:
+        folder: the folder, written by `start` and `finish`.
+        expected: names of files that it must have.
+        hashes: whether to compare the SHA-256 of files, not their sizes alone.
     """
     if not folder.is_dir():
-        return "found no folder"
+        return "got no folder, expected one"
     try:
         files = read_manifest(folder)["files"]
     except FileNotFoundError:
-        return f"found no {MANIFEST}, it is unfinished or of an earlier version and cannot be verified"
+        return f"got no {MANIFEST}: it is unfinished or of an earlier version and cannot be verified"
     except (OSError, ValueError) as error:
         return f"{MANIFEST} cannot be read ({error})"
     for name in expected:
@@ -105,9 +113,9 @@ def find_problem(folder: Path, expected: tuple[str, ...], *, hashes: bool = True
     for name, entry in files.items():
         path = folder / name
         if not path.is_file():
-            return f"found no {name}"
+            return f"got no {name}, expected {entry['size']} bytes"
         if path.stat().st_size != entry["size"]:
-            return f"{name}: found {path.stat().st_size} bytes, expected {entry['size']}"
+            return f"{name}: got {path.stat().st_size} bytes, expected {entry['size']}"
     return _find_changed(folder, files) if hashes else None
 
 
@@ -116,11 +124,11 @@ def _find_changed(folder: Path, files: dict) -> str | None:
     with tqdm(total=total, desc=f"checking {folder.name}", unit="B", unit_scale=True, leave=False, delay=2) as bar:
         for name, entry in files.items():
             try:
-                found = _sha256(folder / name, bar)
+                sha256 = sha256_of_file(folder / name, bar.update)
             except OSError as error:
                 return f"{name} cannot be read ({error.strerror})"
-            if found != entry["sha256"]:
-                return f"{name}: found SHA-256 {found[:12]}..., expected {str(entry['sha256'])[:12]}..."
+            if sha256 != entry["sha256"]:
+                return f"{name}: got SHA-256 {sha256[:12]}..., expected {str(entry['sha256'])[:12]}..."
     return None
 
 
@@ -143,18 +151,8 @@ def _put_in_place(partial: Path, final: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _sha256(path: Path, bar: tqdm | None = None) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            if bar is not None:
-                bar.update(len(chunk))
-    return digest.hexdigest()
-
-
 def _sync(path: Path) -> None:
-    """Waits until a file or the entries of a folder are on the disk."""
+    """Wait until a file or the entries of a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
