@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     {"common"},
     {"storyworld", "figures", "codraw"},
-    {"data", "models"},
+    {"data", "models", "scone"},
     {"evaluation", "inspection", "picture_books", "arguments"},
     {"engine"},
     {"publishing"},

@@ -8,6 +8,27 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 CARD_FILE = "README.md"
+# Sizes are in the head because `datasets` caches by folder name and head: with the names of the files alone, a data set
+# built anew would be read as the old one.
+HEAD = """\
+---
+pretty_name: {pretty_name}
+language: en
+license: {license}
+task_categories: [image-to-text, text-to-image]
+size_categories: [{size}]
+configs:
+- config_name: default
+  data_files:
+{data_files}
+dataset_info:
+  config_name: default
+  splits:
+{sizes}
+  download_size: {file_bytes}
+  dataset_size: {num_bytes}
+---
+"""
 
 
 def check_output(output: Path, overwrite: bool, mark: str, files: tuple[str, ...]) -> None:
@@ -60,6 +81,36 @@ def replaced_folder(output: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def card_head(
+    pretty_name: str, license: str, num_stories: dict[str, int], num_bytes: dict[str, int], file_bytes: int
+) -> str:
+    """
+    Return the head of a data set's card.
+
+    Args:
+        pretty_name: the name of the data set.
+        license: its license, as the Hub calls it.
+        num_stories: the number of stories of each split that has any.
+        num_bytes: what each of them takes in memory.
+        file_bytes: the bytes of all Parquet files.
+
+    Returns:
+        The lines between and with `---`.
+    """
+    return HEAD.format(
+        pretty_name=pretty_name,
+        license=license,
+        size="n<1K" if sum(num_stories.values()) < 1000 else "1K<n<10K",
+        data_files="\n".join(f"  - {{split: {split}, path: {split}.parquet}}" for split in num_stories),
+        sizes="\n".join(
+            f"  - {{name: {split}, num_bytes: {num_bytes[split]}, num_examples: {count}}}"
+            for split, count in num_stories.items()
+        ),
+        file_bytes=file_bytes,
+        num_bytes=sum(num_bytes.values()),
+    )
 
 
 def _lines(path: Path) -> list[str]:

@@ -14,6 +14,7 @@ OPTIONAL_COLUMNS = {
 }
 PLACE_FIELDS = {"entity", "kind", "box"}  # of an item of `boxes` and `events`
 CLIP_ART_FIELDS = {"class_id", "x", "y", "depth", "visible"}
+STATE_COLUMNS = ("domain", "states")  # what the frames show, exactly: the name of a drawn world, a text for each frame
 
 
 def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
@@ -94,6 +95,12 @@ def check_columns(columns: list[str], name: str, frames_column: str, captions_co
             )
 
 
+def has_states(features: Features) -> bool:
+    """Return whether there are both columns of states; columns of these names and another type are something else."""
+    domain, states = (features.get(name) for name in STATE_COLUMNS)
+    return _is_text(domain, "string", "large_string") and _is_text(_items(states), "string", "large_string")
+
+
 def name_stories(dataset: Dataset, split: str) -> Dataset:
     """Give every story a `story_id` that no other has.
 
@@ -126,6 +133,8 @@ def _select(dataset: Dataset, frames_column: str, captions_column: str) -> Datas
     """Select the columns that the schema has, and give them their names in it."""
     names = {frames_column: "frames", captions_column: "captions"}
     names.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
+    if has_states(dataset.features):
+        names.update({key: key for key in STATE_COLUMNS})
     return dataset.select_columns(list(names)).rename_columns({a: b for a, b in names.items() if a != b})
 
 

@@ -1,7 +1,7 @@
 """
 Measure a model on a split of picture stories, every number beside its floors: `evaluate_model`.
 
-There are up to three passes over the data, and a few files say what is measured in them, on which output of the model:
+There are up to four passes over the data, and a few files say what is measured in them, on which output of the model:
 
 1. `_read_stories`: every frame of the measured stories, in `story_evaluation.py`: `retrieval` (see `retrieval_metrics`;
    all captioned frames) and `attention` (see `AttentionMetrics`; all frames with boxes, left out without any).
@@ -15,9 +15,10 @@ There are up to three passes over the data, and a few files say what is measured
    - In `caption_evaluation.py`, over windows whose last frame has a caption, by greedy search: `next_caption` and
      `describe`: see `CaptionMetrics`. On StoryWorld also `event` (character, action and place are right) and
      `named_characters`: see `StoryWorldMetrics`.
-
-3. `_measure_objects`: on stories of CoDraw with a detector, `objects` in whole stories painted frame by frame: see
+3. `measure_objects`: on stories of CoDraw with a detector, `objects` in whole stories painted frame by frame: see
    `codraw_objects.py`.
+4. `follow_instructions`: the stories of SCONE alone, in `scone_metrics.py`: `exact_match`, whether painted frames show
+   exactly the state that they should, in the closed loop and from true frames.
 
 To add a measure of frames, add a function to `FRAME_MEASURES`; of captions, a file to `text_metrics/` and its name to
 `TEXT_METRICS`. `tables.py` has the columns in which they are shown.
@@ -36,6 +37,7 @@ from .caption_evaluation import LOGITS, CaptionEvaluation
 from .codraw_objects import COLUMN, measure_objects
 from .floors import training_data
 from .frame_evaluation import FrameEvaluation
+from .scone_metrics import check_max_frames, exact_match
 from .story_evaluation import StoryEvaluation
 from .windows import MeasuredWindows, Model, WindowBatch, chunks, frames_shown, measured_frames
 
@@ -84,8 +86,9 @@ def evaluate_model(
         and `notes` (what was left out and why). A number that could not be measured is `None`.
 
     Raises:
-        ValueError: no story has two frames.
+        ValueError: no story has two frames, or the model cannot read a story of SCONE whole.
     """
+    check_max_frames(stories, model.config)
     if device is not None:
         model.to(device)
     with evaluation_mode(model):
@@ -93,6 +96,7 @@ def evaluate_model(
         evaluation.read_stories(progress)
         evaluation.measure_windows(batch_size, progress)
         evaluation.measure_objects(detector, batch_size, progress)
+        evaluation.follow_instructions(batch_size, progress)
         return evaluation.compute()
 
 
@@ -110,6 +114,7 @@ class _Evaluation:
         seed: int,
     ):
         self.model, self.processor, self.stories, self.context_frames = model, processor, stories, context_frames
+        self.seed, self.exact_match = seed, {}
         self.windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
         self.training = None if train_stories is None else training_data(train_stories, model, processor, seed)
         median_frame = None if self.training is None else self.training.median_frame
@@ -154,9 +159,25 @@ class _Evaluation:
         stories = self.stories, self.windows.stories
         self.objects = {"objects": measure_objects(self.model, self.processor, *stories, detector, **options)}
 
+    def follow_instructions(self, batch_size: int, progress: bool) -> None:
+        """Measure how the measured stories of SCONE are followed, by a model that paints."""
+        if "next_frame" in self.not_measured:
+            return
+        self.exact_match = exact_match(
+            self.model,
+            self.processor,
+            self.stories,
+            sorted(set(self.windows.story_of)),
+            batch_size=batch_size,
+            context_frames=self.context_frames,
+            seed=self.seed,
+            progress=progress,
+        )
+
     def compute(self) -> dict:
         """Return what `evaluate_model` returns."""
         return {
+            **({"exact_match": self.exact_match} if self.exact_match else {}),
             **self.of_frames.compute(),
             **self.of_captions.compute(),
             **self.of_stories.compute(),

@@ -3,12 +3,14 @@
 from typing import NamedTuple
 
 from ..common.tables import LEFT, RIGHT, format_number, markdown_table
+from ..scone.states import DOMAINS
 
 FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
 EVENT_FRAME_COLUMNS = ("l1_changed", "copy_last_l1_changed", "placement", "count")
 TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "chrf", "cider", "distinct2")
 EVENT_COLUMNS = ("character", "action", "place", "all")
 NAME_COLUMNS = ("precision", "recall", "f1")
+EXACT_COLUMNS = ("mean", *(f"after_{step}" for step in range(1, 6)))
 RECALL_COLUMNS = ("r1", "r5", "r10", "within_story_r1")
 RECALL_DIRECTIONS = ("text_to_image", "image_to_text")
 ATTENTION_COLUMNS = ("pointing_game", "mass_over_area")
@@ -56,6 +58,24 @@ MAIN_RESULTS = (
     ),
     MainResult(
         "picture to text: recall at 1", ("retrieval", "image_to_text", "r1"), ("retrieval", "image_to_text"), True
+    ),
+    *(
+        result
+        for domain in DOMAINS
+        for result in (
+            MainResult(
+                f"{domain}: all right after five instructions",
+                ("exact_match", domain, "closed_loop", "after_5"),
+                ("exact_match", domain, "floors", "closed_loop"),
+                True,
+            ),
+            MainResult(
+                f"{domain}: right after one instruction, from true frames",
+                ("exact_match", domain, "single_step", "mean"),
+                ("exact_match", domain, "floors", "single_step"),
+                True,
+            ),
+        )
     ),
     MainResult("attention: pointing game", ("attention", "pointing_game"), ("attention",), True),
     MainResult("objects, closed loop: F1", (*OBJECTS, "closed_loop", "f1"), (*OBJECTS, "floors"), True),
@@ -131,6 +151,26 @@ def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
     return sections
 
 
+def exact_match_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the table of each domain of SCONE that was measured."""
+    sections = []
+    for domain, measured in metrics.get("exact_match", {}).items():
+        floors = measured["floors"]
+        rows = {
+            "closed loop": measured["closed_loop"],
+            "closed loop, snapped": measured["closed_loop_snapped"],
+            "closed loop, copy first": floors["closed_loop"]["copy_first"],
+            "single step": measured["single_step"],
+            "single step, snapped": measured["single_step_snapped"],
+            "single step, slots right": measured["single_step_slots"],
+            "single step, copy last": floors["single_step"]["copy_last"],
+            "single step, shuffled": floors["single_step"].get("shuffled_instruction", {}),
+            "true frames": {"mean": measured["true_frames"]},
+        }
+        sections.append((f"exact match, {domain}", EXACT_COLUMNS, rows))
+    return sections
+
+
 def recall_rows(metrics: dict, direction: str) -> Rows:
     """Return the rows of retrieval in one of `RECALL_DIRECTIONS`."""
     return _beside_chance(metrics["retrieval"][direction], RECALL_COLUMNS)
@@ -184,6 +224,8 @@ def result_tables(metrics: dict) -> str:
     sections = [("Next frame", FRAME_COLUMNS, frame_rows)]
     if "by_event" in metrics["next_frame"]:
         sections.append(("Next frame by event", EVENT_FRAME_COLUMNS, metrics["next_frame"]["by_event"]))
+    for title, columns, rows in exact_match_sections(metrics):
+        sections.append((title, columns, _with_bold(_with_bold(rows, "closed loop"), "single step")))
     sections += [(title, columns, _with_bold(rows, "model")) for title, columns, rows in caption_sections(metrics)]
     recalls = {}
     for direction in RECALL_DIRECTIONS:

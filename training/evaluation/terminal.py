@@ -10,6 +10,7 @@ from .tables import (
     Rows,
     attention_rows,
     caption_sections,
+    exact_match_sections,
     next_frame_rows,
     object_sections,
     recall_rows,
@@ -26,7 +27,7 @@ def format_metrics(metrics: dict) -> str:
     sections = [("next frame", FRAME_COLUMNS, frame_rows)]
     if "by_event" in frames:
         sections.append(("next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
-    sections += caption_sections(metrics)
+    sections += exact_match_sections(metrics) + caption_sections(metrics)
     for direction in RECALL_DIRECTIONS:
         sections.append((f"retrieval, {direction}", RECALL_COLUMNS, recall_rows(metrics, direction)))
     if "attention" in metrics:

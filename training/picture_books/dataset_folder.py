@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
-from ..common.dataset_folder import check_output, replaced_folder
+from ..common.dataset_folder import CARD_FILE, card_head, check_output, replaced_folder
 from .repositories import Story
 
 BOOK_FEATURES = Features(
@@ -17,28 +17,10 @@ BOOK_FEATURES = Features(
     }
 )
 ATTRIBUTION_COLUMNS = ("split", "story_id", "title", "text_by", "images_by", "source", "license")
+ATTRIBUTION_FILE = "ATTRIBUTION.csv"
 MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is recognized
-FILES = ("ATTRIBUTION.csv", "train.parquet", "validation.parquet", "test.parquet")  # of a result, beside the card
-# The head of the card has sizes because `datasets` caches by folder name and head: with the names of the files alone,
-# a new data set would be read as the old one.
+FILES = (ATTRIBUTION_FILE, "train.parquet", "validation.parquet", "test.parquet")  # of a result, beside the card
 CARD = """\
----
-pretty_name: Picture books
-language: en
-license: cc-by-4.0
-task_categories: [image-to-text, text-to-image]
-size_categories: [{size}]
-configs:
-- config_name: default
-  data_files:
-{data_files}
-dataset_info:
-  config_name: default
-  splits:
-{sizes}
-  download_size: {file_bytes}
-  dataset_size: {num_bytes}
----
 # Picture books: illustrated stories, page by page
 
 {mark}
@@ -88,9 +70,9 @@ def write_books(
     with replaced_folder(output) as folder:
         num_bytes = _write_stories(folder, stories, frames, splits)
         file_bytes = sum(path.stat().st_size for path in folder.iterdir())
-        _write_attribution(folder / "ATTRIBUTION.csv", stories, splits)
+        _write_attribution(folder / ATTRIBUTION_FILE, stories, splits)
         card = _card(stories, splits, max_side, num_bytes, file_bytes)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def _write_stories(
@@ -129,20 +111,10 @@ def _card(
     stories: list[Story], splits: dict[str, list[int]], max_side: int, num_bytes: dict[str, int], file_bytes: int
 ) -> str:
     """Return the card. `num_bytes` counts bytes in memory by split with stories, `file_bytes` those of all files."""
-    counts, sizes = [], []
-    for split, size in num_bytes.items():
-        chosen = splits[split]
-        pages = sum(len(stories[index].pages) for index in chosen)
-        counts.append(f"| {split} | {len(chosen):,} | {pages:,} |")
-        sizes.append(f"  - {{name: {split}, num_bytes: {size}, num_examples: {len(chosen)}}}")
-    return CARD.format(
-        size="n<1K" if len(stories) < 1000 else "1K<n<10K",
-        data_files="\n".join(f"  - {{split: {split}, path: {split}.parquet}}" for split in num_bytes),
-        sizes="\n".join(sizes),
-        file_bytes=file_bytes,
-        num_bytes=sum(num_bytes.values()),
-        mark=MARK,
-        num_stories=len(stories),
-        counts="\n".join(counts),
-        max_side=max_side,
-    )
+    num_stories = {split: len(splits[split]) for split in num_bytes}
+    counts = []
+    for split, number in num_stories.items():
+        pages = sum(len(stories[index].pages) for index in splits[split])
+        counts.append(f"| {split} | {number:,} | {pages:,} |")
+    head = card_head("Picture books", "cc-by-4.0", num_stories, num_bytes, file_bytes)
+    return head + CARD.format(mark=MARK, num_stories=len(stories), counts="\n".join(counts), max_side=max_side)
