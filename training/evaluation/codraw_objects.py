@@ -66,11 +66,7 @@ def measure_objects(
         for name, closed in PAINTED.items():
             painted = paint_stories(model, processor, batch, closed=closed, context_frames=context_frames)
             collected.add(name, [picture for story in painted for picture in story])
-        collected.add("detector", [frame for story in batch for frame in story["frames"][1:]])
-        collected.add("empty_canvas", [story["frames"][0] for story in batch for _ in story["frames"][1:]])
-        collected.add("last_true_frame", [frame for story in batch for frame in story["frames"][:-1]])
-        for story in batch:
-            collected.annotation += [annotated(objects) for objects in story[COLUMN][1:]]
+        collected.add_truth(batch)
         bar.update(len(batch))
     bar.close()
     return collected.scores()
@@ -99,6 +95,14 @@ class _Collected:
         for start in range(0, len(frames), FRAMES_AT_ONCE):
             pixels = np.stack([np.asarray(frame.convert("RGB")) for frame in frames[start : start + FRAMES_AT_ONCE]])
             found += self.detector.detect(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+
+    def add_truth(self, batch: list[dict]) -> None:
+        """Add the true frames of stories, their floors, and what the annotation says is in them."""
+        self.add("detector", [frame for story in batch for frame in story["frames"][1:]])
+        self.add("empty_canvas", [story["frames"][0] for story in batch for _ in story["frames"][1:]])
+        self.add("last_true_frame", [frame for story in batch for frame in story["frames"][:-1]])
+        for story in batch:
+            self.annotation += [annotated(objects) for objects in story[COLUMN][1:]]
 
     def scores(self) -> dict[str, dict]:
         """Return what `measure_objects` returns."""

@@ -65,8 +65,7 @@ def evaluate_model(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> dict:
-    """
-    Measure a model, which is left in the mode it had.
+    """Measure a model, which is left in the mode it had.
 
     Args:
         model: what is `None` in its output is not measured; its `evaluation_notes`, if any, stand in the results.
@@ -88,7 +87,6 @@ def evaluate_model(
     Raises:
         ValueError: no story has two frames, or the model cannot read a story of SCONE whole.
     """
-    check_max_frames(stories, model.config)
     if device is not None:
         model.to(device)
     with evaluation_mode(model):
@@ -114,6 +112,7 @@ class _Evaluation:
         seed: int,
     ):
         self.model, self.processor, self.stories, self.context_frames = model, processor, stories, context_frames
+        check_max_frames(stories, model.config)
         self.seed, self.exact_match = seed, {}
         self.windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
         self.training = None if train_stories is None else training_data(train_stories, model, processor, seed)

@@ -55,8 +55,7 @@ def exact_match(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, dict]:
-    """
-    Measure which share of painted frames shows exactly the state after each instruction of SCONE's stories.
+    """Measure which share of painted frames shows exactly the state after each instruction of SCONE's stories.
 
     Args:
         model: a model in evaluation mode that has `predict_next_frame`.
@@ -79,24 +78,27 @@ def exact_match(
     Raises:
         ValueError: for states that are none, with the story.
     """
-    found = scone_stories(stories)
-    groups = defaultdict(list)
-    for index in indices:
-        if index in found:
-            domain, states = found[index]
-            groups[domain, len(states)].append(index)
+    groups = _groups(stories, indices)
     measured = {domain: _Domain(model, processor, domain, context_frames) for domain, _ in groups}
-    bar = tqdm(total=sum(map(len, groups.values())), desc="following instructions", unit="story", disable=not progress)
-    with bar:
+    with tqdm(total=sum(map(len, groups.values())), desc="following", unit="story", disable=not progress) as bar:
         for (domain, _), chosen in groups.items():
             donors = exchange(chosen, seed)
             for positions in chunks(len(chosen), batch_size):
-                rows = [stories[chosen[position]] for position in positions]
                 others = [donors[position] for position in positions]
                 instructions = None if None in others else [stories[chosen[donor]]["captions"] for donor in others]
-                measured[domain].measure(rows, instructions)
-                bar.update(len(rows))
+                measured[domain].measure([stories[chosen[position]] for position in positions], instructions)
+                bar.update(len(positions))
     return {domain: domain_metrics.compute() for domain, domain_metrics in measured.items()}
+
+
+def _groups(stories: Dataset | PreparedStories, indices: Iterable[int]) -> dict[tuple[str, int], list[int]]:
+    """Return those of `indices` that are stories of SCONE, by domain and number of states."""
+    described, groups = scone_stories(stories), defaultdict(list)
+    for index in indices:
+        if index in described:
+            domain, states = described[index]
+            groups[domain, len(states)].append(index)
+    return groups
 
 
 class _Shares:
