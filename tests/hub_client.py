@@ -26,6 +26,8 @@ def reachable_hub() -> Iterator[HubServer]:
         constants["HUGGINGFACE_CO_URL_TEMPLATE"] = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         for name, value in constants.items():
             patch.setattr(f"huggingface_hub.constants.{name}", value)
+        # The client of the module-level functions reads ENDPOINT at its import, which may have been before.
+        patch.setattr("huggingface_hub.hf_api.api.endpoint", server.url)
         patch.setenv("HF_TOKEN", "hf_write")
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield server

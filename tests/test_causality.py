@@ -98,16 +98,16 @@ def test_a_token_is_predicted_from_the_tokens_before_it(model, name):
     assert moved(before[4:], after[4:]) > TOLERANCE
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("with_caption", [True, False])
 @pytest.mark.parametrize("what", ["frame", "caption"])
 @pytest.mark.parametrize("t", range(NUM_FRAMES))
-def test_a_painted_frame_reads_what_it_may(model, told, what, t):
-    """Frame i + 1 is painted from frames and captions up to i and, if told, from caption i + 1."""
+def test_a_painted_frame_reads_what_it_may(model, with_caption, what, t):
+    """Frame i + 1 is painted from frames and captions up to i and, if given, from caption i + 1."""
     inputs = make_inputs(batch=1)
-    before = outputs(model, inputs, use_next_caption=told)["predicted_frames"]
-    after = outputs(model, change(inputs, what, t), use_next_caption=told)["predicted_frames"]
+    before = outputs(model, inputs, use_next_caption=with_caption)["predicted_frames"]
+    after = outputs(model, change(inputs, what, t), use_next_caption=with_caption)["predicted_frames"]
     for index in range(NUM_FRAMES - 1):
-        reads = t <= index or (told and what == "caption" and t == index + 1)
+        reads = t <= index or (with_caption and what == "caption" and t == index + 1)
         difference = moved(before[:, index], after[:, index])
         assert (difference > TOLERANCE) == reads, (index, difference)
 

@@ -61,14 +61,14 @@ def test_caches(model, inputs, greedy, kind):
 def test_everything_that_generate_returns(model, inputs, greedy):
     wanted = {"output_scores", "output_logits", "output_attentions", "output_hidden_states"}
     model.set_attn_implementation("eager")
-    found = model.generate(**inputs, **GREEDY, **dict.fromkeys(wanted, True), return_dict_in_generate=True)
+    output = model.generate(**inputs, **GREEDY, **dict.fromkeys(wanted, True), return_dict_in_generate=True)
     model.set_attn_implementation("sdpa")
-    assert torch.equal(found.sequences, greedy) and isinstance(found.past_key_values, DynamicCache)
+    assert torch.equal(output.sequences, greedy) and isinstance(output.past_key_values, DynamicCache)
     for name in ("scores", "logits", "attentions", "hidden_states"):
-        assert len(found[name]) == 10, name
-    assert torch.equal(torch.stack([scores.argmax(-1) for scores in found.scores], dim=1), greedy)
-    assert found.attentions[1][0].shape[-2] == found.hidden_states[1][0].shape[1] == 1
-    likely = model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
+        assert len(output[name]) == 10, name
+    assert torch.equal(torch.stack([scores.argmax(-1) for scores in output.scores], dim=1), greedy)
+    assert output.attentions[1][0].shape[-2] == output.hidden_states[1][0].shape[1] == 1
+    likely = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
     assert likely.shape == (2, 10) and (likely <= 0).all()
 
 
@@ -80,10 +80,10 @@ def test_everything_that_generate_returns(model, inputs, greedy):
 def test_beams(model, inputs, search):
     options = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 6, "do_sample": False, **search}
     torch.manual_seed(0)
-    found = model.generate(**inputs, **options, return_dict_in_generate=True, output_scores=True)
-    assert found.sequences.shape[0] == 4 and found.sequences_scores.shape == (4,)
-    best, second = found.sequences_scores.view(2, 2).unbind(1)
-    assert (best >= second).all() and not torch.equal(found.sequences[0], found.sequences[1])
+    output = model.generate(**inputs, **options, return_dict_in_generate=True, output_scores=True)
+    assert output.sequences.shape[0] == 4 and output.sequences_scores.shape == (4,)
+    best, second = output.sequences_scores.view(2, 2).unbind(1)
+    assert (best >= second).all() and not torch.equal(output.sequences[0], output.sequences[1])
 
 
 def test_sampling_is_that_of_the_seed(model, inputs):
@@ -108,13 +108,13 @@ def test_guidance_away_from_what_is_written_without_the_story(model, inputs, gre
     """By the library, from a start of the caller's; all that the decoder reads of the story has no ids."""
     start = torch.full((2, 1), model.config.bos_token_id)
     options = {**GREEDY, "output_logits": True, "output_scores": True, "return_dict_in_generate": True}
-    found = model.generate(**inputs, **options, guidance_scale=1.5, negative_prompt_ids=start)
-    assert not torch.equal(found.sequences, greedy)
-    for index, (logits, scores) in enumerate(zip(found.logits, found.scores)):
+    output = model.generate(**inputs, **options, guidance_scale=1.5, negative_prompt_ids=start)
+    assert not torch.equal(output.sequences, greedy)
+    for index, (logits, scores) in enumerate(zip(output.logits, output.scores)):
         with torch.no_grad():
-            alone = model.text_decoder(torch.cat([start, found.sequences[:, :index]], dim=1)).logits[:, -1]
-        alone, told = alone.log_softmax(-1), logits.log_softmax(-1)
-        assert torch.allclose(scores, alone + 1.5 * (told - alone), atol=1e-4)
+            alone = model.text_decoder(torch.cat([start, output.sequences[:, :index]], dim=1)).logits[:, -1]
+        alone, with_prompt = alone.log_softmax(-1), logits.log_softmax(-1)
+        assert torch.allclose(scores, alone + 1.5 * (with_prompt - alone), atol=1e-4)
     with pytest.raises(ValueError, match="guidance_scale: got 1.5 without negative_prompt_ids"):
         model.generate(**inputs, **GREEDY, guidance_scale=1.5)
 
@@ -146,8 +146,8 @@ def test_stopping_and_choosing(model, small_processor, inputs, greedy):
     assert (chosen == 7).all()
     one = {name: value[:1] for name, value in inputs.items()}
     text = small_processor.decode(greedy[0, 3:4])
-    told = model.generate(**one, **GREEDY, stop_strings=[text], tokenizer=small_processor.tokenizer)
-    assert told.shape[1] <= 4 and torch.equal(told, greedy[:1, : told.shape[1]])
+    stopped = model.generate(**one, **GREEDY, stop_strings=[text], tokenizer=small_processor.tokenizer)
+    assert stopped.shape[1] <= 4 and torch.equal(stopped, greedy[:1, : stopped.shape[1]])
     others = {"bad_words_ids": [[int(greedy[0, 0])]], "sequence_bias": {(int(greedy[1, 0]),): -100.0}}
     for name, value in others.items():
         row = int(name == "sequence_bias")
@@ -178,6 +178,6 @@ def test_a_loop_of_ones_own(model, inputs, greedy):
     assert model.generate(**inputs, **GREEDY, custom_generate=own) == (model.config.vocab_size, 2)
 
 
-def test_mistakes_in_names_are_told(model, inputs):
+def test_mistakes_in_names_are_named(model, inputs):
     with pytest.raises(ValueError, match="max_new_token'"):
         model.generate(**inputs, max_new_token=3)

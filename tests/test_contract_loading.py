@@ -114,26 +114,28 @@ def test_the_meta_device(small_model, folder):
     assert {weight.device.type for weight in load(folder, device_map="meta").parameters()} == {"meta"}
 
 
-def told_of(cls, folder) -> tuple:
-    model, told = cls.from_pretrained(folder, output_loading_info=True)
-    return model, {name: set(keys) for name, keys in told.items() if keys}
+def loaded_with_info(cls, folder) -> tuple:
+    model, loading_info = cls.from_pretrained(folder, output_loading_info=True)
+    return model, {name: set(keys) for name, keys in loading_info.items() if keys}
 
 
 def test_the_base_model_of_a_whole_one_and_back(small_model, folder, inputs, tmp_path, monkeypatch):
     """Neither way a key is missing or unexpected that should not be; the decoders alone are fresh in a whole one."""
     monkeypatch.setattr("transformers.modeling_utils.logger.warning", pytest.fail)
-    base, told = told_of(AutoModel, folder)
-    assert not told and isinstance(base, StoryAttnModel)
+    base, loading_info = loaded_with_info(AutoModel, folder)
+    assert not loading_info and isinstance(base, StoryAttnModel)
     with torch.no_grad():
         expected = small_model(**inputs).last_hidden_state
         assert torch.equal(base.eval()(**inputs).last_hidden_state, expected)
-    assert told_of(AutoModelForMultimodalLM, folder)[1] == {}
+    assert loaded_with_info(AutoModelForMultimodalLM, folder)[1] == {}
     base.save_pretrained(tmp_path / "base")
-    assert told_of(AutoModel, tmp_path / "base")[1] == {}
+    assert loaded_with_info(AutoModel, tmp_path / "base")[1] == {}
     monkeypatch.undo()
-    whole, told = told_of(AutoModelForMultimodalLM, tmp_path / "base")
+    whole, loading_info = loaded_with_info(AutoModelForMultimodalLM, tmp_path / "base")
     lacking = ("frame_decoder.", "text_decoder.", "prefix")
-    assert set(told) == {"missing_keys"} and all(name.startswith(lacking) for name in told["missing_keys"])
+    assert set(loading_info) == {"missing_keys"} and all(
+        name.startswith(lacking) for name in loading_info["missing_keys"]
+    )
     assert same_weights(whole.model, small_model.model)
     assert all(torch.isfinite(weight).all() for weight in whole.parameters())
 
@@ -141,8 +143,8 @@ def test_the_base_model_of_a_whole_one_and_back(small_model, folder, inputs, tmp
 def test_other_sizes_are_refused_or_drawn_anew(folder, inputs):
     with pytest.raises((RuntimeError, ValueError), match="ignore_mismatched_sizes"):
         load(folder, projection_dim=8)
-    loaded, told = load(folder, projection_dim=8, ignore_mismatched_sizes=True, output_loading_info=True)
-    assert {name.rsplit(".", 1)[0] for name, *_ in told["mismatched_keys"]} == {
+    loaded, loading_info = load(folder, projection_dim=8, ignore_mismatched_sizes=True, output_loading_info=True)
+    assert {name.rsplit(".", 1)[0] for name, *_ in loading_info["mismatched_keys"]} == {
         "model.image_projection",
         "model.text_projection",
     }
@@ -162,11 +164,11 @@ def test_initialisation(small_model, cls):
     assert not same_weights(drawn[0], cls(small_model.config))
     lacking = cls.from_pretrained(None, config=copy.deepcopy(small_model.config), state_dict={}).state_dict()
     for name, weight in drawn[0].state_dict().items():
-        found = lacking[name].float()
-        assert torch.isfinite(found).all(), name
+        initialized = lacking[name].float()
+        assert torch.isfinite(initialized).all(), name
         room = 5 * weight.std(unbiased=False) * (2 / weight.numel()) ** 0.5  # five standard errors of a difference
-        assert (found.mean() - weight.mean()).abs() <= room, name
-        assert (found.std(unbiased=False) - weight.std(unbiased=False)).abs() <= room, name
+        assert (initialized.mean() - weight.mean()).abs() <= room, name
+        assert (initialized.std(unbiased=False) - weight.std(unbiased=False)).abs() <= room, name
 
 
 DOWNLOADED = """
@@ -268,16 +270,16 @@ def test_processor_habits(small_processor, tmp_path):
 
 
 def test_eager_and_sdpa_are_the_same(folder, inputs):
-    found = {}
+    outputs = {}
     for name in ("eager", "sdpa"):
         model = load(folder, attn_implementation=name).eval()
         parts = model.parts
         assert [parts[part].config._attn_implementation for part in ("text", "decoder")] == [name, name]
         assert parts["vision"].config._attn_implementation == "eager", "a ConvNeXt has no other"
         with torch.no_grad():
-            found[name] = model(**inputs, return_loss=True)
+            outputs[name] = model(**inputs, return_loss=True)
     for name in ("loss", "describe_logits", "predicted_frames", "text_embeds"):
-        assert torch.allclose(found["eager"][name], found["sdpa"][name], atol=1e-5), name
+        assert torch.allclose(outputs["eager"][name], outputs["sdpa"][name], atol=1e-5), name
     model.set_attn_implementation("eager")
     assert model.text_decoder.config._attn_implementation == "eager"
     one = load(folder, attn_implementation={"decoder_config": "eager"})

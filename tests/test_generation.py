@@ -69,30 +69,30 @@ def test_generation_follows_the_logits_of_forward(model, small_processor, storie
     inputs = inputs_of(small_processor, [story])
     written = model.generate(**inputs, task=task, do_sample=False, max_new_tokens=6)[0]
     bos = small_processor.tokenizer.bos_token_id
-    told = torch.cat([torch.tensor([bos]), written])
-    length = max(len(told), inputs["input_ids"].shape[-1])
+    written_ids = torch.cat([torch.tensor([bos]), written])
+    length = max(len(written_ids), inputs["input_ids"].shape[-1])
     frames = inputs["pixel_values"] if task == "describe" else torch.cat([inputs["pixel_values"]] * 2, dim=1)[:, :3]
     ids, mask = (torch.zeros(1, frames.shape[1], length, dtype=torch.long) for _ in range(2))
     ids[:, :2, : inputs["input_ids"].shape[-1]] = inputs["input_ids"]
     mask[:, :2, : inputs["input_ids"].shape[-1]] = inputs["attention_mask"]
     ids[:, -1], mask[:, -1] = 0, 0
-    ids[0, -1, : len(told)], mask[0, -1, : len(told)] = told, 1
+    ids[0, -1, : len(written_ids)], mask[0, -1, : len(written_ids)] = written_ids, 1
     output = model(pixel_values=frames, input_ids=ids, attention_mask=mask)
     logits = output.describe_logits[0, -1] if task == "describe" else output.next_caption_logits[0, -1]
     assert torch.equal(logits[: len(written)].argmax(-1), written)
 
 
 def test_the_tasks_differ_and_an_unknown_one_is_refused(model, inputs):
-    described, told = (model.generate(**inputs, task=task, **GREEDY) for task in ("describe", "continue"))
-    assert described.shape != told.shape or not torch.equal(described, told)
+    described, continued = (model.generate(**inputs, task=task, **GREEDY) for task in ("describe", "continue"))
+    assert described.shape != continued.shape or not torch.equal(described, continued)
     with pytest.raises(ValueError, match="'paint'.*'describe', 'continue'"):
         model.generate(**inputs, task="paint")
 
 
 def test_a_description_does_not_read_its_own_caption(model, small_processor, stories):
     story = stories[0]
-    told = [story["captions"], [story["captions"][0], None], ["Something else.", story["captions"][1]]]
-    inputs = [inputs_of(small_processor, [story], captions=[captions]) for captions in told]
+    variants = [story["captions"], [story["captions"][0], None], ["Something else.", story["captions"][1]]]
+    inputs = [inputs_of(small_processor, [story], captions=[captions]) for captions in variants]
     written = [model.generate(**tensors, task="describe", **GREEDY) for tensors in inputs]
     assert torch.equal(written[0], written[1])
     with torch.no_grad():
@@ -129,8 +129,8 @@ def test_stories_without_captions(model, small_processor, stories):
     assert torch.allclose(model.predict_next_frame(**inputs), model.predict_next_frame(**missing), atol=1e-6)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_the_next_frame_is_that_of_forward(model, small_processor, told):
+@pytest.mark.parametrize("with_caption", [True, False])
+def test_the_next_frame_is_that_of_forward(model, small_processor, with_caption):
     story = draw_story(5, num_frames=3)
     whole = inputs_of(small_processor, [story], captions=[["One.", "The red fox walks.", "The owl sleeps now."]])
     given = {name: value[:, :2] for name, value in whole.items()}
@@ -138,12 +138,12 @@ def test_the_next_frame_is_that_of_forward(model, small_processor, told):
         "next_input_ids": whole["input_ids"][:, 2],
         "next_attention_mask": whole["attention_mask"][:, 2],
     }
-    painted = model.predict_next_frame(**given, **(following if told else {}))
+    painted = model.predict_next_frame(**given, **(following if with_caption else {}))
     with torch.no_grad():
-        expected = model(**whole, use_next_caption=told).predicted_frames[:, -1]
+        expected = model(**whole, use_next_caption=with_caption).predicted_frames[:, -1]
     assert painted.shape == (1, 3, 32, 48) and painted.min() >= 0 and painted.max() <= 1
     assert torch.allclose(painted, expected, atol=1e-5)
-    other = model.predict_next_frame(**given, **({} if told else following))
+    other = model.predict_next_frame(**given, **({} if with_caption else following))
     assert not torch.allclose(painted, other, atol=1e-4)
 
 
@@ -154,25 +154,25 @@ def test_half_a_next_caption_is_refused(model, inputs):
 
 def test_continue_story_alternates_words_and_pictures(model, small_processor, stories):
     frames, captions = ([list(story[name]) for story in stories] for name in ("frames", "captions"))
-    told = model.continue_story(small_processor, frames, captions, num_steps=3, **GREEDY)
-    assert [len(story) for story in told.frames] == [len(story) for story in told.captions] == [3, 3, 3]
+    continuation = model.continue_story(small_processor, frames, captions, num_steps=3, **GREEDY)
+    assert [len(story) for story in continuation.frames] == [len(story) for story in continuation.captions] == [3, 3, 3]
     assert [len(story) for story in frames] == [2, 2, 1], "what was given is left as it was"
-    assert all(picture.size == (48, 32) for story in told.frames for picture in story)
+    assert all(picture.size == (48, 32) for story in continuation.frames for picture in story)
     # The same by hand, one story, two steps.
     so_far, texts = list(frames[0]), list(captions[0])
     for step in range(2):
         inputs = inputs_of(small_processor, [{"frames": so_far[-2:], "captions": texts[-2:]}])
         (text,) = small_processor.batch_decode(model.generate(**inputs, **GREEDY), skip_special_tokens=True)
-        assert text == told.captions[0][step]
+        assert text == continuation.captions[0][step]
         words = small_processor.tokenize_captions([[text]])
         painted = model.predict_next_frame(
             **inputs, next_input_ids=words["input_ids"][:, 0], next_attention_mask=words["attention_mask"][:, 0]
         )
         (picture,) = small_processor.postprocess_frames(painted)
         # A batch is added up in another order than a single story: by hand a pixel may round the other way.
-        difference = np.asarray(picture, int) - np.asarray(told.frames[0][step], int)
+        difference = np.asarray(picture, int) - np.asarray(continuation.frames[0][step], int)
         assert np.abs(difference).max() <= 1
-        so_far.append(told.frames[0][step])
+        so_far.append(continuation.frames[0][step])
         texts.append(text)
 
 
@@ -189,8 +189,8 @@ def test_the_generation_config_of_the_model_holds(model, small_processor, storie
 
 def test_half_precision_tells_and_learns(model, small_processor, stories):
     half = copy.deepcopy(model).to(torch.bfloat16)
-    told = half.continue_story(small_processor, [stories[0]["frames"]], [stories[0]["captions"]], 2, **GREEDY)
-    assert len(told.frames[0]) == 2
+    continuation = half.continue_story(small_processor, [stories[0]["frames"]], [stories[0]["captions"]], 2, **GREEDY)
+    assert len(continuation.frames[0]) == 2
     inputs = inputs_of(small_processor, stories)
     inputs["pixel_values"] = inputs["pixel_values"].to(torch.bfloat16)
     assert torch.isfinite(half(**inputs, return_loss=True).loss)
@@ -205,8 +205,8 @@ def test_a_story_is_read_once_a_step(model, small_processor, stories, monkeypatc
 
 def test_continue_story_without_captions_and_with_no_step(model, small_processor, stories):
     frames = [story["frames"] for story in stories]
-    told = model.continue_story(small_processor, frames, num_steps=1, **GREEDY)
-    assert [len(story) for story in told.captions] == [1, 1, 1]
+    continuation = model.continue_story(small_processor, frames, num_steps=1, **GREEDY)
+    assert [len(story) for story in continuation.captions] == [1, 1, 1]
     with pytest.raises(ValueError, match="num_steps: got 0"):
         model.continue_story(small_processor, frames, num_steps=0)
     with pytest.raises(ValueError, match="story 0: got 1 captions for 2 frames"):

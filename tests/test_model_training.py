@@ -46,7 +46,7 @@ def test_every_parameter_learns(preset):
     stories = [draw_story(seed, num_frames=5) for seed in range(3)]
     frames, captions = ([story[name] for story in stories] for name in ("frames", "captions"))
     config = load_preset(preset)
-    tokenizer = train_tokenizer([text for told in captions for text in told if text], config.vocab_size)
+    tokenizer = train_tokenizer([text for story in captions for text in story if text], config.vocab_size)
     config.adapt_to_tokenizer(tokenizer)
     inputs = build_processor(config, tokenizer)(frames=frames, captions=captions, return_tensors="pt")
     model = make_model(config).train()
@@ -187,7 +187,7 @@ def test_one_batch_can_be_learnt_by_heart():
     captions = [[f"Story {s}, part {t} of it." for t in range(3)] for s in range(2)]
     config = load_preset("tiny")
     config.next_caption_dropout = 0.0
-    tokenizer = train_tokenizer([text for told in captions for text in told], config.vocab_size)
+    tokenizer = train_tokenizer([text for story in captions for text in story], config.vocab_size)
     config.adapt_to_tokenizer(tokenizer)
     inputs = build_processor(config, tokenizer)(frames=frames, captions=captions, return_tensors="pt")
     model = make_model(config).train()
@@ -224,12 +224,14 @@ def test_gradient_checkpointing_changes_nothing(small_processor, batch):
 
 
 def test_next_captions_are_withheld_in_training_alone(small_processor, batch):
-    told = []
+    predictions = []
     for share in (0.0, 1.0):
         model = make_model(small_config(small_processor, next_caption_dropout=share, num_reconstructed_frames=3))
         with torch.no_grad():
-            told.append([model.train(mode)(**batch).predicted_frames for mode in (True, False)])
-    assert not torch.allclose(told[0][0], told[1][0]) and torch.allclose(told[0][1], told[1][1], atol=1e-6)
+            predictions.append([model.train(mode)(**batch).predicted_frames for mode in (True, False)])
+    assert not torch.allclose(predictions[0][0], predictions[1][0]) and torch.allclose(
+        predictions[0][1], predictions[1][1], atol=1e-6
+    )
 
 
 def test_shapes_that_do_not_fit_are_refused(small_model, batch):
@@ -285,9 +287,9 @@ def test_perceptual_losses_compare_with_the_true_frames(small_processor, batch, 
     make_model(small_config(small_processor)).model.vision_encoder.backbone.save_pretrained(tmp_path / "network")
     network = None if own else str(tmp_path / "network")
     model = make_model(small_config(small_processor, perceptual_model=network)).eval()
-    rebuilt = torch.tensor([[2, 0]]).expand(len(batch["pixel_values"]), -1)
+    frame_indices = torch.tensor([[2, 0]]).expand(len(batch["pixel_values"]), -1)
     with torch.no_grad():
-        output = model(**batch, return_loss=True, reconstructed=rebuilt)
+        output = model(**batch, return_loss=True, reconstructed=frame_indices)
         frames = model.unnormalize(batch["pixel_values"])
         for name, made, true, there in (
             ("next_frame", output.predicted_frames, frames[:, 1:], batch["frame_mask"][:, 1:].bool()),

@@ -50,18 +50,18 @@ except ValueError as error:
 else:
     raise AssertionError("loaded code without being trusted to")
 tell = pipeline("story-continuation", model=folder, trust_remote_code=True)
-told = tell(story, **options)
+continuation = tell(story, **options)
 assert type(tell.model).__module__.startswith("transformers_modules"), type(tell.model)
 in_memory = pipeline("story-continuation", model=tell.model, processor=tell.processor)(story, **options)
-assert in_memory["captions"] == told["captions"]
+assert in_memory["captions"] == continuation["captions"]
 describe = pipeline("image-text-to-text", model=folder, trust_remote_code=True)
 described = describe(page, text="", max_new_tokens=8, generate_kwargs={"task": "describe", "do_sample": False})
 with torch.no_grad():
     tell.model.prefix.bias.add_(0.01)
 tell.model.save_pretrained(again)
 tell.processor.save_pretrained(again)
-frames = [np.asarray(frame).tolist() for frame in told["frames"]]
-print(json.dumps({"captions": told["captions"], "frames": frames, "described": described[0]["generated_text"]}))
+frames = [np.asarray(frame).tolist() for frame in continuation["frames"]]
+print(json.dumps({"captions": continuation["captions"], "frames": frames, "described": described[0]["generated_text"]}))
 """
 
 
@@ -107,14 +107,14 @@ def same_pictures(first: list[Image.Image], second: list[Image.Image], tolerance
     return len(first) == len(second) and all(np.abs(a - b).max() <= tolerance for a, b in pairs)
 
 
-def test_a_story_is_told_as_by_continue_story(tell, model, small_processor, stories):
+def test_a_story_is_continued_as_by_continue_story(tell, model, small_processor, stories):
     assert isinstance(tell, StoryContinuationPipeline)
     story = stories[0]
-    told = tell(story, num_steps=3, **GREEDY)
+    continuation = tell(story, num_steps=3, **GREEDY)
     expected = model.continue_story(small_processor, [story["frames"]], [story["captions"]], 3, **GREEDY)
-    assert set(told) == {"frames", "captions"}
-    assert told["captions"] == expected.captions[0] and len(set(told["captions"])) > 1
-    assert same_pictures(told["frames"], expected.frames[0])
+    assert set(continuation) == {"frames", "captions"}
+    assert continuation["captions"] == expected.captions[0] and len(set(continuation["captions"])) > 1
+    assert same_pictures(continuation["frames"], expected.frames[0])
     assert len(tell(story, **GREEDY)["frames"]) == 1
 
 
@@ -136,9 +136,9 @@ def test_pictures_of_every_kind_are_the_same(tell, tmp_path):
     }
     expected = tell({"frames": pictures}, **GREEDY)
     for kind, picture in kinds.items():
-        told = tell({"frames": [picture, pictures[1]]}, **GREEDY)
-        assert told["captions"] == expected["captions"], kind
-        assert same_pictures(told["frames"], expected["frames"], tolerance=1), kind
+        continuation = tell({"frames": [picture, pictures[1]]}, **GREEDY)
+        assert continuation["captions"] == expected["captions"], kind
+        assert same_pictures(continuation["frames"], expected["frames"], tolerance=1), kind
     stacked = tell({"frames": np.stack([np.asarray(picture) for picture in pictures])}, **GREEDY)
     assert same_pictures(stacked["frames"], expected["frames"])
     other = tell({"frames": [Image.new("RGB", (96, 64), "white"), pictures[1]]}, **GREEDY)
@@ -159,18 +159,18 @@ def test_a_url_is_read_and_a_missing_one_named(tell, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        told = tell({"frames": [f"{url}/page.png"]}, timeout=10, **GREEDY)
+        continuation = tell({"frames": [f"{url}/page.png"]}, timeout=10, **GREEDY)
         with pytest.raises(ValueError, match=f"story 0, frame 1: got '{url}/no.png', expected a picture"):
             tell({"frames": [picture, f"{url}/no.png"]}, timeout=10)
         server.shutdown()
-    assert same_pictures(told["frames"], tell({"frames": [picture]}, **GREEDY)["frames"])
+    assert same_pictures(continuation["frames"], tell({"frames": [picture]}, **GREEDY)["frames"])
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 4])
 def test_a_batch_equals_its_stories_one_by_one(tell, stories, batch_size):
     options = {"num_steps": 2, "return_attention": True, **GREEDY}
     alone, together = [tell(story, **options) for story in stories], tell(stories, batch_size=batch_size, **options)
-    assert len({told["captions"][0] for told in alone}) > 1, "all alike: this would compare nothing"
+    assert len({continuation["captions"][0] for continuation in alone}) > 1, "all alike: this would compare nothing"
     for story, one, other in zip(stories, alone, together):
         assert other["captions"][0] == one["captions"][0]
         assert same_pictures(one["frames"][:1], other["frames"][:1], tolerance=1)
@@ -183,9 +183,9 @@ def test_a_batch_equals_its_stories_one_by_one(tell, stories, batch_size):
         assert same_pictures(further["frames"], other["frames"][1:], tolerance=1)
 
 
-def test_lists_generators_and_data_sets_are_told_in_order(tell, stories):
-    expected = [told["captions"] for told in tell(stories, **GREEDY)]
-    assert [told["captions"] for told in tell(tuple(stories), **GREEDY)] == expected
+def test_lists_generators_and_data_sets_keep_their_order(tell, stories):
+    expected = [continuation["captions"] for continuation in tell(stories, **GREEDY)]
+    assert [continuation["captions"] for continuation in tell(tuple(stories), **GREEDY)] == expected
 
     class Told(torch.utils.data.Dataset):
         def __len__(self):
@@ -195,18 +195,18 @@ def test_lists_generators_and_data_sets_are_told_in_order(tell, stories):
             return stories[index]
 
     for inputs in ((story for story in stories), Told()):
-        told = tell(inputs, batch_size=3, **GREEDY)
-        assert not isinstance(told, list), "read all at once"
-        assert [one["captions"] for one in told] == expected
+        continuation = tell(inputs, batch_size=3, **GREEDY)
+        assert not isinstance(continuation, list), "read all at once"
+        assert [one["captions"] for one in continuation] == expected
     assert tell([]) == []
 
 
 def test_attention_on_request(tell, model, small_processor, stories):
-    told = tell(stories[0], num_steps=2, return_attention=True, **GREEDY)
+    continuation = tell(stories[0], num_steps=2, return_attention=True, **GREEDY)
     inputs = small_processor(frames=[stories[0]["frames"]], captions=[stories[0]["captions"]])
     with torch.no_grad():
         expected = model.base_model(**inputs).spatial_attentions[0]
-    first, second = told["spatial_attentions"]
+    first, second = continuation["spatial_attentions"]
     assert torch.allclose(first, expected, atol=1e-6)
     assert second.shape == expected.shape and torch.allclose(second[0], first[1], atol=1e-6)
     assert torch.allclose(second.sum((-1, -2)), torch.ones(second.shape[:2]), atol=1e-5)
@@ -259,8 +259,8 @@ BAD_PICTURES = [
 
 
 @pytest.mark.parametrize(("story", "message"), BAD_STORIES)
-def test_a_bad_story_is_named_before_any_is_told(tell, model, monkeypatch, story, message):
-    monkeypatch.setattr(model, "continue_story", lambda *args, **kwargs: pytest.fail("told already"))
+def test_a_bad_story_is_named_before_any_is_continued(tell, model, monkeypatch, story, message):
+    monkeypatch.setattr(model, "continue_story", lambda *args, **kwargs: pytest.fail("continuation already"))
     with pytest.raises(ValueError, match=message):
         tell([{"frames": [PICTURE]}, story])
 
@@ -307,10 +307,10 @@ def test_every_saved_folder_names_the_pipeline_and_has_its_code(tell, folder, tm
     AutoModelForMultimodalLM.from_pretrained(folder).save_pretrained(tmp_path / "again")
     tell.save_pretrained(tmp_path / "pipeline")
     for path in (folder, tmp_path / "again", tmp_path / "pipeline"):
-        told = json.loads((path / "config.json").read_text())["custom_pipelines"][TASK]
-        module, name = told["impl"].split(".")
+        continuation = json.loads((path / "config.json").read_text())["custom_pipelines"][TASK]
+        module, name = continuation["impl"].split(".")
         assert f"class {name}(" in (path / f"{module}.py").read_text()
-        assert told["pt"] == ["AutoModelForMultimodalLM"]
+        assert continuation["pt"] == ["AutoModelForMultimodalLM"]
     loaded = pipeline(TASK, model=str(tmp_path / "pipeline"), trust_remote_code=True)
     assert isinstance(loaded.processor, StoryAttnProcessor)
     assert loaded.processor.max_caption_length == tell.processor.max_caption_length
@@ -325,9 +325,9 @@ def test_a_folder_without_code_names_no_pipeline(tmp_path):
 
 def test_half_precision(folder, stories):
     half = pipeline(TASK, model=str(folder), trust_remote_code=True, dtype=torch.bfloat16)
-    (told,) = half([stories[0]], num_steps=2, return_attention=True, **GREEDY)
-    assert half.model.dtype == torch.bfloat16 and len(told["frames"]) == 2
-    assert told["spatial_attentions"][0].dtype == torch.float32
+    (continuation,) = half([stories[0]], num_steps=2, return_attention=True, **GREEDY)
+    assert half.model.dtype == torch.bfloat16 and len(continuation["frames"]) == 2
+    assert continuation["spatial_attentions"][0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("task", ["image-text-to-text", "any-to-any"])
@@ -341,10 +341,10 @@ def test_the_librarys_pipelines_describe_and_write_on(model, small_processor, st
 
     described = pipe(images=frames[0], text="", generate_kwargs={"task": "describe", **GREEDY})
     assert described[0]["generated_text"] == expected([frames[0]], [None], task="describe")
-    told = pipe(images=frames, text="A fox.", generate_kwargs=dict(GREEDY), return_full_text=False)
-    assert told[0]["generated_text"] == expected(frames, [None, "A fox."])
+    continuation = pipe(images=frames, text="A fox.", generate_kwargs=dict(GREEDY), return_full_text=False)
+    assert continuation[0]["generated_text"] == expected(frames, [None, "A fox."])
     full = pipe(images=frames, text="A fox.", generate_kwargs=dict(GREEDY))
-    assert full[0] == {"input_text": "A fox.", "generated_text": "A fox." + told[0]["generated_text"]}
+    assert full[0] == {"input_text": "A fox.", "generated_text": "A fox." + continuation[0]["generated_text"]}
     both = pipe(images=[frames, frames[:1]], text=["A fox.", "An owl."], generate_kwargs=dict(GREEDY))
     wanted = [expected(frames, [None, "A fox."]), expected(frames[:1], ["An owl."])]
     assert [one["generated_text"] for one in both] == ["A fox." + wanted[0], "An owl." + wanted[1]]

@@ -120,8 +120,8 @@ def test_stories_are_padded_and_masked(small_processor):
     assert inputs["input_ids"].shape == inputs["attention_mask"].shape
     assert inputs["attention_mask"].sum(-1).gt(0).tolist() == [[True, False, False], [True, False, False]]
     tokenizer = small_processor.tokenizer
-    told = inputs["input_ids"][0, 0][inputs["attention_mask"][0, 0].bool()]
-    assert told[0] == tokenizer.bos_token_id and told[-1] == tokenizer.eos_token_id
+    ids = inputs["input_ids"][0, 0][inputs["attention_mask"][0, 0].bool()]
+    assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
     assert (inputs["input_ids"][inputs["attention_mask"] == 0] == tokenizer.pad_token_id).all()
 
 

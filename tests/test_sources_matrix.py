@@ -1,4 +1,4 @@
-"""Every kind of data set, at hand and streamed: trained on, measured and told from by the commands."""
+"""Every kind of data set, at hand and streamed: trained on, measured and continued by the commands."""
 
 import io
 import json
@@ -224,9 +224,9 @@ def expect_numbers(path: Path, source: str) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source(source, streaming, flags_of, launch, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(storyworld, "NUM_STORIES", {**dict.fromkeys(storyworld.SPLITS, NUM_OTHERS), "train": NUM_TRAIN})
-    told = []
-    monkeypatch.setattr("storyattn.training.data.loaders.logger.warning", told.append)
-    monkeypatch.setattr("storyattn.training.data.prepared_stories.logger.warning", told.append)
+    warnings = []
+    monkeypatch.setattr("storyattn.training.data.loaders.logger.warning", warnings.append)
+    monkeypatch.setattr("storyattn.training.data.prepared_stories.logger.warning", warnings.append)
     flags = flags_of(source)
     model = launch(tmp_path / "model", **flags, on_bad_story="skip", streaming=streaming)
     log = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
@@ -234,7 +234,9 @@ def test_a_source(source, streaming, flags_of, launch, tmp_path, monkeypatch, ca
     expect_numbers(model / "results.json", source)
     # Once among the stories at hand, which a stream has a sample of, and once on its way out of the stream.
     skipped = [
-        line for line in told if re.search("1 of (12|24) stories are bad and left out: .*frame 1: is no image", line)
+        line
+        for line in warnings
+        if re.search("1 of (12|24) stories are bad and left out: .*frame 1: got no image", line)
     ]
     assert len(skipped) == (1 + streaming if source == "other columns" else 0)
     if streaming:

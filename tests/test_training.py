@@ -116,7 +116,8 @@ def test_accumulated_batches_equal_one_large_batch(train_only, tmp_path):
     assert len(logs[0]) == len(logs[1]) == 4
     for whole, accumulated in zip(*logs):
         assert accumulated["loss"] == pytest.approx(whole["loss"], rel=1e-5)
-        assert accumulated["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-5)
+        # The norm adds up every gradient, each of which was summed in another order.
+        assert accumulated["grad_norm"] == pytest.approx(whole["grad_norm"], rel=2e-5)
         names = DEFAULT_LOSS_WEIGHTS.keys() - {"alignment"}
         assert accumulated["loss_parts"].keys() == whole["loss_parts"].keys() == names
         for name, part in whole["loss_parts"].items():
