@@ -83,7 +83,7 @@ def test_an_unknown_data_command_is_one_line_and_status_2(capsys):
         cli.main(["data", "picture-boks"])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "storyattn data" in line and "'picture-boks'" in line and "picture-books, check" in line
+    assert "storyattn data" in line and "'picture-boks'" in line and "picture-books, " in line and ", check" in line
 
 
 def test_train_py_shows_its_flags(monkeypatch, capsys):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from faulty_server import FaultyServer
-from storyattn.training.picture_books import downloads
-from storyattn.training.picture_books.downloads import download, unpack
+from storyattn.training.common import downloads
+from storyattn.training.common.downloads import download, unpack
 
 CONTENT = random.Random(0).randbytes(400_000)
 

@@ -14,9 +14,10 @@ from datasets import load_dataset
 from faulty_server import FaultyServer
 from PIL import Image as PILImage
 from storyattn.training.cli.picture_books import main
+from storyattn.training.common import downloads
 from storyattn.training.common.files import sha256_of_file
 from storyattn.training.data.sources import read_stories
-from storyattn.training.picture_books import build, dataset_folder, downloads
+from storyattn.training.picture_books import build, dataset_folder
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES, BOOKS = SHARED / "picture-books-sources", SHARED / "picture-books"

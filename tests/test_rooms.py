@@ -7,8 +7,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground floor up: a room may import its own files and those of the floors below.
 FLOORS = (
     {"common"},
-    {"storyworld", "figures"},
-    {"data", "models"},
+    {"storyworld", "figures", "codraw"},
+    {"data", "models", "scone"},
     {"evaluation", "inspection", "picture_books", "arguments"},
     {"engine"},
     {"publishing"},

@@ -34,6 +34,7 @@ from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model
 from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
+from .evaluation.scone_metrics import check_max_frames
 from .evaluation.terminal import format_metrics
 from .model_kinds import ModelKind, model_kind
 from .models.build import build_tokenizers, check_perceptual_model, pretrained_parts
@@ -115,6 +116,8 @@ def _load_data(
     """Return the prepared stories of each split, and the processor; `config` is adapted to its tokenizers."""
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
+    for stories in splits.values():
+        check_max_frames(stories, config)
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
     config.adapt_to_tokenizer(*tokenizers, pretrained=pretrained_parts(model_args))
     return splits, build_processor(config, *tokenizers)

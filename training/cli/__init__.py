@@ -5,7 +5,7 @@ Commands:
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
-    storyattn data COMMAND ...                 make a data set of picture books, or check one before training
+    storyattn data COMMAND ...                 make a data set (picture books, SCONE), or check one before training
     storyattn card DIR                         write the model card of a published folder again
     storyattn mean DIR DIR --output_dir DIR    write the mean of the weights of two models
     storyattn publish DIR --repo_id USER/NAME  publish a trained model on the Hub

@@ -2,6 +2,9 @@
 The `storyattn data` commands.
 
     storyattn data picture-books --output DIR    make a data set of openly licensed picture books
+    storyattn data codraw --output DIR           make a data set of CoDraw, stories that people told over clip art
+    storyattn data codraw-detector --output DIR  train the network that reads pictures of CoDraw
+    storyattn data scone --domain D --output DIR make picture stories of SCONE's instructions and states
     storyattn data check ...                     look at a data set before training: what is in it, what is wrong
 """
 
@@ -9,7 +12,13 @@ import sys
 
 from . import run_command
 
-COMMANDS = {"picture-books": ".picture_books", "check": ".data_check"}
+COMMANDS = {
+    "picture-books": ".picture_books",
+    "codraw": ".codraw",
+    "codraw-detector": ".codraw_detector",
+    "scone": ".scone",
+    "check": ".data_check",
+}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,6 +8,7 @@ import argparse
 import shlex
 import sys
 
+from ..codraw.detector import load_detector
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..common.files import write_results
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed by which captions and frames are exchanged")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
+    parser.add_argument(
+        "--codraw_detector", default=None, help="folder of `storyattn data codraw-detector`: measures objects of CoDraw"
+    )
     add_column_flags(parser)
     parser.add_argument(
         "--on_bad_story", choices=BAD_STORY_POLICIES, default="skip", help="what to do with broken stories"
@@ -72,6 +76,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
+    detector = None if arguments.codraw_detector is None else load_detector(arguments.codraw_detector)
     splits = {"stories": arguments.split, "train_stories": arguments.train_split}
     sources = {
         key: read_stories(arguments.dataset, split, **columns_of(arguments)) for key, split in splits.items() if split
@@ -91,5 +96,6 @@ def _measure(arguments: argparse.Namespace) -> dict:
         batch_size=arguments.batch_size,
         max_windows=arguments.max_windows,
         context_frames=arguments.context_frames,
+        detector=detector,
         seed=arguments.seed,
     )

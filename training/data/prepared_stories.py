@@ -41,6 +41,9 @@ class PreparedStories:
 
     def __getitem__(self, key: int | str) -> dict | list:
         if isinstance(key, str):
+            if key not in self._columns:
+                values = self._others[key][:]
+                self._columns[key] = [values[row] for row in self._rows]
             return self._columns[key]
         row = dict(self._others[self._rows[key]])
         sizes = self._sizes[self._rows[key]]["sizes"]
@@ -50,6 +53,11 @@ class PreparedStories:
         if row.get("events"):
             row["events"] = self._scaled(row["events"], sizes)
         return row
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
+        return ["frames", *self._others.column_names]
 
     def pixels(self, story: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return frames of a story without a copy.

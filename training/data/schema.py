@@ -10,7 +10,11 @@ OPTIONAL_COLUMNS = {
     "descriptions": "a list of strings",
     "boxes": "for each frame a list of entity, kind and box",
     "events": "for each frame entity, kind and box",
+    "clip_art": "for each frame a list of class_id, x, y, depth and visible",
 }
+PLACE_FIELDS = {"entity", "kind", "box"}  # of an item of `boxes` and `events`
+CLIP_ART_FIELDS = {"class_id", "x", "y", "depth", "visible"}
+STATE_COLUMNS = ("domain", "states")  # what the frames show, exactly: the name of a drawn world, a text for each frame
 
 
 def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
@@ -91,6 +95,12 @@ def check_columns(columns: list[str], name: str, frames_column: str, captions_co
             )
 
 
+def has_states(features: Features) -> bool:
+    """Return whether there are both columns of states; columns of these names and another type are something else."""
+    domain, states = (features.get(name) for name in STATE_COLUMNS)
+    return _is_text(domain, "string", "large_string") and _is_text(_items(states), "string", "large_string")
+
+
 def name_stories(dataset: Dataset, split: str) -> Dataset:
     """Give every story a `story_id` that no other has.
 
@@ -123,6 +133,8 @@ def _select(dataset: Dataset, frames_column: str, captions_column: str) -> Datas
     """Select the columns that the schema has, and give them their names in it."""
     names = {frames_column: "frames", captions_column: "captions"}
     names.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
+    if has_states(dataset.features):
+        names.update({key: key for key in STATE_COLUMNS})
     return dataset.select_columns(list(names)).rename_columns({a: b for a, b in names.items() if a != b})
 
 
@@ -140,8 +152,8 @@ def _is_optional(column: str, feature: object) -> bool:
     items = _items(feature)
     if column == "descriptions":
         return _is_text(items, "string", "large_string", "null")
-    place = _items(items) if column == "boxes" else items
-    return isinstance(place, dict) and {"entity", "kind", "box"} <= set(place)
+    item = items if column == "events" else _items(items)
+    return isinstance(item, dict) and (CLIP_ART_FIELDS if column == "clip_art" else PLACE_FIELDS) <= set(item)
 
 
 def _cast(dataset: Dataset) -> Dataset:

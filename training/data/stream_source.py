@@ -6,7 +6,7 @@ from itertools import islice
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
 from ..common.loading import one_line_reason
-from .schema import check_columns, check_types
+from .schema import STATE_COLUMNS, check_columns, check_types, has_states
 from .sources import STORYWORLD, folder_kind, locate, name_of_split, read_stories
 from .splits import SPLIT_SHARE, hash_position, splits_to_derive
 from .story_reasoning import is_story_reasoning, story_reasoning_row
@@ -69,9 +69,10 @@ def _stream_split(name: str, split: str, frames_column: str, captions_column: st
         columns["captions_column"] is None or getattr(stream.features[captions_column], "dtype", "") != "null"
     )
     stream = stream.cast_column(columns["frames_column"], ENCODED_IMAGES)
+    state_columns = STATE_COLUMNS if has_states(stream.features) else ()
     if derived and source == "train":
         stream = stream.filter(_is_in_split, fn_kwargs={"split": split, "derived": derived, **columns})
-    options = {"split": split, "has_captions": has_captions, **columns}
+    options = {"split": split, "has_captions": has_captions, "state_columns": state_columns, **columns}
     return stream.map(_to_schema, fn_kwargs=options, remove_columns=names)
 
 
@@ -95,6 +96,8 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
         if all(row.get(column) is not None for row in rows):
             place = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))}
             features[column] = List(List(place)) if column == "boxes" else List(place)
+    if all(row.get(column) is not None for row in rows for column in STATE_COLUMNS):
+        features |= {"domain": Value("string"), "states": List(Value("string"))}
     return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=Features(features))
 
 
@@ -113,8 +116,15 @@ def _is_in_split(
     return split == (derived[number] if number < len(derived) else "train")
 
 
-def _to_schema(row: dict, split: str, has_captions: bool, frames_column: str, captions_column: str | None) -> dict:
-    story = _story(row, frames_column, captions_column)
+def _to_schema(
+    row: dict,
+    split: str,
+    has_captions: bool,
+    state_columns: tuple[str, ...],
+    frames_column: str,
+    captions_column: str | None,
+) -> dict:
+    story = {**_story(row, frames_column, captions_column), **{name: row[name] for name in state_columns}}
     if not has_captions:
         story["captions"] = [None] * len(story["frames"] or ())
     return {**story, "story_id": f"{split}-{_digest(_key(story))}" if story["story_id"] is None else story["story_id"]}

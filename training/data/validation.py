@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from ..common.loading import one_line_reason
 
 MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken export
-PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events")
+PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states")
 BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
 MAX_LISTED = 5  # bad stories that a message describes

@@ -1,7 +1,7 @@
 """
 Measure a model on a split of picture stories, every number beside its floors: `evaluate_model`.
 
-There are two passes over the data, and three files say what is measured in them, on which output of the model:
+There are up to four passes over the data, and a few files say what is measured in them, on which output of the model:
 
 1. `_read_stories`: every frame of the measured stories, in `story_evaluation.py`: `retrieval` (see `retrieval_metrics`;
    all captioned frames) and `attention` (see `AttentionMetrics`; all frames with boxes, left out without any).
@@ -15,6 +15,10 @@ There are two passes over the data, and three files say what is measured in them
    - In `caption_evaluation.py`, over windows whose last frame has a caption, by greedy search: `next_caption` and
      `describe`: see `CaptionMetrics`. On StoryWorld also `event` (character, action and place are right) and
      `named_characters`: see `StoryWorldMetrics`.
+3. `measure_objects`: on stories of CoDraw with a detector, `objects` in whole stories painted frame by frame: see
+   `codraw_objects.py`.
+4. `follow_instructions`: the stories of SCONE alone, in `scone_metrics.py`: `exact_match`, whether painted frames show
+   exactly the state that they should, in the closed loop and from true frames.
 
 To add a measure of frames, add a function to `FRAME_MEASURES`; of captions, a file to `text_metrics/` and its name to
 `TEXT_METRICS`. `tables.py` has the columns in which they are shown.
@@ -25,12 +29,15 @@ from datasets import Dataset
 from storyattn import StoryAttnProcessor
 from tqdm.auto import tqdm
 
+from ..codraw.detector import CodrawDetector
 from ..common.captions import has_text
 from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
 from .caption_evaluation import LOGITS, CaptionEvaluation
+from .codraw_objects import COLUMN, measure_objects
 from .floors import training_data
 from .frame_evaluation import FrameEvaluation
+from .scone_metrics import check_max_frames, exact_match
 from .story_evaluation import StoryEvaluation
 from .windows import MeasuredWindows, Model, WindowBatch, chunks, frames_shown, measured_frames
 
@@ -53,12 +60,12 @@ def evaluate_model(
     batch_size: int = 16,
     max_windows: int | None = None,
     context_frames: int | None = None,
+    detector: CodrawDetector | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> dict:
-    """
-    Measure a model, which is left in the mode it had.
+    """Measure a model, which is left in the mode it had.
 
     Args:
         model: what is `None` in its output is not measured; its `evaluation_notes`, if any, stand in the results.
@@ -68,6 +75,7 @@ def evaluate_model(
         batch_size: windows per batch.
         max_windows: the most windows to measure, taken evenly over the split; all by default.
         context_frames: the most frames to show before the measured one; as many as the model reads by default.
+        detector: what reads paintings of CoDraw; without one, `objects` are not measured.
         seed: the seed by which captions and frames are exchanged.
         device: where the model is moved to, if given.
         progress: whether to show progress bars.
@@ -77,7 +85,7 @@ def evaluate_model(
         and `notes` (what was left out and why). A number that could not be measured is `None`.
 
     Raises:
-        ValueError: no story has two frames.
+        ValueError: no story has two frames, or the model cannot read a story of SCONE whole.
     """
     if device is not None:
         model.to(device)
@@ -85,11 +93,13 @@ def evaluate_model(
         evaluation = _Evaluation(model, processor, stories, train_stories, max_windows, context_frames, seed)
         evaluation.read_stories(progress)
         evaluation.measure_windows(batch_size, progress)
+        evaluation.measure_objects(detector, batch_size, progress)
+        evaluation.follow_instructions(batch_size, progress)
         return evaluation.compute()
 
 
 class _Evaluation:
-    """The two passes of `evaluate_model`, and what they feed; arguments as there."""
+    """The passes of `evaluate_model`, and what they feed; arguments as there."""
 
     def __init__(
         self,
@@ -102,6 +112,8 @@ class _Evaluation:
         seed: int,
     ):
         self.model, self.processor, self.stories, self.context_frames = model, processor, stories, context_frames
+        check_max_frames(stories, model.config)
+        self.seed, self.exact_match = seed, {}
         self.windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
         self.training = None if train_stories is None else training_data(train_stories, model, processor, seed)
         median_frame = None if self.training is None else self.training.median_frame
@@ -109,11 +121,12 @@ class _Evaluation:
         self.of_frames = FrameEvaluation(model, processor, self.windows, median_frame, seed)
         self.of_captions = CaptionEvaluation(model, processor, self.windows, self.training, seed)
         self.not_measured: list[str] = []
+        self.is_codraw = stories[self.windows.stories[0]].get(COLUMN) is not None
+        self.objects: dict[str, dict] = {}
 
     def read_stories(self, progress: bool) -> None:
         """Read every frame of the measured stories once, as many at a time as the model reads."""
-        indices = sorted(set(self.windows.story_of))
-        for index in tqdm(indices, desc="reading stories", unit="story", disable=not progress):
+        for index in tqdm(self.windows.stories, desc="reading stories", unit="story", disable=not progress):
             story = self.stories[index]
             columns = ("frames", "captions", "boxes") if story.get("boxes") else ("frames", "captions")
             for positions in chunks(len(story["frames"]), self.model.config.max_frames):
@@ -137,13 +150,38 @@ class _Evaluation:
             bar.update(len(positions))
         bar.close()
 
+    def measure_objects(self, detector: CodrawDetector | None, batch_size: int, progress: bool) -> None:
+        """Measure what paintings of CoDraw show; nothing without a detector, clip art, or paintings."""
+        if detector is None or not self.is_codraw or "next_frame" in self.not_measured:
+            return
+        options = {"batch_size": batch_size, "context_frames": self.context_frames, "progress": progress}
+        stories = self.stories, self.windows.stories
+        self.objects = {"objects": measure_objects(self.model, self.processor, *stories, detector, **options)}
+
+    def follow_instructions(self, batch_size: int, progress: bool) -> None:
+        """Measure how the measured stories of SCONE are followed, by a model that paints."""
+        if "next_frame" in self.not_measured:
+            return
+        self.exact_match = exact_match(
+            self.model,
+            self.processor,
+            self.stories,
+            sorted(set(self.windows.story_of)),
+            batch_size=batch_size,
+            context_frames=self.context_frames,
+            seed=self.seed,
+            progress=progress,
+        )
+
     def compute(self) -> dict:
         """Return what `evaluate_model` returns."""
         return {
+            **({"exact_match": self.exact_match} if self.exact_match else {}),
             **self.of_frames.compute(),
             **self.of_captions.compute(),
             **self.of_stories.compute(),
-            "num_stories": len(set(self.windows.story_of)),
+            **self.objects,
+            "num_stories": len(self.windows.stories),
             "num_windows": len(self.windows),
             "num_windows_left_out": self.windows.num_left_out,
             "notes": self._notes(),
@@ -168,7 +206,9 @@ class _Evaluation:
             notes.append(
                 f"{without_caption} windows have no caption at their last frame: left out of the captions' measures"
             )
-        if len(set(self.windows.story_of)) == 1:
+        if self.is_codraw and not self.objects:
+            notes.append("no detector of CoDraw's clip art was given, or the model paints nothing: no objects")
+        if len(self.windows.stories) == 1:
             notes.append(
                 "all windows are of one story: nothing to exchange, no shuffled_caption, no loss_shuffled_frames"
             )

@@ -3,15 +3,19 @@
 from typing import NamedTuple
 
 from ..common.tables import LEFT, RIGHT, format_number, markdown_table
+from ..scone.states import DOMAINS
 
 FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
 EVENT_FRAME_COLUMNS = ("l1_changed", "copy_last_l1_changed", "placement", "count")
 TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "chrf", "cider", "distinct2")
 EVENT_COLUMNS = ("character", "action", "place", "all")
 NAME_COLUMNS = ("precision", "recall", "f1")
+EXACT_COLUMNS = ("mean", *(f"after_{step}" for step in range(1, 6)))
 RECALL_COLUMNS = ("r1", "r5", "r10", "within_story_r1")
 RECALL_DIRECTIONS = ("text_to_image", "image_to_text")
 ATTENTION_COLUMNS = ("pointing_game", "mass_over_area")
+OBJECT_COLUMNS = ("precision", "recall", "f1", "rsim", "rsim_whole_depths")
+OBJECT_TRUTHS = ("against_detections", "against_annotation")
 
 Numbers = dict[str, float | int | None]  # by column
 Rows = dict[str, Numbers]  # by the title of the row
@@ -27,6 +31,7 @@ class MainResult(NamedTuple):
 
 
 FRAME_FLOORS = ("next_frame", "floors")
+OBJECTS = ("objects", "against_detections")
 MAIN_RESULTS = (
     MainResult("next frame, caption given: L1", ("next_frame", "l1"), FRAME_FLOORS),
     MainResult("next frame, caption given: L1 on changed pixels", ("next_frame", "l1_changed"), FRAME_FLOORS),
@@ -54,7 +59,27 @@ MAIN_RESULTS = (
     MainResult(
         "picture to text: recall at 1", ("retrieval", "image_to_text", "r1"), ("retrieval", "image_to_text"), True
     ),
+    *(
+        result
+        for domain in DOMAINS
+        for result in (
+            MainResult(
+                f"{domain}: all right after five instructions",
+                ("exact_match", domain, "closed_loop", "after_5"),
+                ("exact_match", domain, "floors", "closed_loop"),
+                True,
+            ),
+            MainResult(
+                f"{domain}: right after one instruction, from true frames",
+                ("exact_match", domain, "single_step", "mean"),
+                ("exact_match", domain, "floors", "single_step"),
+                True,
+            ),
+        )
+    ),
     MainResult("attention: pointing game", ("attention", "pointing_game"), ("attention",), True),
+    MainResult("objects, closed loop: F1", (*OBJECTS, "closed_loop", "f1"), (*OBJECTS, "floors"), True),
+    MainResult("objects, closed loop: RSIM", (*OBJECTS, "closed_loop", "rsim"), (*OBJECTS, "floors"), True),
 )
 ORACLES = ("oracle_input",)  # see the target, so they are no floors
 FEWEST_EVENTS = 5  # windows of a kind of event, for it to be listed among the worst
@@ -126,6 +151,26 @@ def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
     return sections
 
 
+def exact_match_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the table of each domain of SCONE that was measured."""
+    sections = []
+    for domain, measured in metrics.get("exact_match", {}).items():
+        floors = measured["floors"]
+        rows = {
+            "closed loop": measured["closed_loop"],
+            "closed loop, snapped": measured["closed_loop_snapped"],
+            "closed loop, copy first": floors["closed_loop"]["copy_first"],
+            "single step": measured["single_step"],
+            "single step, snapped": measured["single_step_snapped"],
+            "single step, slots right": measured["single_step_slots"],
+            "single step, copy last": floors["single_step"]["copy_last"],
+            "single step, shuffled": floors["single_step"].get("shuffled_instruction", {}),
+            "true frames": {"mean": measured["true_frames"]},
+        }
+        sections.append((f"exact match, {domain}", EXACT_COLUMNS, rows))
+    return sections
+
+
 def recall_rows(metrics: dict, direction: str) -> Rows:
     """Return the rows of retrieval in one of `RECALL_DIRECTIONS`."""
     return _beside_chance(metrics["retrieval"][direction], RECALL_COLUMNS)
@@ -134,6 +179,18 @@ def recall_rows(metrics: dict, direction: str) -> Rows:
 def attention_rows(metrics: dict) -> Rows:
     """Return the rows of the spatial attention, which must have been measured."""
     return _beside_chance(metrics["attention"], ATTENTION_COLUMNS)
+
+
+def object_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the tables of objects; none where they were not measured."""
+    sections = []
+    for truth in OBJECT_TRUTHS if "objects" in metrics else ():
+        scores = metrics["objects"][truth]
+        rows = {"model, closed loop": scores["closed_loop"], "model, from true pictures": scores["from_true_pictures"]}
+        if "detector" in scores:
+            rows["detector, true pictures"] = scores["detector"]
+        sections.append((f"objects {truth.replace('_', ' ')}", OBJECT_COLUMNS, {**rows, **scores["floors"]}))
+    return sections
 
 
 def main_table(metrics: dict, split: str, unseen: dict | None = None) -> str:
@@ -167,6 +224,8 @@ def result_tables(metrics: dict) -> str:
     sections = [("Next frame", FRAME_COLUMNS, frame_rows)]
     if "by_event" in metrics["next_frame"]:
         sections.append(("Next frame by event", EVENT_FRAME_COLUMNS, metrics["next_frame"]["by_event"]))
+    for title, columns, rows in exact_match_sections(metrics):
+        sections.append((title, columns, _with_bold(_with_bold(rows, "closed loop"), "single step")))
     sections += [(title, columns, _with_bold(rows, "model")) for title, columns, rows in caption_sections(metrics)]
     recalls = {}
     for direction in RECALL_DIRECTIONS:
@@ -175,6 +234,10 @@ def result_tables(metrics: dict) -> str:
     sections.append(("Retrieval", RECALL_COLUMNS, recalls))
     if "attention" in metrics:
         sections.append(("Spatial attention", ATTENTION_COLUMNS, _with_bold(attention_rows(metrics), "model")))
+    sections += [
+        (title.capitalize(), columns, _with_bold(rows, "model, closed loop"))
+        for title, columns, rows in object_sections(metrics)
+    ]
     return "\n\n".join(
         markdown_table([title, *columns], table_cells(columns, rows)) for title, columns, rows in sections
     )

@@ -10,7 +10,9 @@ from .tables import (
     Rows,
     attention_rows,
     caption_sections,
+    exact_match_sections,
     next_frame_rows,
+    object_sections,
     recall_rows,
     table_cells,
 )
@@ -25,11 +27,12 @@ def format_metrics(metrics: dict) -> str:
     sections = [("next frame", FRAME_COLUMNS, frame_rows)]
     if "by_event" in frames:
         sections.append(("next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
-    sections += caption_sections(metrics)
+    sections += exact_match_sections(metrics) + caption_sections(metrics)
     for direction in RECALL_DIRECTIONS:
         sections.append((f"retrieval, {direction}", RECALL_COLUMNS, recall_rows(metrics, direction)))
     if "attention" in metrics:
         sections.append(("spatial attention", ATTENTION_COLUMNS, attention_rows(metrics)))
+    sections += object_sections(metrics)
     counts = f"{metrics['num_windows']} windows of {metrics['num_stories']} stories"
     return "\n\n".join([counts, *(_section(*section) for section in sections), *metrics["notes"]])
 

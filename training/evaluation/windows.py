@@ -46,6 +46,11 @@ class MeasuredWindows:
         self.story_of = [table[index][0] for index in measured]
         self.captions_of = [table[index][1] for index in measured]
 
+    @property
+    def stories(self) -> list[int]:
+        """The indices of the stories that have a window here, in order."""
+        return sorted(set(self.story_of))
+
     def __len__(self) -> int:
         return len(self._indices)
 

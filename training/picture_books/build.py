@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
+from ..common.dataset_folder import check_output
+from ..common.downloads import download, unpack
 from ..common.files import sha256_of_file
 from ..data.near_duplicates import group_stories, picture_hash, split_groups
-from .dataset_folder import check_output, write_books
-from .downloads import download, unpack
+from .dataset_folder import FILES, MARK, write_books
 from .repositories import MIN_PAGES, Report, Story, read_african_storybook, read_book_dash
 
 ARCHIVES = {  # repository's name: archive of the branch that is published
@@ -55,7 +56,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError(f"validation_share and test_share: got {shares}, expected 0 or more, below 1 together")
     if arguments.source is not None and arguments.download_dir is not None:
         raise ValueError("download_dir: got --download_dir with --source, expected one of them")
-    check_output(Path(arguments.output).expanduser(), arguments.overwrite)
+    check_output(Path(arguments.output).expanduser(), arguments.overwrite, MARK, FILES)
 
 
 def make_books(arguments: argparse.Namespace) -> None:

@@ -1,12 +1,11 @@
 """Write picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, and credits."""
 
 import csv
-import os
-import shutil
 from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.dataset_folder import CARD_FILE, card_head, check_output, replaced_folder
 from .repositories import Story
 
 BOOK_FEATURES = Features(
@@ -18,27 +17,10 @@ BOOK_FEATURES = Features(
     }
 )
 ATTRIBUTION_COLUMNS = ("split", "story_id", "title", "text_by", "images_by", "source", "license")
+ATTRIBUTION_FILE = "ATTRIBUTION.csv"
 MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is recognized
-# The head of the card has sizes because `datasets` caches by folder name and head: with the names of the files alone,
-# a new data set would be read as the old one.
+FILES = (ATTRIBUTION_FILE, "train.parquet", "validation.parquet", "test.parquet")  # of a result, beside the card
 CARD = """\
----
-pretty_name: Picture books
-language: en
-license: cc-by-4.0
-task_categories: [image-to-text, text-to-image]
-size_categories: [{size}]
-configs:
-- config_name: default
-  data_files:
-{data_files}
-dataset_info:
-  config_name: default
-  splits:
-{sizes}
-  download_size: {file_bytes}
-  dataset_size: {num_bytes}
----
 # Picture books: illustrated stories, page by page
 
 {mark}
@@ -63,33 +45,6 @@ picture shows), `descriptions` (list: what the picture shows, for pages of Book 
 """
 
 
-def check_output(output: Path, overwrite: bool) -> None:
-    """Refuse an output folder with anything in it, except for an earlier result with `overwrite`.
-
-    Raises:
-        ValueError: for a file or such a folder.
-    """
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"output: got the file {str(output)!r}, expected a folder")
-    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if not names:
-        return
-    card = output / "README.md"
-    written = {card.name, "ATTRIBUTION.csv", "train.parquet", "validation.parquet", "test.parquet"}
-    is_earlier_result = (
-        set(names) <= written
-        and card.is_file()
-        and MARK in card.read_text(encoding="utf-8", errors="replace").splitlines()
-    )
-    if not is_earlier_result:
-        raise ValueError(f"output: got the folder {str(output)!r} with {names[0]!r}, expected none or an empty one")
-    if not overwrite:
-        raise ValueError(
-            f"output: got the folder {str(output)!r} with an earlier result, expected none or an empty one; "
-            "--overwrite replaces it"
-        )
-
-
 def write_books(
     output: Path,
     stories: list[Story],
@@ -111,27 +66,13 @@ def write_books(
     Raises:
         ValueError: as `check_output`.
     """
-    check_output(output, overwrite)
-    output = output.resolve()
-    beside = output.parent / f".{output.name}-{os.getpid()}"
-    old = beside.with_name(f"{beside.name}-old")
-    beside.mkdir(parents=True)
-    try:
-        num_bytes = _write_stories(beside, stories, frames, splits)
-        file_bytes = sum(path.stat().st_size for path in beside.iterdir())
-        _write_attribution(beside / "ATTRIBUTION.csv", stories, splits)
+    check_output(output, overwrite, MARK, FILES)
+    with replaced_folder(output) as folder:
+        num_bytes = _write_stories(folder, stories, frames, splits)
+        file_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        _write_attribution(folder / ATTRIBUTION_FILE, stories, splits)
         card = _card(stories, splits, max_side, num_bytes, file_bytes)
-        (beside / "README.md").write_text(card, encoding="utf-8")
-        if output.is_dir():
-            output.rename(old)
-        beside.rename(output)
-    except BaseException:
-        if old.is_dir() and not output.exists():
-            old.rename(output)
-        raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def _write_stories(
@@ -170,20 +111,10 @@ def _card(
     stories: list[Story], splits: dict[str, list[int]], max_side: int, num_bytes: dict[str, int], file_bytes: int
 ) -> str:
     """Return the card. `num_bytes` counts bytes in memory by split with stories, `file_bytes` those of all files."""
-    counts, sizes = [], []
-    for split, size in num_bytes.items():
-        chosen = splits[split]
-        pages = sum(len(stories[index].pages) for index in chosen)
-        counts.append(f"| {split} | {len(chosen):,} | {pages:,} |")
-        sizes.append(f"  - {{name: {split}, num_bytes: {size}, num_examples: {len(chosen)}}}")
-    return CARD.format(
-        size="n<1K" if len(stories) < 1000 else "1K<n<10K",
-        data_files="\n".join(f"  - {{split: {split}, path: {split}.parquet}}" for split in num_bytes),
-        sizes="\n".join(sizes),
-        file_bytes=file_bytes,
-        num_bytes=sum(num_bytes.values()),
-        mark=MARK,
-        num_stories=len(stories),
-        counts="\n".join(counts),
-        max_side=max_side,
-    )
+    num_stories = {split: len(splits[split]) for split in num_bytes}
+    counts = []
+    for split, number in num_stories.items():
+        pages = sum(len(stories[index].pages) for index in splits[split])
+        counts.append(f"| {split} | {number:,} | {pages:,} |")
+    head = card_head("Picture books", "cc-by-4.0", num_stories, num_bytes, file_bytes)
+    return head + CARD.format(mark=MARK, num_stories=len(stories), counts="\n".join(counts), max_side=max_side)
