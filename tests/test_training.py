@@ -116,7 +116,7 @@ def test_accumulated_batches_equal_one_large_batch(train_only, tmp_path):
     assert len(logs[0]) == len(logs[1]) == 4
     for whole, accumulated in zip(*logs):
         assert accumulated["loss"] == pytest.approx(whole["loss"], rel=1e-5)
-        # Gradients are summed in another order: equal at the same weights, after which the difference grows by the step.
+        # Gradients are summed in another order: equal at the same weights; then the difference grows with each step.
         bound = 1e-6 if whole["step"] == 1 else 1e-4
         assert accumulated["grad_norm"] == pytest.approx(whole["grad_norm"], rel=bound)
         names = DEFAULT_LOSS_WEIGHTS.keys() - {"alignment"}
