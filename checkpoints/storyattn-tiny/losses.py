@@ -3,7 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-CHANGED_THRESHOLD = 2 / 255  # a pixel has changed when one of its channels differs by more
+# A pixel has changed when one of its channels differs by more than two of 255 levels. The threshold lies halfway to the
+# third level, where no rounding of float32 reaches it.
+CHANGED_THRESHOLD = 2.5 / 255
 LOCAL_CHANGE = 0.3  # a change of less than this share of the frame is something that moves, not another light or place
 
 
