@@ -16,11 +16,11 @@ from test_processes import read_losses, run
 from training_runs import checkpoint_tensors, same_tensors
 from transformers import AutoModel, AutoProcessor
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FLAGS = {"max_train_steps": 2, "save_steps": 1, "train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 0}
 FLAGS |= {"max_eval_windows": 2, "max_test_windows": 2, "eval_steps": 0, "learning_rate": 0.01, "lora_rank": 2}
 FLAGS |= {"config_overrides": "decoder_context_captions=1"}
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from ..common.dataset_folder import CARD_FILE
+from ..common.dataset_folder import CARD_FILE, card_head
 from .renderer import MIN_VISIBLE
 from .source import COMMIT
 from .stories import LICENSE, LICENSE_NAME
@@ -31,26 +31,7 @@ Changed: canvases drawn as frames of another size; turns merged; words in lower 
 Whoever publishes a model trained on this data, or a figure that shows it, credits the authors above, and does so for
 noncommercial purposes only.
 """
-# The head has sizes because `datasets` caches by folder name and head: with the names of the files alone, a data set
-# made anew would be read as the old one.
 CARD = """\
----
-pretty_name: CoDraw picture stories
-language: en
-license: {license}
-task_categories: [image-to-text, text-to-image]
-size_categories: [{size}]
-configs:
-- config_name: default
-  data_files:
-{data_files}
-dataset_info:
-  config_name: default
-  splits:
-{sizes}
-  download_size: {file_bytes}
-  dataset_size: {num_bytes}
----
 # CoDraw: picture stories told by people over clip art
 
 {mark}
@@ -101,22 +82,12 @@ def write_card(
     (folder / "ATTRIBUTION").write_text(ATTRIBUTION, encoding="utf-8")
     (folder / "LICENSE").write_text(LICENSE_TEXT, encoding="utf-8")
     written = {split: count for split, count in counts.items() if count["stories"]}
-    sizes = [
-        f"  - {{name: {split}, num_bytes: {num_bytes[split]}, num_examples: {count['stories']}}}"
-        for split, count in written.items()
-    ]
     rows = [
         f"| {split} | {count['stories']:,} | {count['frames']:,} | {count['captions']:,} |"
         for split, count in written.items()
     ]
     card = CARD.format(
-        license=LICENSE,
         license_name=LICENSE_NAME,
-        size="n<1K" if sum(count["stories"] for count in written.values()) < 1000 else "1K<n<10K",
-        data_files="\n".join(f"  - {{split: {split}, path: {split}-*.parquet}}" for split in written),
-        sizes="\n".join(sizes),
-        file_bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
-        num_bytes=sum(num_bytes.values()),
         mark=MARK,
         counts="\n".join(rows),
         height=image_size[0],
@@ -124,4 +95,9 @@ def write_card(
         visible=MIN_VISIBLE,
         captions=CAPTION_WORDS[captions],
     )
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    num_stories = {split: count["stories"] for split, count in written.items()}
+    file_bytes = sum(path.stat().st_size for path in folder.glob("*.parquet"))
+    head = card_head(
+        "CoDraw picture stories", LICENSE, num_stories, num_bytes, file_bytes, file_pattern="{split}-*.parquet"
+    )
+    (folder / CARD_FILE).write_text(head + card, encoding="utf-8")

@@ -84,7 +84,12 @@ def replaced_folder(output: Path) -> Iterator[Path]:
 
 
 def card_head(
-    pretty_name: str, license: str, num_stories: dict[str, int], num_bytes: dict[str, int], file_bytes: int
+    pretty_name: str,
+    license: str,
+    num_stories: dict[str, int],
+    num_bytes: dict[str, int],
+    file_bytes: int,
+    file_pattern: str = "{split}.parquet",
 ) -> str:
     """
     Return the head of a data set's card.
@@ -95,6 +100,7 @@ def card_head(
         num_stories: the number of stories of each split that has any.
         num_bytes: what each of them takes in memory.
         file_bytes: the bytes of all Parquet files.
+        file_pattern: the names of the Parquet files of a split.
 
     Returns:
         The lines between and with `---`.
@@ -103,7 +109,9 @@ def card_head(
         pretty_name=pretty_name,
         license=license,
         size="n<1K" if sum(num_stories.values()) < 1000 else "1K<n<10K",
-        data_files="\n".join(f"  - {{split: {split}, path: {split}.parquet}}" for split in num_stories),
+        data_files="\n".join(
+            f"  - {{split: {split}, path: {file_pattern.format(split=split)}}}" for split in num_stories
+        ),
         sizes="\n".join(
             f"  - {{name: {split}, num_bytes: {num_bytes[split]}, num_examples: {count}}}"
             for split, count in num_stories.items()
