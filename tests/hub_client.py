@@ -28,6 +28,7 @@ def reachable_hub() -> Iterator[HubServer]:
             patch.setattr(f"huggingface_hub.constants.{name}", value)
         # The client of the module-level functions reads ENDPOINT at its import, which may have been before.
         patch.setattr("huggingface_hub.hf_api.api.endpoint", server.url)
+        patch.setattr("transformers.utils.hub._hf_api", None, raising=False)  # made at its first use
         patch.setenv("HF_TOKEN", "hf_write")
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield server

@@ -212,6 +212,7 @@ class EarlierFramesHidden:
 
     def __init__(self, stories):
         self.stories = stories
+        self.column_names = stories.column_names
 
     def __len__(self):
         return len(self.stories)
