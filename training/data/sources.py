@@ -4,19 +4,23 @@ from collections.abc import Collection
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, load_dataset_builder, load_from_disk
-from datasets.fingerprint import Hasher
+from datasets import Dataset, DatasetDict, load_from_disk
 from transformers.utils import logging
 
+from ..common.columns import COLUMN_FLAGS
+from ..common.excerpts import listed, quoted
 from ..common.hub_ids import is_hub_id
-from ..common.loading import one_line_reason
+from ..common.loading import FullDiskError, expecting_room, reason_for
+from .frame_access import AccessError, FrameAccess, frame_access
 from .frame_folder import is_frame_folder, read_frame_folder
 from .schema import name_stories, to_schema, without_blank_captions
+from .source_files import FaultyFiles, check_saved, load_splits
 from .splits import MIN_STORIES, assign_splits, splits_to_derive
 
 logger = logging.get_logger(__name__)
 
 STORYWORLD = "storyworld"
+MORE_ROOM = "the environment variable HF_DATASETS_CACHE names another place"
 SAVED, FRAME_FOLDER = "saved", "frame folder"
 
 
@@ -27,6 +31,8 @@ def read_stories(
     frames_column: str = "frames",
     captions_column: str = "captions",
     max_stories: int | None = None,
+    allow_remote_frames: bool = False,
+    allow_local_paths: bool = False,
     storyworld_options: dict | None = None,
     splits: dict[str, Dataset] | None = None,
 ) -> Dataset:
@@ -46,6 +52,8 @@ def read_stories(
         frames_column: column that holds the frames: a list of images.
         captions_column: column that holds the captions: a list of strings.
         max_stories: read only the first ones.
+        allow_remote_frames: allow frames that are addresses of the network; they are fetched when they are decoded.
+        allow_local_paths: allow frames that are files outside of the data set's folder.
         storyworld_options: how StoryWorld is drawn, see `load_storyworld`.
         splits: the splits of the data set where `open_source` has opened it already; opening takes time.
 
@@ -55,14 +63,19 @@ def read_stories(
 
     Raises:
         ValueError: for an unknown data set, an unknown split or one that cannot be derived, missing columns or columns
-            of another type, and no stories.
+            of another type, frames that may not be read, a full disk, and no stories.
     """
     if max_stories is not None and max_stories < 1:
         raise ValueError(f"max_stories: got {max_stories}, expected at least 1")
     if name == STORYWORLD:
+        _expect_no_columns(frames_column, captions_column)
         return _draw(split, max_stories, dict(storyworld_options or {}))
-    splits = open_source(name) if splits is None else splits
-    return _read_split(splits, name, split, frames_column, captions_column, max_stories)
+    allowed = {"allow_remote_frames": allow_remote_frames, "allow_local_paths": allow_local_paths}
+    splits = open_source(name, **allowed) if splits is None else splits
+    with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+        stories = _read_split(splits, name, split, frames_column, captions_column, max_stories)
+    frame_access(name, **allowed).check(stories, name)
+    return stories
 
 
 def _read_split(
@@ -83,6 +96,15 @@ def _read_split(
     return _first(_cut(dataset, name, split, keys, derived), max_stories) if derived else dataset
 
 
+def _expect_no_columns(frames_column: str, captions_column: str) -> None:
+    """Refuse names of columns for StoryWorld, which has its own."""
+    for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
+        if column != COLUMN_FLAGS[flag][0]:
+            raise ValueError(
+                f"{flag}: got {quoted(column)}, expected none with {STORYWORLD}, which has its own columns"
+            )
+
+
 def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
     """Draw stories of StoryWorld: for `train` as many as asked for, for other splits at most their usual number."""
     from ..storyworld import load_storyworld
@@ -94,24 +116,39 @@ def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
     return load_storyworld(split, **options)
 
 
-def open_source(name: str) -> dict[str, Dataset]:
+def open_source(name: str, allow_remote_frames: bool = False, allow_local_paths: bool = False) -> dict[str, Dataset]:
     """Open a folder or a Hub id and return its splits unchanged; a data set without splits is `train`.
 
+    Args:
+        name: the folder or the Hub id.
+        allow_remote_frames: as in `read_stories`; it also allows files of the data set that are addresses.
+        allow_local_paths: as in `read_stories`; it also allows files of the data set outside of its folder.
+
     Raises:
-        ValueError: where there is no such folder or Hub id, or it cannot be read.
+        ValueError: where there is no such folder or Hub id, or it cannot be read. The message names the file and, where
+            there is one, the line.
     """
+    access = frame_access(name, allow_remote_frames, allow_local_paths)
     location = locate(name)
     kind = folder_kind(location)
     if kind == FRAME_FOLDER:
         return read_frame_folder(location)
     try:
-        splits = load_from_disk(location) if kind == SAVED else _load_splits(location)
+        with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+            splits = _load_saved(location, access) if kind == SAVED else load_splits(location, access)
+    except (AccessError, FullDiskError):
+        raise
     except IndexError as error:  # raised by `load_from_disk` for a data set without rows
         raise ValueError(f"dataset: got no story in a split of {name!r}, expected at least one") from error
     except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
-        reason = one_line_reason(error)
-        raise ValueError(f"dataset: {name!r} could not be read from a folder or the Hub: {reason}") from error
+        reason = str(error) if isinstance(error, FaultyFiles) else reason_for(name, error)
+        raise ValueError(f"dataset: {quoted(name)} could not be read from a folder or the Hub: {reason}") from error
     return {"train": splits} if isinstance(splits, Dataset) else dict(splits)
+
+
+def _load_saved(location: str, access: FrameAccess) -> Dataset | DatasetDict:
+    check_saved(Path(location), access)
+    return load_from_disk(location)
 
 
 def locate(name: str) -> str:
@@ -122,7 +159,9 @@ def locate(name: str) -> str:
     """
     path = Path(name).expanduser()
     if not path.is_dir() and not is_hub_id(name):
-        raise ValueError(f"dataset: got {name!r}, expected storyworld, a folder that exists, or a Hub id owner/name")
+        raise ValueError(
+            f"dataset: got {quoted(name)}, expected storyworld, a folder that exists, or a Hub id owner/name"
+        )
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"dataset: got the empty folder {name!r}, expected Parquet files or another data set")
     return str(path) if path.is_dir() else name
@@ -149,32 +188,8 @@ def name_of_split(name: str, split: str, existing: Collection[str], derived: tup
         ValueError: where the data set has no such split and none is derived.
     """
     if split not in existing and split not in derived:
-        raise ValueError(f"split: got {split!r}, expected one of {', '.join(existing)} in {name!r}")
+        raise ValueError(f"split: got {split!r}, expected one of {listed(existing)} in {name!r}")
     return split if split in existing else "train"
-
-
-def _load_splits(source: str) -> dict[str, Dataset]:
-    """Load a data set as `load_dataset` does; a split without rows, for which that raises, is an empty data set."""
-    state, options = _state_of_files(Path(source)), {}
-    if state:
-        # The library recognizes some folders by their name alone, and would return their earlier content.
-        options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
-    builder = load_dataset_builder(source, **options)
-    builder.download_and_prepare()
-    splits = {}
-    for split, info in builder.info.splits.items():
-        splits[split] = builder.as_dataset(split) if info.num_examples else Dataset.from_dict({})
-        splits[split]._fingerprint = Hasher.hash([splits[split]._fingerprint, state])
-    return splits
-
-
-def _state_of_files(folder: Path) -> str:
-    """Return a digest of the names, sizes and times of all files in a folder; empty where it does not exist."""
-    if not folder.is_dir():
-        return ""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return Hasher.hash(states)
 
 
 def _first(dataset: Dataset, count: int | None) -> Dataset:
