@@ -1,6 +1,7 @@
 """Shorten what messages repeat of a user's data."""
 
 from collections.abc import Iterable
+from pathlib import PurePath
 
 MAX_EXCERPT = 80  # characters of a name, a path or a value
 MAX_PROBLEM = 200  # of a line that says what is wrong with a story
@@ -18,6 +19,7 @@ def excerpt(value: object, length: int = MAX_EXCERPT) -> str:
 
 def quoted(value: object, length: int = MAX_EXCERPT) -> str:
     """Return `repr(value)`, shortened as `excerpt` does."""
+    value = str(value) if isinstance(value, PurePath) else value
     if isinstance(value, (str, bytes)) and len(value) > length:
         value = value[:length] + value[-length:]  # the text of a whole frame would only be thrown away
     return excerpt(repr(value), length)

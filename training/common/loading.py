@@ -56,10 +56,8 @@ def expecting_room(field: str, folder: str | Path, advice: str) -> Iterator[None
     except Exception as error:
         if not is_full_disk(error):
             raise
-        free = f"{_free_space(Path(folder)) / 1e9:.1f} GB free"
-        raise FullDiskError(
-            f"{field}: got a full disk ({free} at {quoted(folder)}), expected more; {advice}"
-        ) from error
+        free = f"{_free_space(Path(folder).absolute()) / 1e9:.1f} GB free at {quoted(folder)}"
+        raise FullDiskError(f"{field}: got a full disk ({free}), expected more; {advice}") from error
 
 
 def reason_for(name: str, error: BaseException) -> str:
@@ -68,17 +66,13 @@ def reason_for(name: str, error: BaseException) -> str:
     Where there is no such path and the Hub cannot be asked, it says that instead: a path may be mistyped.
     """
     reason = one_line_reason(error)
-    if Path(name).expanduser().exists():
-        return reason
-    unreachable = any(words in reason.lower() for words in UNREACHABLE)
-    return NO_SUCH_NAME if unreachable else f"there is no such folder or file; {reason}"
+    is_unreachable = any(words in reason.lower() for words in UNREACHABLE)
+    return NO_SUCH_NAME if is_unreachable and not Path(name).expanduser().exists() else reason
 
 
 def _free_space(folder: Path) -> int:
     """Return the free bytes of the disk that has `folder`, or its nearest parent that exists."""
-    return shutil.disk_usage(
-        next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    ).free
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
 @contextmanager

@@ -114,7 +114,8 @@ def _json_fault(content: bytes, line_of: Callable[[json.JSONDecodeError], int]) 
     try:
         json.loads(content.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
-        return f"line {line_of(error)}: got no JSON, expected a story: {error.msg} at character {error.colno}"
+        reason = f"{error.msg.removesuffix(' at')} at character {error.colno}"
+        return f"line {line_of(error)}: got no JSON, expected a story: {reason}"
     except UnicodeDecodeError as error:
         return f"got other text, expected UTF-8: {error}"
     return None

@@ -10,6 +10,7 @@ from ..common.excerpts import listed, quoted
 from .validation import name_problem
 
 METADATA = "metadata.jsonl"
+LONGEST_PATH = 300  # characters that a message repeats
 FRAME_FOLDER_FEATURES = Features(
     {
         "story_id": Value("string"),
@@ -80,10 +81,10 @@ def _read_stories(file: Path) -> Dataset:
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"dataset: got {quoted(file)}, expected text in UTF-8: {error}") from error
+        raise ValueError(f"dataset: got {str(file)!r}, expected text in UTF-8: {error}") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            frame = _read_line(line, f"line {number} of {quoted(file)}", file.parent)
+            frame = _read_line(line, f"line {number} of {str(file)!r}", file.parent)
             stories.setdefault(frame["story_id"], []).append(frame)
     ordered = {story_id: _in_order(frames) for story_id, frames in stories.items()}
     all_frames = [frame for frames in ordered.values() for frame in frames]
@@ -133,7 +134,7 @@ def _find_file(name: object, where: str, folder: Path) -> str:
         raise ValueError(f"{where}: file_name: got {quoted(name)}, expected a file in the folder of {METADATA}")
     file = folder.absolute() / inner
     if not file.is_file():
-        raise ValueError(f"{where}: file_name: got {quoted(file)}, expected an image file that exists")
+        raise ValueError(f"{where}: file_name: got {quoted(file, LONGEST_PATH)}, expected an image file that exists")
     return str(file)
 
 

@@ -11,14 +11,15 @@ import yaml
 from datasets import Dataset, DatasetBuilder, load_dataset_builder
 from datasets.fingerprint import Hasher
 
-from ..common.archives import check_archive
+from ..common.archives import ArchiveError, check_archive
 from ..common.excerpts import quoted
-from ..common.loading import is_full_disk
+from ..common.loading import FullDiskError, is_full_disk
 from .file_faults import fault_of_files, joined_features
 from .frame_access import AccessError, FrameAccess
 
 CARDS = ("README.md", ".huggingface.yaml")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".bz2", ".xz", ".tgz")
+REFUSALS = (AccessError, ArchiveError, FullDiskError)  # errors whose message says all
 
 
 class FaultyFiles(Exception):
@@ -71,7 +72,8 @@ def open_builder(source: str, access: FrameAccess, **options) -> DatasetBuilder:
         options: options of `load_dataset_builder`.
 
     Raises:
-        AccessError: for a file that may not be read, and an archive that unpacks to too much.
+        AccessError: for a file that may not be read.
+        ArchiveError: for an archive that unpacks to too much.
     """
     _print_no_raised_errors()
     for card in CARDS:
@@ -82,10 +84,7 @@ def open_builder(source: str, access: FrameAccess, **options) -> DatasetBuilder:
         if reason is not None:
             raise AccessError(f"dataset: files of {quoted(source)}: got {reason}")
     for file in local_files(builder, ARCHIVE_SUFFIXES):
-        try:
-            check_archive(file)
-        except ValueError as error:
-            raise AccessError(str(error)) from error
+        check_archive(file)
     return builder
 
 

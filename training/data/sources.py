@@ -1,4 +1,10 @@
-"""Read stories of StoryWorld, of a folder, or of a data set of the Hub, in one schema."""
+"""Read stories of StoryWorld, of a folder, or of a data set of the Hub, in one schema.
+
+An existing split is used as it is. Where there is a `train` but no `validation` or `test`, these are derived from
+it by the hash of `story_id`, see `assign_splits`; `train` is then the rest, whichever split is read. A story
+without `story_id` goes by its captions. After that the ids are made unique: a story without one gets the split's
+name and its number, such as train-3; the second of two with the same id gets `-2` behind it.
+"""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -10,11 +16,11 @@ from transformers.utils import logging
 from ..common.columns import COLUMN_FLAGS
 from ..common.excerpts import listed, quoted
 from ..common.hub_ids import is_hub_id
-from ..common.loading import FullDiskError, expecting_room, reason_for
-from .frame_access import AccessError, FrameAccess, frame_access
+from ..common.loading import expecting_room, reason_for
+from .frame_access import FrameAccess, frame_access
 from .frame_folder import is_frame_folder, read_frame_folder
 from .schema import name_stories, to_schema, without_blank_captions
-from .source_files import FaultyFiles, check_saved, load_splits
+from .source_files import REFUSALS, FaultyFiles, check_saved, load_splits
 from .splits import MIN_STORIES, assign_splits, splits_to_derive
 
 logger = logging.get_logger(__name__)
@@ -31,17 +37,11 @@ def read_stories(
     frames_column: str = "frames",
     captions_column: str = "captions",
     max_stories: int | None = None,
-    allow_remote_frames: bool = False,
-    allow_local_paths: bool = False,
     storyworld_options: dict | None = None,
     splits: dict[str, Dataset] | None = None,
+    **access: bool,
 ) -> Dataset:
-    """Read the stories of a split. Single stories are not checked.
-
-    An existing split is used as it is. Where there is a `train` but no `validation` or `test`, these are derived from
-    it by the hash of `story_id`, see `assign_splits`; `train` is then the rest, whichever split is read. A story
-    without `story_id` goes by its captions. After that the ids are made unique: a story without one gets the split's
-    name and its number, such as train-3; the second of two with the same id gets `-2` behind it.
+    """Read the stories of a split; the module says which stories a split has. Single stories are not checked.
 
     Args:
         name: `storyworld`; a folder (of images with a `metadata.jsonl`, see `read_frame_folder`; of Parquet files or
@@ -52,10 +52,9 @@ def read_stories(
         frames_column: column that holds the frames: a list of images.
         captions_column: column that holds the captions: a list of strings.
         max_stories: read only the first ones.
-        allow_remote_frames: allow frames that are addresses of the network; they are fetched when they are decoded.
-        allow_local_paths: allow frames that are files outside of the data set's folder.
         storyworld_options: how StoryWorld is drawn, see `load_storyworld`.
         splits: the splits of the data set where `open_source` has opened it already; opening takes time.
+        access: `allow_remote_frames` and `allow_local_paths`, see `frame_access`; by default neither.
 
     Returns:
         Stories with `story_id`, `frames` (list of images), `captions` (list of `str` or `None`, one a frame) and, where
@@ -70,11 +69,10 @@ def read_stories(
     if name == STORYWORLD:
         _expect_no_columns(frames_column, captions_column)
         return _draw(split, max_stories, dict(storyworld_options or {}))
-    allowed = {"allow_remote_frames": allow_remote_frames, "allow_local_paths": allow_local_paths}
-    splits = open_source(name, **allowed) if splits is None else splits
+    splits = open_source(name, **access) if splits is None else splits
     with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
         stories = _read_split(splits, name, split, frames_column, captions_column, max_stories)
-    frame_access(name, **allowed).check(stories, name)
+    frame_access(name, **access).check(stories, name)
     return stories
 
 
@@ -100,9 +98,7 @@ def _expect_no_columns(frames_column: str, captions_column: str) -> None:
     """Refuse names of columns for StoryWorld, which has its own."""
     for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
         if column != COLUMN_FLAGS[flag][0]:
-            raise ValueError(
-                f"{flag}: got {quoted(column)}, expected none with {STORYWORLD}, which has its own columns"
-            )
+            raise ValueError(f"{flag}: got {quoted(column)}, expected none with {STORYWORLD}, which has its own")
 
 
 def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
@@ -116,27 +112,26 @@ def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
     return load_storyworld(split, **options)
 
 
-def open_source(name: str, allow_remote_frames: bool = False, allow_local_paths: bool = False) -> dict[str, Dataset]:
+def open_source(name: str, **access: bool) -> dict[str, Dataset]:
     """Open a folder or a Hub id and return its splits unchanged; a data set without splits is `train`.
 
     Args:
         name: the folder or the Hub id.
-        allow_remote_frames: as in `read_stories`; it also allows files of the data set that are addresses.
-        allow_local_paths: as in `read_stories`; it also allows files of the data set outside of its folder.
+        access: `allow_remote_frames` and `allow_local_paths`, as in `read_stories`, for the data set's own files, too.
 
     Raises:
         ValueError: where there is no such folder or Hub id, or it cannot be read. The message names the file and, where
             there is one, the line.
     """
-    access = frame_access(name, allow_remote_frames, allow_local_paths)
+    allowed = frame_access(name, **access)
     location = locate(name)
     kind = folder_kind(location)
     if kind == FRAME_FOLDER:
         return read_frame_folder(location)
     try:
         with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
-            splits = _load_saved(location, access) if kind == SAVED else load_splits(location, access)
-    except (AccessError, FullDiskError):
+            splits = _load_saved(location, allowed) if kind == SAVED else load_splits(location, allowed)
+    except REFUSALS:
         raise
     except IndexError as error:  # raised by `load_from_disk` for a data set without rows
         raise ValueError(f"dataset: got no story in a split of {name!r}, expected at least one") from error

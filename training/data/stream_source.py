@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
@@ -11,9 +12,9 @@ from datasets import Dataset, Features, Image, IterableDataset, List, Value
 from ..common.excerpts import quoted
 from ..common.loading import one_line_reason, reason_for
 from .file_faults import fault_of_files, joined_features, lacks_a_type
-from .frame_access import AccessError, FrameAccess, frame_access
+from .frame_access import FrameAccess, frame_access
 from .schema import STATE_COLUMNS, check_columns, check_types, has_states, is_converted
-from .source_files import local_files, open_builder
+from .source_files import REFUSALS, local_files, open_builder
 from .sources import STORYWORLD, folder_kind, locate, name_of_split, read_stories
 from .splits import SPLIT_SHARE, hash_position, splits_to_derive
 from .story_reasoning import story_reasoning_row
@@ -71,8 +72,8 @@ def _stream_split(
     derived = splits_to_derive(splits)
     source = name_of_split(name, split, splits, derived)
     stream = splits[source]
-    if stream.features is None:
-        stream = stream._resolve_features()
+    with _naming_faults(f"split {quoted(source)} of {quoted(name)} could not be streamed", files):
+        stream = stream if stream.features is not None else stream._resolve_features()
     names = list(stream.features)
     if is_converted(names, name, frames_column, captions_column):
         columns = {"frames_column": "images", "captions_column": None}
@@ -108,14 +109,9 @@ def rows_of(stream: IterableDataset, part: IterableDataset | None = None) -> Ite
     Raises:
         ValueError: naming the file, where one cannot be read; and as `FrameAccess.check_story`.
     """
-    try:
+    with _naming_faults("the stream cannot be read on", getattr(stream, "source_files", [])):
         for batch in (stream if part is None else part).iter(batch_size=1):
             yield {name: values[0] for name, values in batch.items()}
-    except AccessError:
-        raise
-    except Exception as error:  # the libraries raise a dozen kinds
-        reason = fault_of_files(getattr(stream, "source_files", [])) or one_line_reason(error)
-        raise ValueError(f"dataset: the stream cannot be read on: {reason}") from error
 
 
 def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
@@ -143,6 +139,17 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
     return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=Features(features))
 
 
+@contextmanager
+def _naming_faults(what: str, files: list[str]) -> Iterator[None]:
+    """Turn an error of the libraries into one line that names the file at fault."""
+    try:
+        yield
+    except REFUSALS:
+        raise
+    except Exception as error:  # the libraries raise a dozen kinds
+        raise ValueError(f"dataset: {what}: {fault_of_files(files) or one_line_reason(error)}") from error
+
+
 def _open(name: str, access: FrameAccess) -> tuple[dict[str, IterableDataset], list[str]]:
     """Return the splits of a data set as streams, and its files where they are on this machine."""
     location = locate(name)
@@ -155,7 +162,7 @@ def _open(name: str, access: FrameAccess) -> tuple[dict[str, IterableDataset], l
             features = joined_features(files)
             splits = splits if features is None else dict(opened(features=features).as_streaming_dataset())
         return splits, files
-    except AccessError:
+    except REFUSALS:
         raise
     except Exception as error:  # the libraries raise a dozen kinds
         reason = reason_for(name, error)
@@ -179,10 +186,11 @@ def _to_schema(
     captions_column: str | None,
 ) -> dict:
     story = {**_story(row, frames_column, captions_column), **{name: row[name] for name in state_columns}}
-    access.check_story(story)
     if not has_captions:
         story["captions"] = [None] * len(story["frames"] or ())
-    return {**story, "story_id": f"{split}-{_digest(_key(story))}" if story["story_id"] is None else story["story_id"]}
+    story["story_id"] = f"{split}-{_digest(_key(story))}" if story["story_id"] is None else story["story_id"]
+    access.check_story(story)
+    return story
 
 
 def _story(row: dict, frames_column: str, captions_column: str | None) -> dict:
