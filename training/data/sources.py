@@ -9,24 +9,22 @@ name and its number, such as train-3; the second of two with the same id gets `-
 from collections.abc import Collection
 from pathlib import Path
 
-import datasets
 from datasets import Dataset, DatasetDict, load_from_disk
 from transformers.utils import logging
 
 from ..common.columns import COLUMN_FLAGS
 from ..common.excerpts import listed, quoted
 from ..common.hub_ids import is_hub_id
-from ..common.loading import expecting_room, reason_for
+from ..common.loading import reason_for
 from .frame_access import FrameAccess, frame_access
 from .frame_folder import is_frame_folder, read_frame_folder
 from .schema import name_stories, to_schema, without_blank_captions
-from .source_files import REFUSALS, FaultyFiles, check_saved, load_splits
+from .source_files import REFUSALS, FaultyFiles, check_saved, load_splits, naming_causes
 from .splits import MIN_STORIES, assign_splits, splits_to_derive
 
 logger = logging.get_logger(__name__)
 
 STORYWORLD = "storyworld"
-MORE_ROOM = "the environment variable HF_DATASETS_CACHE names another place"
 SAVED, FRAME_FOLDER = "saved", "frame folder"
 
 
@@ -70,7 +68,7 @@ def read_stories(
         _expect_no_columns(frames_column, captions_column)
         return _draw(split, max_stories, dict(storyworld_options or {}))
     splits = open_source(name, **access) if splits is None else splits
-    with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+    with naming_causes(name):
         stories = _read_split(splits, name, split, frames_column, captions_column, max_stories)
     frame_access(name, **access).check(stories, name)
     return stories
@@ -129,7 +127,7 @@ def open_source(name: str, **access: bool) -> dict[str, Dataset]:
     if kind == FRAME_FOLDER:
         return read_frame_folder(location)
     try:
-        with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+        with naming_causes(name):
             splits = _load_saved(location, allowed) if kind == SAVED else load_splits(location, allowed)
     except REFUSALS:
         raise
@@ -183,7 +181,7 @@ def name_of_split(name: str, split: str, existing: Collection[str], derived: tup
         ValueError: where the data set has no such split and none is derived.
     """
     if split not in existing and split not in derived:
-        raise ValueError(f"split: got {split!r}, expected one of {listed(existing)} in {name!r}")
+        raise ValueError(f"split: got {quoted(split)}, expected one of {listed(existing)} in {name!r}")
     return split if split in existing else "train"
 
 
