@@ -47,8 +47,8 @@ def read_frame_folder(folder: str | Path) -> dict[str, Dataset]:
 
     Raises:
         ValueError: naming the line and the story, for a line that is no such object, a field that is missing or of
-            another type, a file that does not exist or lies outside of the folder (links in the folder may lead
-            anywhere), and positions that are equal or not in every line of a story. Also where `metadata.jsonl` is
+            another type, a file that does not exist or lies outside of the folder (where links lead is checked by
+            `FrameAccess`), and positions that are equal or not in every line of a story. Also where `metadata.jsonl` is
             both in the folder and in folders in it.
     """
     files = _metadata_files(Path(folder))
