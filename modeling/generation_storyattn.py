@@ -5,6 +5,7 @@ import copy
 import torch
 
 from .caption_readout import TASKS
+from .generation_options import generation_options
 from .layers import select_last
 from .outputs import EncodedStories, StoryContinuation
 
@@ -62,11 +63,15 @@ class GenerationStoryAttnMixin:
         """Write what `generate` returns for encoded stories; captions are in the ids of the text decoder."""
         output, frame_mask = stories.output, stories.frame_mask
         states = output.describe_states if task == "describe" else output.continue_states
+        captions = input_ids, self._read_before_writing(attention_mask, frame_mask, task)
+        options = self.config, self.generation_config, len(frame_mask), captions
+        config, others = generation_options(*options, **generation_kwargs)
         context = self._context_of_last(states, frame_mask, input_ids, attention_mask, task)
         prefix, mask = self._prefix(select_last(states, frame_mask), *context, task)
+        if config.prompt_lookup_num_tokens is not None:  # for one story, whose padding the library would misplace
+            prefix, mask = prefix[:, mask[0].bool()], mask[:, mask[0].bool()]
         start = torch.full((len(prefix), 1), self.config.bos_token_id, device=prefix.device)
         start = self.text_decoder.get_input_embeddings()(start).to(prefix.dtype)
-        config, others = self._generation_options(**generation_kwargs)
         decoder = _uncached(self.text_decoder) if config.use_cache is False else self.text_decoder
         return decoder.generate(
             inputs_embeds=torch.cat([prefix, start], dim=1),
@@ -75,19 +80,14 @@ class GenerationStoryAttnMixin:
             **others,
         )
 
-    def _generation_options(self, generation_config=None, **generation_kwargs) -> tuple:
-        """Merge arguments into a copy of the configuration; return it and what is left for `generate` itself."""
-        config = copy.deepcopy(generation_config or self.generation_config)
-        for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
-            if getattr(config, name) is None:
-                setattr(config, name, getattr(self.config, name))
-        others = config.update(**generation_kwargs)  # streamers, stopping criteria and the like
-        if config.guidance_scale not in (None, 1) and others.get("negative_prompt_ids") is None:
-            got = f"guidance_scale: got {config.guidance_scale} without negative_prompt_ids"
-            raise ValueError(f"{got}, expected both: what is read before the caption has no ids to leave out")
-        if config.max_length is None and config.max_new_tokens is None:
-            config.max_new_tokens = self.config.max_caption_length
-        return config, others
+    def _read_before_writing(
+        self, attention_mask: torch.Tensor | None, frame_mask: torch.Tensor, task: str
+    ) -> torch.Tensor | None:
+        """Mask what is not read before a caption is written: its own caption, where a frame is described."""
+        if attention_mask is None or task != "describe":
+            return attention_mask
+        is_earlier = frame_mask.cumsum(1) < frame_mask.sum(1, keepdim=True)  # (B, T)
+        return attention_mask * is_earlier[..., None]
 
     def _context_of_last(
         self, states, frame_mask, input_ids, attention_mask, task: str
@@ -193,8 +193,8 @@ class GenerationStoryAttnMixin:
         stories = self.model.encode(*pictures, *encoder_captions, spatial_temperature, spatial_gamma)
         decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
         decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
-        sequences = generation_kwargs.get("num_return_sequences", 1)
-        ids = self._write(stories, *decoder_captions, "continue", **generation_kwargs)[::sequences]
+        ids = self._write(stories, *decoder_captions, "continue", **generation_kwargs)
+        ids = ids[:: len(ids) // len(frames)]  # of several sequences the first
         new_captions = processor.batch_decode(ids, skip_special_tokens=True)
         tokens = processor.tokenize_captions([[caption] for caption in new_captions]).to(self.device)
         next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]

@@ -209,5 +209,5 @@ def test_continue_story_without_captions_and_with_no_step(model, small_processor
     assert [len(story) for story in told.captions] == [1, 1, 1]
     with pytest.raises(ValueError, match="num_steps: got 0"):
         model.continue_story(small_processor, frames, num_steps=0)
-    with pytest.raises(ValueError, match="story 0 has 1 captions for 2 frames"):
+    with pytest.raises(ValueError, match="story 0: got 1 captions for 2 frames"):
         model.continue_story(small_processor, frames, [["One."], ["Two.", "x"], ["y"]])
