@@ -6,6 +6,7 @@ import torch
 
 from .caption_readout import TASKS
 from .generation_options import generation_options
+from .input_checks import ValueChecks, check_captions
 from .layers import select_last
 from .outputs import EncodedStories, StoryContinuation
 
@@ -37,15 +38,17 @@ class GenerationStoryAttnMixin:
             decoder_input_ids, decoder_attention_mask: as in [`StoryAttnForConditionalGeneration`].
             generation_mode: `"text"`, or `"image"` for what `predict_next_frame` gives, which ignores all that concerns
                 writing. The library's any-to-any pipeline asks for it.
-            generation_kwargs: arguments of the text decoder's `generate` (`max_new_tokens`, `num_beams`, ...), which
-                win over `generation_config`; up to `max_caption_length` tokens are written where neither has a length.
-                `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
+            generation_kwargs: arguments of the library's `generate` (`max_new_tokens`, `num_beams`, ...), which win over
+                `generation_config`; up to `max_caption_length` tokens are written where neither has a length.
+                `max_length`, `min_length` and penalties count what is written, without the start token; `encoder_*`
+                look at the captions that are read. `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
 
         Returns:
             token ids `(B * num_return_sequences, n)`, without the start token; or frames `(B, 3, H, W)` in [0, 1].
 
         Raises:
-            ValueError: for an unknown task or mode, and for `guidance_scale` without `negative_prompt_ids`.
+            ValueError: for an unknown task or mode, for options that cannot work, see `generation_options`, and for
+                what [`StoryAttnModel`] refuses.
         """
         for name, value, expected in (("generation_mode", generation_mode, MODES), ("task", task, TASKS)):
             if value not in expected:
@@ -125,13 +128,15 @@ class GenerationStoryAttnMixin:
             frames `(B, 3, H, W)` in [0, 1].
 
         Raises:
-            ValueError: for one of `next_input_ids` and `next_attention_mask` without the other.
+            ValueError: for one of `next_input_ids` and `next_attention_mask` without the other, and for a tensor of
+                another shape or range.
         """
-        if (next_input_ids is None) != (next_attention_mask is None):
-            raise ValueError("next_input_ids and next_attention_mask: got one without the other, expected both")
         stories = self.model.encode(
             pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma
         )
+        names, checks = ("next_input_ids", "next_attention_mask"), ValueChecks(pixel_values, self.training)
+        check_captions(names, next_input_ids, next_attention_mask, pixel_values.shape[:1], self.model.limits, checks)
+        checks.run()
         return self._next_frame(stories, pixel_values, next_input_ids, next_attention_mask)
 
     @torch.no_grad()
