@@ -38,7 +38,7 @@ class GenerationStoryAttnMixin:
             decoder_input_ids, decoder_attention_mask: as in [`StoryAttnForConditionalGeneration`].
             generation_mode: `"text"`, or `"image"` for what `predict_next_frame` gives, which ignores all that concerns
                 writing. The library's any-to-any pipeline asks for it.
-            generation_kwargs: arguments of the library's `generate` (`max_new_tokens`, `num_beams`, ...), which win over
+            generation_kwargs: arguments of the library's `generate` (`max_new_tokens`, `num_beams`, ...) that win over
                 `generation_config`; up to `max_caption_length` tokens are written where neither has a length.
                 `max_length`, `min_length` and penalties count what is written, without the start token; `encoder_*`
                 look at the captions that are read. `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].

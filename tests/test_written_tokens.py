@@ -1,4 +1,4 @@
-"""Lengths and penalties of `generate` count what is written, and a batch writes what each of its stories writes alone."""
+"""Lengths and penalties of `generate` count what is written; a batch writes what each story writes alone."""
 
 import pytest
 import torch

@@ -20,7 +20,7 @@ from .validation import decode_frame, story_problem
 
 logger = logging.get_logger(__name__)
 
-VERSION = 1  # goes into the fingerprint: raise it when the same pictures would give other frames
+VERSION = 2  # goes into the fingerprint: raise it when the same pictures would give other frames
 FILE = "frames.arrow"
 STORIES_AT_ONCE = 16  # in one batch of the file
 PARALLEL_FROM = 2000  # frames for which more than one process is started

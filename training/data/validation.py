@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import datasets
 from PIL import UnidentifiedImageError
+from storyattn.pictures import open_picture
 
 SMALLEST_SIDE = 8  # pixels; anything less is a placeholder or a broken export
 PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events")
@@ -35,10 +36,11 @@ def story_problem(story: dict) -> str | None:
 
 def decode_frame(story: dict, index: int):
     """
-    The PIL picture of frame `index`, kept as `{"bytes", "path"}`: whole and upright; of an animation the first frame.
+    Frame `index`, kept as `{"bytes", "path"}`, as the model reads pictures: whole, upright and RGB; see
+    `storyattn.pictures`. Its `info["mode"]` is the mode that it had.
 
     Raises `ValueError` that names the frame, for none, for one of less than `SMALLEST_SIDE` pixels a side, and for what
-    Pillow refuses: broken files, and those so large that they can only be meant to exhaust memory.
+    `open_picture` refuses: broken files, numbers of an unknown range, and files of too many pixels.
     """
     picture, of = story["frames"][index], ""
     try:
@@ -46,13 +48,16 @@ def decode_frame(story: dict, index: int):
             raise ValueError("is missing, expected an image")
         if isinstance(picture, dict):
             of = f" ({picture['path']})" if picture.get("path") else ""
-            if picture.get("bytes") is None and of and _is_missing_file(picture["path"]):
-                raise ValueError("found no such file")
-            picture = datasets.Image().decode_example(picture)
+            if picture.get("bytes") is None and of:
+                if _is_missing_file(picture["path"]):
+                    raise ValueError("found no such file")
+                if "://" in picture["path"]:
+                    picture = datasets.Image().decode_example(picture)
+        picture = open_picture(picture)
         if min(picture.size) < SMALLEST_SIDE:
             found = f"{picture.width}x{picture.height} pixels"
             raise ValueError(f"found {found}, expected at least {SMALLEST_SIDE} a side")
-    except UnidentifiedImageError as error:  # whose text has the address of the bytes
+    except UnidentifiedImageError as error:
         raise ValueError(f"frame {index}{of}: is no image that Pillow can read") from error
     except Exception as error:  # what a broken file makes Pillow raise depends on its format
         reason = " ".join(str(error).split())[:200] or type(error).__name__

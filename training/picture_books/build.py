@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from storyattn.pictures import open_picture
 from tqdm.auto import tqdm
 
 from ..common.files import sha256_of_file
@@ -126,18 +127,14 @@ def prepare_pictures(stories: list[Story], max_side: int, report: Report) -> tup
 def read_image(path: Path, max_side: int) -> Image.Image:
     """The image, turned as its EXIF data says, RGB on white, at most `max_side` pixels long; raises `ValueError`."""
     try:
-        with Image.open(path) as image, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about metadata that is not kept
-            size = image.size
-            upright = ImageOps.exif_transpose(image)
-            if "A" in upright.getbands() or "transparency" in upright.info:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            upright = upright.convert("RGB")
+            upright = open_picture(path)
     except Exception as error:  # what a broken file makes Pillow raise depends on its format
         raise ValueError(f"{path.name} is no image that Pillow can read: {error}") from error
-    if min(size) < SMALLEST_SIDE:
-        raise ValueError(f"{path.name} is {size[0]}x{size[1]} pixels, expected at least {SMALLEST_SIDE} each")
+    if min(upright.size) < SMALLEST_SIDE:
+        size = f"{upright.width}x{upright.height}"
+        raise ValueError(f"{path.name} is {size} pixels, expected at least {SMALLEST_SIDE} each")
     upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return upright
 
