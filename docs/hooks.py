@@ -1,13 +1,16 @@
 """
-Hooks of mkdocs. README.md, CONTRIBUTING.md and CHANGELOG.md become pages of the site. A link to a file that is no page,
-such as the code, becomes plain text.
+Hooks of mkdocs: README.md, CONTRIBUTING.md and CHANGELOG.md become pages of the site.
+
+A link to a file that is no page, such as the code, becomes plain text.
 """
 
 import os
 import re
 from pathlib import Path
 
-from mkdocs.structure.files import File
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
@@ -15,14 +18,14 @@ LINK = re.compile(r"(!?)\[([^\]]+)\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
 IMAGE = re.compile(r'(<img src=")docs/')
 
 
-def on_files(files, config, **_):
+def on_files(files: Files, config: MkDocsConfig, **_) -> Files:
     """Add the pages that lie outside of docs/."""
     for name, page in ROOT_PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
     return files
 
 
-def on_page_markdown(markdown, page, **_):
+def on_page_markdown(markdown: str, page: Page, **_) -> str:
     """Return the text of a page with links that hold in the site."""
     folder = "" if page.file.src_uri in ROOT_PAGES.values() else "docs"
     return IMAGE.sub(r"\1", LINK.sub(lambda link: site_link(link, folder), markdown))

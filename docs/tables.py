@@ -1,5 +1,5 @@
 """
-Writes the tables of README.md and docs/*.md, and the cards of checkpoints/, anew from the committed results files:
+Write the tables of README.md and docs/*.md, and the cards of checkpoints/, from the committed results files.
 
     python docs/tables.py            # as `make tables` does
     python docs/tables.py --check    # writes nothing; exit status 1 where a file is stale

@@ -75,7 +75,15 @@ class CaptionReadoutMixin:
         continued = self._caption_logits(output.continue_states[:, :-1], *following, *context, "continue")
         return {"describe_logits": described, "next_caption_logits": continued}
 
-    def _caption_logits(self, states, input_ids, attention_mask, context_ids, context_mask, task: str) -> torch.Tensor:
+    def _caption_logits(
+        self,
+        states: torch.Tensor,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        context_ids: torch.Tensor,
+        context_mask: torch.Tensor,
+        task: str,
+    ) -> torch.Tensor:
         """Compute the logits `(B, N, L, V)` of the tokens that follow each position of captions `(B, N, L)`.
 
         The text decoder reads captions `context_ids (B, N, S)` and `states (B, N, K, D)` before them.
@@ -98,7 +106,9 @@ class CaptionReadoutMixin:
         ).logits
         return logits.unflatten(0, shape)
 
-    def _prefix(self, states, context_ids, context_mask, task: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _prefix(
+        self, states: torch.Tensor, context_ids: torch.Tensor, context_mask: torch.Tensor, task: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed what is read before a caption: captions `context_ids (N, S)`, then `states (N, K, D)`.
 
         Returns embeddings `(N, S + K, E)` and their mask.
@@ -108,7 +118,9 @@ class CaptionReadoutMixin:
         mask = torch.cat([context_mask, context_mask.new_ones(prefix.shape[:2])], dim=1)
         return torch.cat([context, prefix], dim=1), mask
 
-    def _last_captions(self, input_ids, attention_mask, task: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _last_captions(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, task: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Join the last `decoder_context_captions` captions before each of T frames, padded on the left.
 
         To describe frame t these are the captions before it, to continue from frame t its own caption as well.

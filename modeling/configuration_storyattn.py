@@ -347,7 +347,7 @@ CUSTOM_PIPELINES = {
 }
 
 
-def _as_config(name: str, value, default: dict) -> PreTrainedConfig:
+def _as_config(name: str, value: object, default: dict) -> PreTrainedConfig:
     """Build a sub-configuration of `None` (the default), of a dictionary with its `model_type`, or of one as it is."""
     if isinstance(value, PreTrainedConfig):
         return value
@@ -358,7 +358,7 @@ def _as_config(name: str, value, default: dict) -> PreTrainedConfig:
     return CONFIG_MAPPING[model_type](**values)
 
 
-def _expect(holds: bool, field: str, value, expected: str) -> None:
+def _expect(holds: bool, field: str, value: object, expected: str) -> None:
     if not holds:
         raise ValueError(f"StoryAttnConfig.{field}: got {value}, expected {expected}")
 

@@ -38,7 +38,14 @@ def alignment_loss(
         return _contrast(image_embeds.float(), text_embeds.float(), logit_scale.float(), mask, count, across_processes)
 
 
-def _contrast(image_embeds, text_embeds, logit_scale, mask, count, across_processes: bool) -> torch.Tensor:
+def _contrast(
+    image_embeds: torch.Tensor,
+    text_embeds: torch.Tensor,
+    logit_scale: torch.Tensor,
+    mask: torch.Tensor,
+    count: torch.Tensor | None,
+    across_processes: bool,
+) -> torch.Tensor:
     pairs, mask = torch.cat([image_embeds, text_embeds], dim=-1).flatten(0, 1), mask.flatten()  # (B * T, 2P)
     all_pairs, all_mask, first = gather_pairs(pairs, mask) if across_processes else (pairs, mask, 0)
     images, texts = pairs.chunk(2, dim=-1)
@@ -83,7 +90,7 @@ class GatheredRows(torch.autograd.Function):
     """The rows of all processes, one process after the other; the gradient of a process is the sum of all of theirs."""
 
     @staticmethod
-    def forward(ctx, rows: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, rows: torch.Tensor, group: dist.ProcessGroup) -> torch.Tensor:
         """Gather `rows (n, ...)` of each of the P processes of `group`: `(P * n, ...)`."""
         ctx.number, ctx.group = len(rows), group
         gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size(group))]
@@ -91,7 +98,7 @@ class GatheredRows(torch.autograd.Function):
         return torch.cat(gathered)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Sum the gradient `(P * n, ...)` over processes and cut out the rows of this one."""
         gradient = gradient.contiguous()
         dist.all_reduce(gradient, group=ctx.group)

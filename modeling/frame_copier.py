@@ -59,7 +59,14 @@ class Copier(nn.Module):
         unlit = older * share + last * (1 - share)
         return new * painted + (1 - new) * (relit * lit + (1 - relit) * unlit), lit
 
-    def _older(self, plan, frames, source, visible, size):
+    def _older(
+        self,
+        plan: torch.Tensor,
+        frames: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+        size: tuple[int, int],
+    ):
         """Average the frames before the last, weighted by age; also return the share in which they replace the last."""
         position = torch.arange(frames.shape[1], device=frames.device)
         before = visible & (position < source[..., None])  # (B, N, T)
@@ -123,7 +130,9 @@ class Mover(nn.Module):
             columns = shifted.view(-1, plan.shape[2], 3 * stride * stride).transpose(1, 2)
             return F.fold(columns, size, stride, stride=stride).unflatten(0, plan.shape[:2])
 
-    def _attend(self, plan, cells, source, visible) -> torch.Tensor:
+    def _attend(
+        self, plan: torch.Tensor, cells: torch.Tensor, source: torch.Tensor, visible: torch.Tensor
+    ) -> torch.Tensor:
         """Compute how much each cell takes of every cell of the frames so far: `(B, N, P, T * P)`, in 32 bits."""
         query = self.query(plan) * plan.shape[-1] ** -0.5
         scores = torch.einsum("bnpd,btqd->bnptq", query, self.cell_key(cells)).float()

@@ -98,7 +98,15 @@ class FrameDecoder(nn.Module):
         mixed = torch.cat([self._sharpened(predicted), painted[:, num_predicted:]], dim=1)
         return FrameDecoderOutput(mixed, painted, lit, moved)
 
-    def _hidden(self, cells, context, context_mask, source, visible, num_predicted: int) -> torch.Tensor:
+    def _hidden(
+        self,
+        cells: torch.Tensor,
+        context: torch.Tensor,
+        context_mask: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+        num_predicted: int,
+    ) -> torch.Tensor:
         """Run the layers over the cells of all N frames: `(B * N, P, D)`."""
         is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
         task = self.task[is_reconstructed.long()]  # (N, D)

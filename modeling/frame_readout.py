@@ -120,7 +120,13 @@ class FrameReadoutMixin:
         reads_caption = self._next_caption_mask(frame_mask, attention_mask, use_next_caption, next_caption_mask)
         return reads_caption, self._random_frames(frame_mask) if reconstructed is None else reconstructed
 
-    def _next_caption_mask(self, frame_mask, attention_mask, use_next_caption: bool, next_caption_mask) -> torch.Tensor:
+    def _next_caption_mask(
+        self,
+        frame_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        use_next_caption: bool,
+        next_caption_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
         shape = frame_mask.shape[0], frame_mask.shape[1] - 1
         if attention_mask is None or not use_next_caption:
             return torch.zeros(shape, dtype=torch.bool, device=frame_mask.device)

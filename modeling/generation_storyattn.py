@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from transformers import PreTrainedModel, ProcessorMixin
 
 from .caption_readout import TASKS
 from .generation_options import generation_options
@@ -61,7 +62,12 @@ class GenerationStoryAttnMixin:
         return self._write(stories, *captions, task, **generation_kwargs)
 
     def _write(
-        self, stories: EncodedStories, input_ids, attention_mask, task: str, **generation_kwargs
+        self,
+        stories: EncodedStories,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        task: str,
+        **generation_kwargs,
     ) -> torch.Tensor:
         """Write what `generate` returns for encoded stories; captions are in the ids of the text decoder."""
         output, frame_mask = stories.output, stories.frame_mask
@@ -93,7 +99,12 @@ class GenerationStoryAttnMixin:
         return attention_mask * is_earlier[..., None]
 
     def _context_of_last(
-        self, states, frame_mask, input_ids, attention_mask, task: str
+        self,
+        states: torch.Tensor,
+        frame_mask: torch.Tensor,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        task: str,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Select ids and mask `(B, S)` of the captions that the text decoder reads before it writes the next one."""
         if input_ids is None:
@@ -142,7 +153,7 @@ class GenerationStoryAttnMixin:
     @torch.no_grad()
     def continue_story(
         self,
-        processor,
+        processor: ProcessorMixin,
         frames: list,
         captions: list | None = None,
         num_steps: int = 1,
@@ -179,7 +190,7 @@ class GenerationStoryAttnMixin:
 
     def _continue_once(
         self,
-        processor,
+        processor: ProcessorMixin,
         frames: list[list],
         captions: list[list],
         spatial_temperature: float | None = None,
@@ -210,14 +221,21 @@ class GenerationStoryAttnMixin:
         return new_captions, new_frames, [m[: len(story)].float().cpu() for m, story in zip(maps, last_frames)]
 
 
-def _uncached(decoder):
+def _uncached(decoder: PreTrainedModel) -> PreTrainedModel:
     """Return a view of `decoder` that reads everything again for each new token.
 
     The library's `generate` sets `use_cache` wherever a text begins with embeddings.
     """
     view = copy.copy(decoder)
 
-    def prepare(input_ids, inputs_embeds, past_key_values, next_sequence_length, is_first_iteration=False, **kwargs):
+    def prepare(
+        input_ids: torch.Tensor,
+        inputs_embeds: torch.Tensor | None,
+        past_key_values: object,
+        next_sequence_length: int | None,
+        is_first_iteration: bool = False,
+        **kwargs,
+    ):
         tokens = decoder.get_input_embeddings()(input_ids).to(inputs_embeds.dtype)
         return {**kwargs, "inputs_embeds": torch.cat([inputs_embeds, tokens], dim=1), "use_cache": False}
 

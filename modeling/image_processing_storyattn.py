@@ -37,11 +37,11 @@ class StoryAttnImageProcessor(PilBackend):
         frames = np.stack([self.to_frame(picture, size) for picture in opened])
         return BatchFeature({"pixel_values": self.to_values(frames)}, tensor_type=return_tensors)
 
-    def open_picture(self, picture) -> Image.Image:
+    def open_picture(self, picture: object) -> Image.Image:
         """Open a picture of any kind that `pictures.open_picture` takes: RGB and upright, in its own size."""
         return read_picture(picture, "picture")
 
-    def to_frame(self, picture: Image.Image | np.ndarray, size=None) -> np.ndarray:
+    def to_frame(self, picture: Image.Image | np.ndarray, size: object = None) -> np.ndarray:
         """Turn a PIL picture or array into a frame `(height, width, 3)`, uint8: upright, RGB, resized and cropped."""
         size = size or self.size
         height, width = (size["height"], size["width"]) if isinstance(size, dict) else (size.height, size.width)
@@ -83,7 +83,7 @@ class StoryAttnImageProcessor(PilBackend):
         return np.clip(moved, 0, [width, height, width, height]).tolist()
 
 
-def _flat(images) -> list:
+def _flat(images: object) -> list:
     """List the pictures of nested lists, and of arrays and tensors of four dimensions."""
     if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
         images = list(images)

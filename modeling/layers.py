@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
         q, k, _ = self._projected(queries, memory)
         return attention_weights(q, k, mask)
 
-    def _projected(self, queries, memory) -> list[torch.Tensor]:
+    def _projected(self, queries: torch.Tensor, memory: torch.Tensor) -> list[torch.Tensor]:
         """Project to queries, keys and values `(N, heads, Q or S, D / heads)`."""
         keys, values = self.key_value(memory).chunk(2, dim=-1)
         return [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (self.query(queries), keys, values)]

@@ -228,7 +228,14 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         states = self.text_input(token_states)
         return torch.cat([first.to(states.dtype), states], dim=1), torch.cat([first_mask, mask], dim=1), token_states
 
-    def _shared_space(self, feature_maps, visual_tokens, token_states, text, text_mask) -> list[torch.Tensor]:
+    def _shared_space(
+        self,
+        feature_maps: list[torch.Tensor],
+        visual_tokens: torch.Tensor,
+        token_states: torch.Tensor,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+    ) -> list[torch.Tensor]:
         """Project pictures and captions into the shared space, as unit vectors `(B * T, P)` each."""
         if self.config.align_encoder_features:
             pooled = pooled_maps(feature_maps), mean_of_tokens(token_states, text_mask[:, 1:])
@@ -237,7 +244,14 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         projections = self.image_projection, self.text_projection
         return [F.normalize(project(values).float(), dim=-1) for project, values in zip(projections, pooled)]
 
-    def _fuse(self, visual_tokens, gated, text, text_mask, caption_mask) -> torch.Tensor:
+    def _fuse(
+        self,
+        visual_tokens: torch.Tensor,
+        gated: torch.Tensor,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+        caption_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
         """Fuse frames with the captions that `caption_mask (B, T)` leaves: fused tokens `(B * T, K + M, D)`."""
         if caption_mask is not None:
             tokens_mask = text_mask[:, 1:] & caption_mask.flatten()[:, None].bool()

@@ -1,5 +1,6 @@
 """The tokenizers of pretrained parts, and the special tokens that they lack."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -48,7 +49,7 @@ def special_token_substitute(tokenizer: PreTrainedTokenizerBase, role: str) -> s
 
 
 @contextmanager
-def naming_part(part: str, source: str):
+def naming_part(part: str, source: str) -> Iterator[None]:
     """Turn whatever the libraries raise for a folder of something else into one `ValueError` that names the part."""
     try:
         yield
@@ -58,7 +59,7 @@ def naming_part(part: str, source: str):
         raise ValueError(f"{part}: got {str(source)!r}, expected {expected}: {reason}") from error
 
 
-def _load_tokenizer(part: str, source: str):
+def _load_tokenizer(part: str, source: str) -> PreTrainedTokenizerBase:
     with naming_part(part, source):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         for role, others in SUBSTITUTES.items():
@@ -70,7 +71,7 @@ def _load_tokenizer(part: str, source: str):
     return tokenizer
 
 
-def _same(first, second) -> bool:
+def _same(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
     ids = ("pad_token_id", "bos_token_id", "eos_token_id")
     return first is second or (
         all(getattr(first, name) == getattr(second, name) for name in ids) and first.get_vocab() == second.get_vocab()

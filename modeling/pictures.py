@@ -33,7 +33,7 @@ LARGEST_DOWNLOAD = 500_000_000  # bytes
 SHOWN = 200  # characters of a path or a reason in an error
 
 
-def read_picture(picture, place: str, timeout: float | None = None) -> Image.Image:
+def read_picture(picture: object, place: str, timeout: float | None = None) -> Image.Image:
     """Open a picture, and name it where that fails.
 
     Args:
@@ -54,7 +54,7 @@ def read_picture(picture, place: str, timeout: float | None = None) -> Image.Ima
         raise ValueError(f"{place}: got {_shown(picture)}, expected a picture: {reason}") from error
 
 
-def open_picture(picture, timeout: float | None = None) -> Image.Image:
+def open_picture(picture: object, timeout: float | None = None) -> Image.Image:
     """Open a picture.
 
     Args:
@@ -105,7 +105,7 @@ def to_rgb(picture: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
     return picture
 
 
-def file_of(picture) -> str | os.PathLike | bytes | None:
+def file_of(picture: object) -> str | os.PathLike | bytes | None:
     """Return what a dictionary of `bytes` and `path`, as data sets hold pictures, has of the two; None for others."""
     if not isinstance(picture, Mapping):
         return None
@@ -195,7 +195,7 @@ def _check_range(kind: str, values: np.ndarray, most: float, tolerance: float = 
         raise ValueError(f"its {kind} lie in [{least:g}, {greatest:g}], not in [0, {most}]")
 
 
-def _shown(picture) -> str:
+def _shown(picture: object) -> str:
     """Show a picture in an error: a path or URL as it is, others by their type and size."""
     if isinstance(picture, (bytes, bytearray)):
         return f"{len(picture)} bytes"

@@ -32,7 +32,7 @@ class StoryContinuationPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
-    def __call__(self, inputs, **kwargs):
+    def __call__(self, inputs: object, **kwargs):
         """Carry on one story, a list of them, or whatever else gives one after the other.
 
         Args:
@@ -66,7 +66,12 @@ class StoryContinuationPipeline(Pipeline):
         return super().__call__((_checked(story, index) for index, story in enumerate(inputs)), **kwargs)
 
     def _sanitize_parameters(
-        self, num_steps=None, return_attention=None, timeout=None, generate_kwargs=None, **kwargs
+        self,
+        num_steps: int | None = None,
+        return_attention: bool | None = None,
+        timeout: float | None = None,
+        generate_kwargs: dict | None = None,
+        **kwargs,
     ) -> tuple[dict, dict, dict]:
         steps = {"num_steps": num_steps, "return_attention": return_attention}
         steps = {name: value for name, value in steps.items() if value is not None}
@@ -98,7 +103,7 @@ class StoryContinuationPipeline(Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
-def _checked(story, index: int) -> Story:
+def _checked(story: object, index: int) -> Story:
     """Check what was given as a story; raise `ValueError` for what is wrong with its form."""
     if not isinstance(story, Mapping):
         raise ValueError(f"stories: story {index}: got {kind_of(story)}, expected a dictionary with 'frames'")

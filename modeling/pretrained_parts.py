@@ -70,7 +70,9 @@ class PretrainedPartsMixin:
             "decoder": self.text_decoder,
         }
 
-    def load_parts(self, vision: str | None = None, text: str | None = None, decoder: str | None = None):
+    def load_parts(
+        self, vision: str | None = None, text: str | None = None, decoder: str | None = None
+    ) -> "PretrainedPartsMixin":
         """Load the weights of parts, given by Hub id or folder, as `config_with_parts` configures them.
 
         Args:
@@ -89,14 +91,14 @@ class PretrainedPartsMixin:
                 _load(self.parts[part], source, part)
         return self if vision is None else self.freeze_statistics()
 
-    def freeze_statistics(self):
+    def freeze_statistics(self) -> "PretrainedPartsMixin":
         """Leave batch normalisations of the vision model as they were trained; return the model."""
         for module in self.parts["vision"].modules():
             if isinstance(module, _BatchNorm):
                 module.requires_grad_(False)
         return self
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "PretrainedPartsMixin":
         """Set training mode as torch does, but leave what is not trained in evaluation mode: see the class."""
         super().train(mode)
         norms = (module for module in self.modules() if isinstance(module, _BatchNorm))
@@ -106,7 +108,7 @@ class PretrainedPartsMixin:
                 module.eval()
         return self
 
-    def merge_adapters(self):
+    def merge_adapters(self) -> "PretrainedPartsMixin":
         """Add adapters of PEFT (LoRA) to the weights that they adapt and remove them, in place; return the model."""
         for name, module in _adapted(self):
             module.merge()
@@ -203,7 +205,7 @@ def _check_kind(part: str, config: PreTrainedConfig, image_size: list[int]) -> N
             raise ValueError("it gives no states of its tokens")
 
 
-def _check_positions(source, config: StoryAttnConfig) -> None:
+def _check_positions(source: str, config: StoryAttnConfig) -> None:
     """Refuse a decoder that was made for fewer tokens than it is to read; `config.check` does so for a text encoder."""
     length, captions = config.max_caption_length, config.decoder_context_captions + 1
     states = config.num_visual_tokens + config.num_text_tokens
@@ -215,7 +217,7 @@ def _check_positions(source, config: StoryAttnConfig) -> None:
         raise ValueError(f"{message}: captions {read} and {states} states of the story")
 
 
-def _load(module: nn.Module, source, part: str) -> None:
+def _load(module: nn.Module, source: str, part: str) -> None:
     options = {"config": copy.deepcopy(module.config), "dtype": torch.float32, "output_loading_info": True}
     loaded, loading_info = type(module).from_pretrained(source, **options)
     module.load_state_dict(loaded.state_dict(), strict=False)  # it may have a pooler that the part has not

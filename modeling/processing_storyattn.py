@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from .configuration_storyattn import StoryAttnConfig
@@ -34,7 +35,12 @@ class StoryAttnProcessor(ProcessorMixin):
     """
 
     def __init__(
-        self, image_processor=None, tokenizer=None, max_caption_length: int = 64, decoder_tokenizer=None, **kwargs
+        self,
+        image_processor: BaseImageProcessor | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        max_caption_length: int = 64,
+        decoder_tokenizer: PreTrainedTokenizerBase | None = None,
+        **kwargs,
     ):
         super().__init__(image_processor, tokenizer, **kwargs)
         self.max_caption_length = max_caption_length
@@ -76,8 +82,8 @@ class StoryAttnProcessor(ProcessorMixin):
         frames: list | None = None,
         captions: list | None = None,
         return_tensors: str = "pt",
-        images=None,
-        text=None,
+        images: object = None,
+        text: object = None,
         **kwargs,
     ) -> BatchFeature:
         """Turn B stories into tensors, padded to the longest of T frames and L tokens.
@@ -289,7 +295,7 @@ def _frame_mask(lengths: list[int]) -> torch.Tensor:
     return (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
 
 
-def _stories_of_images(images, text) -> tuple[list, list]:
+def _stories_of_images(images: object, text: object) -> tuple[list, list]:
     """Build frames and captions of stories of `images`, the last of each with its one `text`."""
     texts, stories = (text, images) if isinstance(text, (list, tuple)) else ([text], [images])
     if not isinstance(stories, (list, tuple)) or len(stories) != len(texts):

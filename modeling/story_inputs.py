@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers.image_processing_utils import BaseImageProcessor
 
 from .pictures import PICTURE_TYPES, file_of, read_picture
 
@@ -24,7 +25,7 @@ class Story:
     captions: list[str | None]
 
 
-def check_stories(frames, captions=None) -> list[Story]:
+def check_stories(frames: torch.Tensor, captions: object = None) -> list[Story]:
     """Check the form of several stories before any picture is opened.
 
     Args:
@@ -50,7 +51,7 @@ def check_stories(frames, captions=None) -> list[Story]:
     return [check_story(*story, index) for index, story in enumerate(zip(stories, texts))]
 
 
-def check_story(frames, captions, index: int) -> Story:
+def check_story(frames: torch.Tensor, captions: object, index: int) -> Story:
     """Check the form of a story before any of its pictures is opened.
 
     Args:
@@ -91,7 +92,9 @@ def check_story(frames, captions, index: int) -> Story:
     return Story(index, pictures, texts)
 
 
-def open_frame(story: Story, position: int, image_processor, timeout: float | None = None) -> np.ndarray:
+def open_frame(
+    story: Story, position: int, image_processor: BaseImageProcessor, timeout: float | None = None
+) -> np.ndarray:
     """Open a picture of a story as a frame.
 
     Args:
@@ -110,7 +113,7 @@ def open_frame(story: Story, position: int, image_processor, timeout: float | No
     return image_processor.to_frame(read_picture(story.frames[position], place, timeout))
 
 
-def kind_of(value) -> str:
+def kind_of(value: object) -> str:
     """Name the type of a value in an error, with the value of a text or number."""
     name = type(value).__name__
     if not isinstance(value, (str, int, float)):
@@ -121,7 +124,7 @@ def kind_of(value) -> str:
         return name
 
 
-def _as_list(value, dimensions: int = 0) -> list | None:
+def _as_list(value: object, dimensions: int = 0) -> list | None:
     """Turn a sequence, or an array or tensor of one or so many dimensions, into a list; None for anything else."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
         is_list = value.ndim == dimensions or (value.ndim == 1 and isinstance(value, np.ndarray))

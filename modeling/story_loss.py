@@ -3,6 +3,7 @@
 import torch
 from transformers import AutoModel
 
+from .configuration_storyattn import StoryAttnConfig
 from .contrastive_loss import alignment_loss
 from .layers import select_frames
 from .losses import (
@@ -149,7 +150,13 @@ class StoryLossMixin:
         weighted = (weights[name] * part for name, part in result.loss_parts.items())
         result.loss = sum(weighted, start=supervision.frames.new_zeros(()))
 
-    def _perceptual_parts(self, result, supervision, counts, feature_maps) -> dict[str, torch.Tensor]:
+    def _perceptual_parts(
+        self,
+        result: StoryAttnOutput,
+        supervision: "Supervision",
+        counts: dict[str, torch.Tensor],
+        feature_maps: list[torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
         """Compare predictions and reconstructions in one pass with the maps of the true frames."""
         perceptual, frames = self._perceptual_loss(), supervision.frames
         with torch.no_grad():
@@ -181,7 +188,9 @@ class StoryLossMixin:
         return self._perceptual[0]
 
 
-def _pixel_parts(output, supervision, counts, config) -> dict[str, torch.Tensor]:
+def _pixel_parts(
+    output: StoryAttnOutput, supervision: "Supervision", counts: dict[str, torch.Tensor], config: StoryAttnConfig
+) -> dict[str, torch.Tensor]:
     """Compare predictions and reconstructions with the true frames, pixel by pixel."""
     parts = {}
     for name, predicted, target, mask in (
@@ -194,7 +203,9 @@ def _pixel_parts(output, supervision, counts, config) -> dict[str, torch.Tensor]
     return parts
 
 
-def _candidate_parts(output, supervision, counts, weights) -> dict[str, torch.Tensor]:
+def _candidate_parts(
+    output: StoryAttnOutput, supervision: "Supervision", counts: dict[str, torch.Tensor], weights: dict[str, float]
+) -> dict[str, torch.Tensor]:
     """Compare the changed pixels of predictions, and each candidate that they are mixed of, with the next frame."""
     parts, target = {}, supervision.frames[:, 1:]
     changed = target, supervision.changed_pixels, supervision.changed, counts["changed"]
@@ -210,7 +221,13 @@ def _candidate_parts(output, supervision, counts, weights) -> dict[str, torch.Te
     return parts
 
 
-def _caption_parts(output, supervision, counts, weights, across_processes: bool) -> dict[str, torch.Tensor]:
+def _caption_parts(
+    output: StoryAttnOutput,
+    supervision: "Supervision",
+    counts: dict[str, torch.Tensor],
+    weights: dict[str, float],
+    across_processes: bool,
+) -> dict[str, torch.Tensor]:
     """Compare the predicted tokens with those of the captions, and align captions and pictures."""
     parts, input_ids, attention_mask = {}, supervision.input_ids, supervision.attention_mask
     if weights["describe"]:

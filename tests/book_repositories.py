@@ -1,4 +1,4 @@
-"""Repositories laid out as those of Book Dash and African Storybook, with drawn pictures and all that is irregular."""
+"""Repositories laid out as those of Book Dash and African Storybook, with drawn pictures and their irregularities."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ titles:
 
 
 def write_repositories(root: Path) -> Path:
-    """The three repositories; pictures 0 to 49 in Book Dash, from 50 on in African Storybook."""
+    """Write the three repositories; pictures 0 to 49 are in Book Dash, from 50 on in African Storybook."""
     books, dot = root / "bookdash-books", PILImage.new("RGB", (1, 1))
     write(books / "_data" / "meta.yml", META)
     for slug in ("the-long-rain", "not-for-sale", "not-in-meta"):
@@ -108,12 +108,21 @@ def write_repositories(root: Path) -> Path:
 
 
 class AfricanStorybook:
-    """Writes stories and images of them; `pictures` has the number of each image, `None` leaves one out."""
+    """Writes stories and their images."""
 
     def __init__(self, root: Path):
         self.texts, self.images, self.rows = root / "asp-source" / "en", root / "asp-imagebank", []
 
-    def add(self, number, title, texts, pictures, license="CC-BY", image_license="CC BY") -> None:
+    def add(
+        self,
+        number: str,
+        title: str,
+        texts: list[str],
+        pictures: list[int | PILImage.Image | None],
+        license: str = "CC-BY",
+        image_license: str | None = "CC BY",
+    ) -> None:
+        """Write a story; `pictures` has each image or its number, `None` leaves one out."""
         facts = f"* License: [{license}]\n* Text: Writer {number}\n* Illustration: Painter {number}\n* Language: en\n"
         pages = "".join(f"##\n{text}\n\n" for text in texts)
         write(self.texts / f"{number}_{title.lower().replace(' ', '-')}.md", f"# {title}\n\n{pages}##\n{facts}")
@@ -127,24 +136,26 @@ class AfricanStorybook:
         write(self.images / "README.md", head + "\n".join(self.rows) + "\n\n## License\n\nCC-BY or CC-BY-NC.\n")
 
 
-def picture(number: int, size=(320, 240)) -> PILImage.Image:
-    """A picture that differs from that of any other number."""
+def picture(number: int, size: tuple[int, int] = (320, 240)) -> PILImage.Image:
+    """Return a picture that differs from that of any other number."""
     cells = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return PILImage.fromarray(cells).resize(size, PILImage.Resampling.BICUBIC)
 
 
-def save(path: Path, image: PILImage.Image, **options) -> None:
+def save(path: Path, image: PILImage.Image, **options: object) -> None:
+    """Write an image, and create missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, quality=85, **options)
 
 
 def write(path: Path, text: str) -> None:
+    """Write a text, and create missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
 def shown(frame: PILImage.Image) -> int:
-    """The number whose picture a frame shows; -1 for none."""
+    """Return the number whose picture a frame shows; -1 for none."""
     small = np.asarray(frame.convert("RGB").resize((32, 24)), dtype=float)
     errors = [np.abs(small - np.asarray(picture(number, (32, 24)), dtype=float)).mean() for number in range(100)]
     return int(np.argmin(errors)) if min(errors) < 15 else -1

@@ -138,13 +138,6 @@ def small_model(small_processor) -> StoryAttnForConditionalGeneration:
     return StoryAttnForConditionalGeneration(config).eval()
 
 
-def training_flags(output_dir: Path, stories_folder: Path, config_file: Path, **flags) -> list[str]:
-    """Return the command line of a small training; `flags` are added to it."""
-    sizes = {"train_batch_size": 4, "eval_batch_size": 4, "max_eval_windows": 4, "max_test_windows": 4}
-    flags = {"config": config_file, "dataset": stories_folder, "output_dir": output_dir, **sizes, **flags}
-    return [f"--{name}={value}" for name, value in flags.items()]
-
-
 def refused_line(command: Callable[[list[str]], None], argv: list[str]) -> str:
     """Return the one line on which a command ends with status 2, after its progress bars."""
     printed = io.StringIO()

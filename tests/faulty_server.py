@@ -1,15 +1,14 @@
-"""A small web server on this machine that plays the faults of a network, one after the other."""
+"""A small web server on this machine that imitates the faults of a network, one after the other."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FaultyServer:
-    """
-    Serves `files` (path without the first slash: bytes) at `url`; a context manager.
+    """Serves `files` (path without the first slash: bytes) at `url`; a context manager.
 
-    `faults` are used up by one request each: "drop" breaks off in the middle of the answer, a number is the status to
-    answer with, "whole" ignores a Range header, `None` is no fault. `requests` has path and Range of each request.
+    Each request uses up one of `faults`: "drop" breaks off in the middle of the answer, a number is the status of the
+    answer, "whole" ignores a Range header, `None` is no fault. `requests` has path and Range of each request.
     """
 
     def __init__(self, files: dict[str, bytes], faults: tuple = ()):

@@ -1,10 +1,9 @@
 """Rows in the format of daniel3303/StoryReasoning, and files of them."""
 
-import io
 from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
-from PIL import Image as PILImage
+from encoded_pictures import encoded_frame, plain_picture
 from PIL import ImageDraw
 
 FEATURES = {
@@ -62,21 +61,22 @@ THOUGHT = """## Image 1
 """
 
 
-def picture(size=(200, 100), box=(100, 0, 150, 100)) -> dict:
-    """A black film frame with a white box."""
-    image, file = PILImage.new("RGB", size), io.BytesIO()
+def picture(size: tuple[int, int] = (200, 100), box: tuple[int, int, int, int] = (100, 0, 150, 100)) -> dict:
+    """Return a black film frame with a white box, encoded."""
+    image = plain_picture((0, 0, 0), size)
     ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill="white")
-    image.save(file, "PNG")
-    return {"bytes": file.getvalue(), "path": None}
+    return encoded_frame(image)
 
 
-def row(story_id: str = "a", count: int = 2, **changes) -> dict:
+def row(story_id: str = "a", count: int = 2, **changes: object) -> dict:
+    """Return a row of `count` images, with changed columns."""
     images = [picture() for _ in range(count)]
     texts = {"chain_of_thought": THOUGHT, "story": STORY}
     return {"story_id": story_id, "images": images, "frame_count": count, **texts, **changes}
 
 
-def write(folder: Path, split: str, rows: list[dict], **features) -> str:
+def write(folder: Path, split: str, rows: list[dict], **features: object) -> str:
+    """Write rows as a split of a data set, and return the folder's name."""
     folder.mkdir(exist_ok=True)
     dataset = Dataset.from_list(rows, features=Features({**FEATURES, **features}))
     dataset.to_parquet(folder / f"{split}-00000-of-00001.parquet")

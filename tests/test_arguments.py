@@ -1,4 +1,4 @@
-"""Flags, recipes and changes to a configuration: what is read, what overrides what, and what is refused."""
+"""Flags, recipes and overrides of a configuration: how they are read, their order, and what is refused."""
 
 from dataclasses import fields
 from importlib.resources import files
@@ -13,13 +13,13 @@ RECIPES = sorted(path.name for path in (CONFIGURATION / "recipes").iterdir())
 
 
 def parse(*argv: str) -> dict:
-    """All flags of the three groups in one dictionary."""
+    """Return all flags of the three groups in one dictionary."""
     return {name: value for group in parse_arguments(list(argv)) for name, value in vars(group).items()}
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    """Writes a recipe and gives its path."""
+    """Return a function that writes a recipe and returns its path."""
 
     def write(text: str) -> str:
         path = tmp_path / "mine.yaml"
@@ -31,19 +31,19 @@ def recipe(tmp_path):
 
 def test_flags_override_the_recipe_which_overrides_the_defaults(recipe):
     path = recipe("seed: 3\nwarmup_steps: 7\n")
-    found = parse(path, "--seed", "4")
-    assert (found["seed"], found["warmup_steps"], found["train_batch_size"]) == (4, 7, parse()["train_batch_size"])
+    flags = parse(path, "--seed", "4")
+    assert (flags["seed"], flags["warmup_steps"], flags["train_batch_size"]) == (4, 7, parse()["train_batch_size"])
 
 
 def test_recipe_values_mean_what_the_same_flags_mean(recipe):
     path = recipe("learning_rate: 1e-3\nmixed_precision: no\nuse_ema: no\nmax_train_steps: null\noutput_dir: 7\n")
-    found = parse(path)
-    assert found["learning_rate"] == 1e-3 and found["mixed_precision"] == "no" and found["use_ema"] is False
-    assert found["max_train_steps"] is None and found["output_dir"] == "7"
+    flags = parse(path)
+    assert flags["learning_rate"] == 1e-3 and flags["mixed_precision"] == "no" and flags["use_ema"] is False
+    assert flags["max_train_steps"] is None and flags["output_dir"] == "7"
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_that_is_written_says_the_same(name, tmp_path):
+def test_a_written_recipe_gives_the_same_flags(name, tmp_path):
     flags = [
         "--seed",
         "3",
@@ -67,29 +67,29 @@ def test_booleans_can_be_switched_off(flags):
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (("--train_batch_size", "0"), "train_batch_size: found 0, expected at least 1"),
-        (("--max_train_steps", "0"), "max_train_steps: found 0"),
-        (("--max_eval_windows", "0"), "max_eval_windows: found 0"),
-        (("--dataloader_num_workers", "-1"), "dataloader_num_workers: found -1"),
-        (("--learning_rate", "0"), "learning_rate: found 0.0, expected above 0"),
-        (("--ema_decay", "1"), r"ema_decay: found 1.0, expected in \[0, 1\)"),
-        (("--warmup_steps", "-1"), "warmup_steps: found -1"),
-        (("--augment_crop", "1"), r"augment_crop: found 1.0, expected in \[0, 1\)"),
-        (("--caption_dropout", "-0.1"), "caption_dropout: found -0.1"),
-        (("--early_stopping_patience", "0"), "early_stopping_patience: found 0, expected at least 1"),
+        (("--train_batch_size", "0"), "train_batch_size: got 0, expected at least 1"),
+        (("--max_train_steps", "0"), "max_train_steps: got 0"),
+        (("--max_eval_windows", "0"), "max_eval_windows: got 0"),
+        (("--dataloader_num_workers", "-1"), "dataloader_num_workers: got -1"),
+        (("--learning_rate", "0"), "learning_rate: got 0.0, expected above 0"),
+        (("--ema_decay", "1"), r"ema_decay: got 1.0, expected in \[0, 1\)"),
+        (("--warmup_steps", "-1"), "warmup_steps: got -1"),
+        (("--augment_crop", "1"), r"augment_crop: got 1.0, expected in \[0, 1\)"),
+        (("--caption_dropout", "-0.1"), "caption_dropout: got -0.1"),
+        (("--early_stopping_patience", "0"), "early_stopping_patience: got 0, expected at least 1"),
         (
             ("--early_stopping_patience", "2", "--eval_steps", "0"),
-            "eval_steps: found 0, expected at least 1 with early",
+            "eval_steps: got 0, expected at least 1 with early",
         ),
         (("--mixed_precision", "fp8"), "mixed_precision.*'fp8'.*'bf16'"),
         (("--lr_scheduler_type", "cosin"), "lr_scheduler_type.*'cosin'.*'cosine'"),
         (("--seed", "x"), "seed.*'x'"),
         (("--lerning_rate", "1"), "'--lerning_rate'.* such as learning_rate"),
         (("--seed", "1", "runs/tiny"), "'runs/tiny'"),
-        (("nowhere.yaml",), "found no file 'nowhere.yaml'"),
+        (("nowhere.yaml",), "recipe: got 'nowhere.yaml', expected a YAML file of flags that exists"),
     ],
 )
-def test_mistakes_in_flags_are_named(argv, expected):
+def test_a_bad_flag_is_refused(argv, expected):
     with pytest.raises(ValueError, match=expected):
         parse(*argv)
 
@@ -97,14 +97,14 @@ def test_mistakes_in_flags_are_named(argv, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("lerning_rate: 1", "mine.yaml' has the key 'lerning_rate'.* such as learning_rate"),
+        ("lerning_rate: 1", "got the key 'lerning_rate' in .*mine.yaml'.* such as learning_rate"),
         ("seed: x", "mine.yaml'.*seed.*'x'"),
-        ("seed: [1, 2]", "mine.yaml' gives seed a list"),
-        ("- seed", "mine.yaml' holds a list"),
-        ("seed: [", "mine.yaml' is no YAML"),
+        ("seed: [1, 2]", "seed: got a list in .*mine.yaml'"),
+        ("- seed", "got a list in .*mine.yaml', expected a mapping"),
+        ("seed: [", "got .*mine.yaml', expected YAML"),
     ],
 )
-def test_mistakes_in_recipes_name_the_file(recipe, text, expected):
+def test_a_bad_recipe_is_refused_with_its_name(recipe, text, expected):
     with pytest.raises(ValueError, match=expected):
         parse(recipe(text))
 
@@ -121,19 +121,19 @@ def test_help_lists_every_flag_with_a_line(capsys):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_of_the_package_can_be_read(name):
-    found = parse(str(CONFIGURATION / "recipes" / name))
-    config = load_preset(found["preset"])
-    if found["config_overrides"]:
-        apply_overrides(config, found["config_overrides"])
-    assert found["output_dir"].startswith("runs/")
+    flags = parse(str(CONFIGURATION / "recipes" / name))
+    config = load_preset(flags["preset"])
+    if flags["config_overrides"]:
+        apply_overrides(config, flags["config_overrides"])
+    assert flags["output_dir"].startswith("runs/")
 
 
 def test_overrides_reach_nested_values():
     config = StoryAttnConfig()
-    kept = dict(config.loss_weights)
+    weights = dict(config.loss_weights)
     apply_overrides(config, 'dropout=0.1, image_size=[32,48],loss_weights={"describe":0},vision_config.depths=[1,1,1]')
     assert config.dropout == 0.1 and config.image_size == [32, 48] and config.vision_config.depths == [1, 1, 1]
-    assert config.loss_weights == {**kept, "describe": 0}
+    assert config.loss_weights == {**weights, "describe": 0}
     apply_overrides(config, "loss_weights.alignment=0,perceptual_model=some/model")
     assert config.loss_weights["alignment"] == 0 and config.perceptual_model == "some/model"
 
@@ -147,11 +147,11 @@ def test_overrides_reach_nested_values():
         ("dropout.rate=1", "'dropout.rate'"),
         ("dropout", "'dropout', expected name=value"),
         ("dropout=2", "dropout: got 2, expected in"),
-        ("dropout=much", "dropout='much' is not possible"),
+        ("dropout=much", "dropout: got 'much', expected another value"),
         ("loss_weights.alignment=much", "loss_weights.alignment: got much, expected a number of at least 0"),
-        ("vision_config=null", "vision_config is None"),
+        ("vision_config=null", "vision_config: got None, expected names and values"),
     ],
 )
-def test_mistakes_in_overrides_are_named(text, expected):
+def test_a_bad_override_is_refused(text, expected):
     with pytest.raises(ValueError, match=expected):
         apply_overrides(StoryAttnConfig(), text)

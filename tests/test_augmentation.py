@@ -1,9 +1,10 @@
-"""What training changes about a window: the same in all its frames, drawn by seed, epoch and story, never elsewhere."""
+"""Changes of training windows: the same in all frames of a window, drawn by seed, epoch and story, never elsewhere."""
 
 import numpy as np
 import pytest
 import torch
 from conftest import draw_story, small_config
+from storyattn import StoryAttnForConditionalGeneration
 from storyattn.training.data.augmentation import Augmentation
 from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
@@ -16,7 +17,7 @@ HEIGHT, WIDTH = 32, 48
 
 @pytest.fixture
 def window() -> np.ndarray:
-    """Three frames of noise `(3, 32, 48, 3)`; the last is the first again, the second differs in a corner."""
+    """Three frames of noise `(3, 32, 48, 3)`; the last equals the first, the second differs in a corner."""
     first = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     second = first.copy()
     second[:8, :8] = 255 - second[:8, :8]
@@ -24,14 +25,14 @@ def window() -> np.ndarray:
 
 
 def ramps() -> np.ndarray:
-    """A frame whose red rises by 5 a pixel to the right, and green downwards."""
+    """Return a frame whose red rises by 5 a pixel to the right, and green downwards."""
     frame = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
     frame[..., 0] = np.arange(WIDTH) * 5
     frame[..., 1] = np.arange(HEIGHT)[:, None] * 5
     return frame
 
 
-def test_without_it_frames_stay_as_they_are(window):
+def test_without_augmentation_frames_stay_unchanged(window):
     assert Augmentation().apply(window, 0, 0, 0) is window
     assert Augmentation(caption_dropout=0.5).apply(window, 0, 0, 0) is window
     assert Augmentation().changes() == {} and Augmentation(crop=0.1).changes() == {"crop": 0.1}
@@ -52,7 +53,7 @@ def test_all_frames_of_a_window_get_the_same_view(window, changes):
         assert np.array_equal(seen[0], seen[2])
         for index in range(3):
             assert np.array_equal(seen[index : index + 1], augmentation.apply(window[index : index + 1], 0, 0, story))
-        # What does not change in the story does not change in the view, but for the rim that resizing blurs.
+        # A part that is equal in two frames is equal in their views, except for the rim that resizing blurs.
         assert (seen[0] != seen[1]).any(-1).sum() < 15 * 15
     assert any((augmentation.apply(window, 0, 0, story) != window).any() for story in range(8))
 
@@ -108,14 +109,14 @@ def test_training_is_changed_and_evaluation_is_not(stories_folder, small_process
 # Hidden captions
 
 
-def test_batches_tell_which_captions_are_read(stories_folder, small_processor):
+def test_a_batch_has_the_mask_of_hidden_captions(stories_folder, small_processor):
     stories = prepare_stories(read_stories(str(stories_folder), "train"), small_processor.image_processor, "train")
     windows = TrainingWindows(stories, small_processor, small_config(), 0, Augmentation(caption_dropout=0.5))
     items = [windows[2, story] for story in range(24)]
     expected = [draw_tasks(3, small_config(), 0, 2, story, caption_dropout=0.5)["caption_mask"] for story in range(24)]
     batch = TrainingCollator(small_processor)(items)
     assert batch["caption_mask"].tolist() == expected and 0.2 < batch["caption_mask"].float().mean() < 0.8
-    # They are given all the same.
+    # Hidden captions are in the batch all the same.
     plain = TrainingCollator(small_processor)([{**item, "caption_mask": [True] * 3} for item in items])
     assert torch.equal(batch["input_ids"], plain["input_ids"])
     assert torch.equal(batch["attention_mask"], plain["attention_mask"])
@@ -138,16 +139,14 @@ def test_captions_are_hidden_by_seed_epoch_and_story():
 
 @pytest.mark.parametrize("context", [0, 2])
 def test_a_hidden_caption_is_read_as_if_it_were_missing(small_processor, context):
-    from storyattn import StoryAttnForConditionalGeneration
-
     config = small_config(decoder_context_captions=context)
     config.adapt_to_tokenizer(small_processor.tokenizer)
     torch.manual_seed(0)
     model = StoryAttnForConditionalGeneration(config).eval()
     stories = [draw_story(seed, num_frames=3) for seed in (0, 1)]
-    told = [["The red fox walks.", "It finds an owl.", "They go home."]] * 2
+    captions = [["The red fox walks.", "It finds an owl.", "They go home."]] * 2
     frames = [story["frames"] for story in stories]
-    inputs = small_processor(frames=frames, captions=told)
+    inputs = small_processor(frames=frames, captions=captions)
     missing = {**inputs, "attention_mask": inputs["attention_mask"].clone()}
     missing["attention_mask"][0, 1] = 0
     mask = torch.tensor([[1, 0, 1], [1, 1, 1]])
@@ -159,10 +158,10 @@ def test_a_hidden_caption_is_read_as_if_it_were_missing(small_processor, context
         assert_close(hidden[name], without[name])
         assert_close(hidden[name][1], plain[name][1])
         assert not torch.allclose(hidden[name][0], plain[name][0])
-    # What follows the hidden caption is written without it, in states and verbatim.
+    # Later captions are written without the hidden one, in states and verbatim.
     assert_close(hidden.next_caption_logits[0, 1], without.next_caption_logits[0, 1])
     assert_close(hidden.describe_logits[0, 2], without.describe_logits[0, 2])
-    # It keeps its place in the shared space, and is still to be written and aligned: as many tokens and pairs count.
+    # It keeps its place in the shared space and is still written and aligned: as many tokens and pairs count.
     assert_close(hidden.text_embeds, plain.text_embeds)
     counts = model.loss_counts(**inputs, caption_mask=mask)
     assert counts == model.loss_counts(**inputs) and counts["captioned"] == 6
@@ -172,8 +171,8 @@ def test_a_hidden_caption_is_read_as_if_it_were_missing(small_processor, context
 
 
 def test_a_hidden_next_caption_is_painted_all_the_same(small_model, small_processor):
-    frames, told = [draw_story(0, num_frames=2)["frames"]], [["The red fox walks.", "It finds an owl."]]
-    inputs = small_processor(frames=frames, captions=told)
+    frames, captions = [draw_story(0, num_frames=2)["frames"]], [["The red fox walks.", "It finds an owl."]]
+    inputs = small_processor(frames=frames, captions=captions)
     with torch.no_grad():
         painted = [
             small_model(**inputs, caption_mask=torch.tensor([mask])).predicted_frames for mask in ([1, 0], [1, 1])

@@ -2,20 +2,17 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
-import torch
 from baseline_encoders import save_encoders
 from conftest import refused_line
-from safetensors.torch import load_file
-from storyattn.training import train as train_module
 from storyattn.training.cli import evaluate as evaluate_cli
 from storyattn.training.engine.checkpoints import list_checkpoints
 from storyattn.training.models.baselines import BASELINES
+from training_runs import last_weights, read_log, same_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
 
 
 @pytest.fixture(scope="module")
@@ -24,23 +21,22 @@ def encoders(tmp_path_factory, small_processor) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def launch(stories_folder, small_config_file, encoders):
-    """Trains a baseline by the command with flags by name."""
+def train_baseline(launch, encoders):
+    """Train a baseline by the command, with flags by name."""
 
-    def run(name, output_dir, **flags) -> None:
-        flags = {"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir, **QUICK, **flags}
+    def run(name: str, output_dir: Path, **flags) -> None:
         if name == "projection":
             flags |= {f"baseline_{part}": source for part, source in encoders.items()}
-        train_module.main([f"--baseline={name}", *(f"--{flag}={value}" for flag, value in flags.items())])
+        launch(output_dir, baseline=name, **flags)
 
     return run
 
 
 @pytest.fixture(scope="module", params=BASELINES)
-def finished(request, launch, tmp_path_factory):
+def finished(request, train_baseline, tmp_path_factory) -> tuple[str, Path]:
     """A baseline and the folder of its run of four steps; nothing may be written there."""
     folder = tmp_path_factory.mktemp("runs") / request.param
-    launch(request.param, folder, max_train_steps=4, eval_steps=2, save_steps=2, logging_steps=1)
+    train_baseline(request.param, folder, max_train_steps=4, eval_steps=2, save_steps=2, logging_steps=1)
     return request.param, folder
 
 
@@ -71,7 +67,7 @@ def test_a_run_leaves_a_folder_with_the_models_measures(finished):
     assert {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl"} <= {p.name for p in folder.iterdir()}
     assert not (folder / "README.md").exists()
     assert len(list_checkpoints(folder)) == 2 and (folder / "figures" / "evaluation.png").is_file()
-    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    log = read_log(folder)
     assert [line["step"] for line in log if "loss" in line] == [1, 2, 3, 4]
     assert [line["step"] for line in log if "eval" in line] == [2, 4]
     results = json.loads((folder / "results.json").read_text())
@@ -90,15 +86,13 @@ def test_the_common_command_measures_it_on_storyworld(finished, tmp_path, capsys
     assert "copy_last" in capsys.readouterr().out
 
 
-def test_a_resumed_baseline_ends_with_the_same_weights(launch, tmp_path):
+def test_a_resumed_baseline_ends_with_the_same_weights(train_baseline, tmp_path):
     flags = {"max_train_steps": 4, "eval_steps": 0, "save_steps": 2}
-    launch("notebook", tmp_path / "run", **flags)
-    ended = load_file(list_checkpoints(tmp_path / "run")[-1] / "model.safetensors")
+    train_baseline("notebook", tmp_path / "run", **flags)
     checkpoint = tmp_path / "run" / "checkpoints" / "step-2"
-    launch("notebook", tmp_path / "resumed", resume_from_checkpoint=checkpoint, **flags)
-    resumed = load_file(list_checkpoints(tmp_path / "resumed")[-1] / "model.safetensors")
-    assert resumed.keys() == ended.keys() and all(torch.equal(resumed[name], ended[name]) for name in ended)
+    train_baseline("notebook", tmp_path / "resumed", resume_from_checkpoint=checkpoint, **flags)
+    assert same_tensors(last_weights(tmp_path / "resumed"), last_weights(tmp_path / "run"))
     line = refused_line(
-        lambda argv: launch("text_only", tmp_path / "other", resume_from_checkpoint=checkpoint, **flags), []
+        lambda argv: train_baseline("text_only", tmp_path / "other", resume_from_checkpoint=checkpoint, **flags), []
     )
-    assert "baseline: found 'notebook', expected 'text_only'" in line
+    assert "baseline: got 'notebook', expected 'text_only'" in line

@@ -265,7 +265,7 @@ def test_a_baseline_does_not_tell_stories(built, small_processor, stories_folder
     built("notebook").save_pretrained(tmp_path)
     small_processor.save_pretrained(tmp_path)
     line = refused_line(tell.main, [f"--model={tmp_path}", f"--dataset={stories_folder}", "--split=test", "--given=2"])
-    assert "found the baseline storyattn_notebook" in line
+    assert "got the baseline storyattn_notebook" in line
 
 
 # What is refused
@@ -278,11 +278,11 @@ def test_the_flag_names_every_baseline():
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"baseline": "projection", "baseline_vision": "a/b"}, "baseline_text: found None, expected a folder"),
-        ({"baseline_text": "a/b"}, "baseline_text: found a/b, expected none without --baseline projection"),
+        ({"baseline": "projection", "baseline_vision": "a/b"}, "baseline_text: got None, expected a folder"),
+        ({"baseline_text": "a/b"}, "baseline_text: got a/b, expected none without --baseline projection"),
         (
             {"baseline": "projection", "baseline_vision": "a/b", "baseline_text": "a/b", "tokenizer_name": "c/d"},
-            "tokenizer_name: found c/d, expected that of --baseline_text",
+            "tokenizer_name: got c/d, expected that of --baseline_text",
         ),
     ],
 )

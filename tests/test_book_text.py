@@ -1,4 +1,4 @@
-"""Captions without markup, licences that are allowed and those that are not, the list of books."""
+"""Captions without markup, licenses that are allowed and those that are not, the list of books."""
 
 import pytest
 from book_repositories import CC_BY_4, CC_BY_NC_4, META, write
@@ -30,7 +30,7 @@ def test_rights(text, expected):
     [("[CC-BY]", "CC BY"), ("CC BY", "CC BY"), ("[CC-BY](http://x/by/4.0)", "CC BY"), ("cc-by 4.0", "CC BY 4.0")]
     + [(text, None) for text in ("[CC-BY-NC]", "CC BY-ND", "CC-BY-SA 4.0", "CC-BY-NC-ND", "CC0", "", "[CC-BY] NC")],
 )
-def test_licences_of_stories(text, expected):
+def test_licenses_of_stories(text, expected):
     assert story_license(text) == expected
 
 
@@ -45,11 +45,11 @@ def test_licences_of_stories(text, expected):
         (" \n\t ", ""),
     ],
 )
-def test_markup_is_taken_out(markdown, text):
+def test_markup_is_removed(markdown, text):
     assert plain_text(markdown) == text
 
 
-def test_meta_that_is_no_valid_yaml_is_read_line_by_line(tmp_path):
+def test_meta_that_is_not_valid_yaml_is_read_line_by_line(tmp_path):
     write(tmp_path / "meta.yml", META + '  "broken: [\n')
     broken = read_meta(tmp_path / "meta.yml")
     write(tmp_path / "meta.yml", META)

@@ -26,7 +26,6 @@ from storyattn.training.publishing.card_facts import (
 )
 from storyattn.training.publishing.export import write_hub_folder
 from storyattn.training.publishing.model_card import write_card
-from storyattn.training.train import main as train
 
 CHECKPOINTS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
 FIELDS = ("language", "license", "library_name", "pipeline_tag", "tags", "datasets", "metrics", "model-index")
@@ -200,7 +199,7 @@ def test_refusals_are_one_line(folder, tmp_path):
     assert "without results.json, expected" in refused(str(folder))
     (folder / "config.json").write_text('{"model_type": "llama"}')
     assert "got model_type 'llama'" in refused(str(folder))
-    with pytest.raises(ValueError, match="license: found MIT!, expected a name"):
+    with pytest.raises(ValueError, match="license: got MIT!, expected a name"):
         parse_arguments(["--license", "MIT!"])
 
 
@@ -269,11 +268,9 @@ def test_what_does_not_beat_its_floor_is_named(folder):
     assert "chrF (`test`" not in text and "give (L1 0.3000" in text and "| A \\| b | C |" in text
 
 
-def test_training_leaves_the_facts_of_its_card(small_config_file, stories_folder, tmp_path):
+def test_training_leaves_the_facts_of_its_card(launch, tmp_path):
     run = tmp_path / "run"
-    flags = {"config": small_config_file, "dataset": stories_folder, "output_dir": run, "license": "cc-by-4.0"}
-    flags |= {"max_train_steps": 1, "train_batch_size": 2, "eval_steps": 0, "max_test_windows": 2}
-    train([f"--{name}={value}" for name, value in flags.items()])
+    launch(run, license="cc-by-4.0", max_train_steps=1, train_batch_size=2, eval_steps=0, max_test_windows=2)
     facts = json.loads((run / "results.json").read_text())["facts"]
     assert facts["license"] == "cc-by-4.0" and facts["training"]["steps"] == 1 and facts["base_models"] == {}
     assert len(facts["example"]["captions"]) == 2 and (run / "figures" / "example_2.png").is_file()

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import training_flags
 from storyattn.training import cli
 from storyattn.training import train as train_module
 from storyattn.training.cli import card as card_cli
@@ -18,6 +17,7 @@ from storyattn.training.cli import mean as mean_cli
 from storyattn.training.cli import picture_books as picture_books_cli
 from storyattn.training.cli import publish as publish_cli
 from storyattn.training.cli import tell as tell_cli
+from training_runs import QUICK
 
 TOP = Path(__file__).resolve().parent.parent
 
@@ -105,8 +105,9 @@ def test_the_module_runs_as_a_program(monkeypatch, capsys, tmp_path):
 
 def test_accelerate_launches_train_py(stories_folder, small_config_file, tmp_path):
     launch = ["--config_file", str(TOP / "configuration" / "accelerate" / "cpu.yaml"), str(TOP / "train.py")]
-    flags = training_flags(tmp_path / "run", stories_folder, small_config_file, max_train_steps=1)
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *launch, *flags]
+    flags = {"config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / "run", **QUICK}
+    argv = [f"--{name}={value}" for name, value in {**flags, "max_train_steps": 1}.items()]
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *launch, *argv]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "run" / "results.json").is_file()

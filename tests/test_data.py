@@ -1,6 +1,5 @@
-"""Stories of any source in one schema, what is refused and how, and windows of them."""
+"""Stories of any source in one schema, the data sets that are refused, and windows of stories."""
 
-import io
 import json
 import random
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import draw_story
 from datasets import Dataset, DatasetDict, Features, Image, LargeList, List, Value
-from PIL import Image as PILImage
+from encoded_pictures import encode, encoded_frame, plain_picture
 from storyattn.training.data.sources import read_stories
 from storyattn.training.data.windows import StoryWindows
 from storyattn.training.storyworld import generate_story
@@ -18,25 +17,24 @@ BOOKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "picture-books
 FEATURES = {"frames": List(Image()), "captions": List(Value("string"))}
 
 
-def png(colour=(200, 30, 40), size=(12, 8)) -> bytes:
-    file = io.BytesIO()
-    PILImage.new("RGB", size, colour).save(file, "PNG")
-    return file.getvalue()
+def png(number: int) -> bytes:
+    """Return a picture whose red channel counts."""
+    return encode(plain_picture((10 * number, 0, 0), (12, 8)))
 
 
-def story(count: int = 3, **changes) -> dict:
-    """A story of `count` frames whose red channel counts them."""
-    frames = [{"bytes": png((10 * number, 0, 0)), "path": None} for number in range(count)]
+def story(count: int = 3, **changes: object) -> dict:
+    """Return a story of `count` frames whose red channel counts them."""
+    frames = [encoded_frame(plain_picture((10 * number, 0, 0), (12, 8))) for number in range(count)]
     return {"frames": frames, "captions": [f"Number {number}." for number in range(count)], **changes}
 
 
 def red(item: dict) -> list[int]:
-    """The numbers of an item's frames."""
+    """Return the numbers of an item's frames."""
     return [frame.getpixel((0, 0))[0] // 10 for frame in item["frames"]]
 
 
-def write(folder: Path, stories: list[dict], split: str = "train", **features) -> str:
-    """A folder with a Parquet file of the split."""
+def write(folder: Path, stories: list[dict], split: str = "train", **features: object) -> str:
+    """Write a Parquet file of the split into a folder, and return the folder's name."""
     dataset = Dataset.from_list(stories, features=Features({**FEATURES, **features}))
     folder.mkdir(exist_ok=True)
     dataset.to_parquet(folder / f"{split}-00000-of-00001.parquet")
@@ -69,7 +67,7 @@ def test_other_columns_ids_and_descriptions(tmp_path):
     assert stories[0]["captions"] == ["Number 0.", "Number 1.", "Number 2."]
 
 
-def test_what_save_to_disk_wrote(tmp_path):
+def test_a_folder_of_save_to_disk(tmp_path):
     dataset = Dataset.from_list([story()], features=Features(FEATURES))
     DatasetDict({"train": dataset, "dev": dataset}).save_to_disk(tmp_path / "set")
     assert len(read_stories(str(tmp_path / "set"), "dev")[0]["frames"]) == 3
@@ -79,7 +77,7 @@ def test_what_save_to_disk_wrote(tmp_path):
 
 def test_a_folder_of_pictures_with_metadata(tmp_path):
     for number in range(3):
-        (tmp_path / f"{number}.png").write_bytes(png((10 * number, 0, 0)))
+        (tmp_path / f"{number}.png").write_bytes(png(number))
     row = {"frames_file_names": ["2.png", "0.png"], "captions": ["Two.", "Zero."]}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
     stories = read_stories(str(tmp_path), "train")
@@ -87,8 +85,8 @@ def test_a_folder_of_pictures_with_metadata(tmp_path):
 
 
 def test_blank_captions_and_missing_ids(tmp_path):
-    told = [story(captions=["One.", "", None], story_id="fox"), story(captions=[" \n", "b", "c"], story_id=None)]
-    stories = read_stories(write(tmp_path / "set", told, story_id=Value("string")), "train")
+    rows = [story(captions=["One.", "", None], story_id="fox"), story(captions=[" \n", "b", "c"], story_id=None)]
+    stories = read_stories(write(tmp_path / "set", rows, story_id=Value("string")), "train")
     assert list(stories["captions"]) == [["One.", None, None], [None, "b", "c"]]
     assert stories["story_id"] == ["fox", "train-1"]
     assert red(stories[1]) == [0, 1, 2]
@@ -114,18 +112,18 @@ def test_storyworld_draws_more_stories_to_train_on_alone(tmp_path, monkeypatch):
     assert counts == {"train": 3, "validation": 2}
 
 
-def test_unknown_sources_are_named(tmp_path):
+def test_an_unknown_source_is_refused(tmp_path):
     name = write(tmp_path / "set", [story()])
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "train.parquet").write_text("no parquet")
     cases = {
-        (str(tmp_path / "nowhere"), "train"): "found no folder .*nowhere.*expected storyworld, a folder, or a Hub id",
+        (str(tmp_path / "nowhere"), "train"): "dataset: got '.*nowhere', expected storyworld, a folder that exists, or",
         ("owner/no-such-stories", "train"): "'owner/no-such-stories' could not be read from a folder or the Hub",
-        (str(tmp_path / "empty"), "train"): "empty' is empty, expected",
+        (str(tmp_path / "empty"), "train"): "got the empty folder '.*empty', expected",
         (str(tmp_path / "text"), "train"): "text' could not be read",
-        (name, "dev"): "no split 'dev', expected one of train",
-        ("storyworld", "dev"): "no split 'dev', expected one of train, validation, test, test_unseen",
+        (name, "dev"): "split: got 'dev', expected one of train",
+        ("storyworld", "dev"): "split: got 'dev', expected one of train, validation, test, test_unseen",
     }
     for arguments, message in cases.items():
         with pytest.raises(ValueError, match=message) as error:
@@ -133,12 +131,16 @@ def test_unknown_sources_are_named(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_missing_and_wrong_columns_are_named(tmp_path):
+def test_missing_and_wrong_columns_are_refused(tmp_path):
     name = write(tmp_path / "set", [story(title="Foxes")], title=Value("string"))
-    with pytest.raises(ValueError, match="has the columns frames, captions, title, expected 'pages'; --frames_column"):
+    with pytest.raises(
+        ValueError, match="got the columns frames, captions, title in .*, expected 'pages'; --frames_column"
+    ):
         read_stories(name, "train", frames_column="pages")
     with pytest.raises(ValueError, match="column 'title'.*expected a list"):
         read_stories(name, "train", captions_column="title")
+    with pytest.raises(ValueError, match="frames_column: got 'captions', .*expected two columns"):
+        read_stories(name, "train", frames_column="captions")
     with pytest.raises(ValueError, match="column 'frames'.*expected strings"):
         read_stories(name, "train", captions_column="frames", frames_column="captions")
     numbers = Dataset.from_dict({"frames": [[1, 2]], "captions": [["a", "b"]]})
@@ -149,8 +151,8 @@ def test_missing_and_wrong_columns_are_named(tmp_path):
 
 def test_columns_of_neighbouring_types(tmp_path):
     """Images as paths, bytes or both, captions in large strings or absent, ids as numbers."""
-    (tmp_path / "a.png").write_bytes(png((40, 0, 0)))
-    path, data = str(tmp_path / "a.png"), png((40, 0, 0))
+    (tmp_path / "a.png").write_bytes(png(4))
+    path, data = str(tmp_path / "a.png"), png(4)
     frames = {
         "paths": (path, Value("string")),
         "large paths": (path, Value("large_string")),
@@ -169,53 +171,53 @@ def test_columns_of_neighbouring_types(tmp_path):
 
 
 def test_stories_without_any_captions(tmp_path):
-    untold = [story(captions=None), story(2, captions=None)]
+    rows = [story(captions=None), story(2, captions=None)]
     for case, feature in (("no type", Value("null")), ("lists of no type", List(Value("null")))):
         if case == "lists of no type":
-            untold = [{**row, "captions": [None] * len(row["frames"])} for row in untold]
-        stories = read_stories(write(tmp_path / case, untold, captions=feature), "train")
+            rows = [{**row, "captions": [None] * len(row["frames"])} for row in rows]
+        stories = read_stories(write(tmp_path / case, rows, captions=feature), "train")
         assert stories["captions"] == [[None, None, None], [None, None]]
         assert stories.features["captions"] == List(Value("string")) and red(stories[1]) == [0, 1]
 
 
 WRONG_TYPES = {
-    "a single image": ({"frames": Image()}, story(1)["frames"][0], "column 'frames' of .* is Image.*expected a list"),
+    "a single image": ({"frames": Image()}, story(1)["frames"][0], "column 'frames' of .* got Image.*expected a list"),
     "numbers as captions": (
         {"captions": List(Value("int64"))},
         [1, 2, 3],
-        "column 'captions' of .* holds Value.*int64.*expected strings",
+        "column 'captions' of .* got a list of Value.*int64.*expected strings",
     ),
-    "a single caption": ({"captions": Value("string")}, "One.", "column 'captions' of .* is Value.*expected a list"),
+    "a single caption": ({"captions": Value("string")}, "One.", "column 'captions' of .* got Value.*expected a list"),
     "lists of captions": (
         {"captions": List(List(Value("string")))},
         [["a"], ["b"], ["c"]],
-        "column 'captions' of .* holds List.*expected strings",
+        "column 'captions' of .* got a list of List.*expected strings",
     ),
     "one description": (
         {"descriptions": Value("string")},
         "A fox.",
-        "column 'descriptions' of .* is Value.*expected a list of strings",
+        "column 'descriptions' of .* got Value.*expected a list of strings",
     ),
     "bare boxes": (
         {"boxes": List(List(Value("int32")))},
         [[1, 2, 3, 4]] * 3,
-        "column 'boxes' of .* is List.*expected for each frame a list of entity, kind and box",
+        "column 'boxes' of .* got List.*expected for each frame a list of entity, kind and box",
     ),
     "boxes of other fields": (
         {"boxes": List(List({"label": Value("string"), "box": List(Value("int32"))}))},
         [[{"label": "fox", "box": [1, 2, 3, 4]}]] * 3,
-        "column 'boxes' of .* is List.*label.*expected for each frame a list of entity, kind and box",
+        "column 'boxes' of .* got List.*label.*expected for each frame a list of entity, kind and box",
     ),
     "events of words": (
         {"events": List(Value("string"))},
         ["enter"] * 3,
-        "column 'events' of .* is List.*expected for each frame entity, kind and box",
+        "column 'events' of .* got List.*expected for each frame entity, kind and box",
     ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG_TYPES)
-def test_columns_of_another_type_are_named(tmp_path, case):
+def test_a_column_of_another_type_is_refused(tmp_path, case):
     features, value, message = WRONG_TYPES[case]
     (column,) = features
     name = write(tmp_path / "set", [story(**{column: value})], **features)
@@ -224,7 +226,7 @@ def test_columns_of_another_type_are_named(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
-def test_no_story_at_all(tmp_path):
+def test_a_data_set_without_stories_is_refused(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "metadata.jsonl").write_text("")
     nothing = Dataset.from_dict({"frames": [], "captions": []}, features=Features(FEATURES))
@@ -243,8 +245,8 @@ def six_and_two(tmp_path) -> Dataset:
 
 def test_all_windows_in_order(six_and_two):
     windows = StoryWindows(six_and_two, 4)
-    found = [(item["story_id"], item["start"], red(item)) for item in (windows[i] for i in range(len(windows)))]
-    assert found == [
+    items = [windows[number] for number in range(len(windows))]
+    assert [(item["story_id"], item["start"], red(item)) for item in items] == [
         ("train-0", 0, [0, 1, 2, 3]),
         ("train-0", 1, [1, 2, 3, 4]),
         ("train-0", 2, [2, 3, 4, 5]),
@@ -264,11 +266,11 @@ def test_boxes_and_events_are_cut_with_the_frames():
 
 
 def test_windows_of_one_frame_are_refused(six_and_two):
-    with pytest.raises(ValueError, match="num_frames: found 1"):
+    with pytest.raises(ValueError, match="num_frames: got 1"):
         StoryWindows(six_and_two, 1)
 
 
-def test_drawn_folder_of_the_tests(stories_folder):
+def test_the_folder_of_drawn_stories(stories_folder):
     stories = read_stories(str(stories_folder), "train")
     seed = random.Random(0).randrange(24)
     assert stories[seed]["captions"] == draw_story(seed)["captions"]
@@ -284,8 +286,8 @@ def test_picture_books():
     assert len(item["frames"]) == 5 and max(item["frames"][0].size) <= 256
 
 
-def test_a_folder_that_was_written_anew_is_read_anew(tmp_path):
-    """Also where a card names its files, by which the library would take it for the old one."""
+def test_a_folder_that_is_written_again_is_read_again(tmp_path):
+    """A card that names the files would make the library take the folder for the old one."""
     card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train-*.parquet}\n---\n"
     for number in (2, 3):
         name = write(tmp_path / "set", [story(number, story_id=f"of {number}")], story_id=Value("string"))

@@ -2,32 +2,33 @@
 
 import io
 import json
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
 
 import pytest
 from book_repositories import picture
 from datasets import Dataset, Features, List, Value
+from encoded_pictures import ENCODED_IMAGES, encode
 from PIL import Image as PILImage
 from storyattn.training import cli
-from storyattn.training.inspection import inspect as data_check
 from storyattn.training.inspection.inspect import duplicate_ids
 from storyattn.training.models.tokenizer import train_tokenizer
 
-ENCODED = List({"bytes": Value("binary"), "path": Value("string")})
 SPLITS = {"train": 4, "validation": 1, "test": 1}  # stories
 
 
-def encoded(image: PILImage.Image, kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind)
-    return file.getvalue()
+@cache
+def encoded_picture(number: int, mode: str, size: tuple[int, int]) -> bytes:
+    return encode(picture(number).resize(size).convert(mode), "JPEG" if mode == "CMYK" else "PNG")
 
 
-def frame(number: int, mode: str = "RGB", size=(96, 64)) -> dict:
-    image = picture(number).resize(size).convert(mode)
-    return {"bytes": encoded(image, "JPEG" if mode == "CMYK" else "PNG"), "path": None}
+def frame(number: int, mode: str = "RGB", size: tuple[int, int] = (96, 64)) -> dict:
+    return {"bytes": encoded_picture(number, mode, size), "path": None}
 
 
 def clean(split: str, index: int, num_frames: int = 3) -> dict:
+    """Return a story with nothing to find."""
     first = 10 * list(SPLITS).index(split) * 5 + 5 * index
     return {
         "story_id": f"{split}-{index}",
@@ -38,22 +39,29 @@ def clean(split: str, index: int, num_frames: int = 3) -> dict:
 
 
 @pytest.fixture
-def check(tmp_path, capsys):
-    """
-    Writes a clean set (4, 1 and 1 stories of three frames) as `change` altered it and checks it: exit status, what was
-    printed and `report.json`.
-    """
+def write(tmp_path):
+    """Return a function that writes a clean set (4, 1 and 1 stories of three frames), changed by `change`."""
 
-    def run(change=lambda splits: None, *flags: str):
+    def run(change: Callable[[dict], object] = lambda splits: None, only: tuple[str, ...] = tuple(SPLITS)) -> str:
         splits = {split: [clean(split, index) for index in range(count)] for split, count in SPLITS.items()}
         change(splits)
         folder = tmp_path / "set"
         folder.mkdir(exist_ok=True)
-        for split, stories in splits.items():
-            columns = {name: Value("string") for name in stories[0] if name not in ("frames", "captions")}
-            features = Features({**columns, "frames": ENCODED, "captions": List(Value("string"))})
-            Dataset.from_list(stories, features=features).to_parquet(folder / f"{split}.parquet")
-        status = ended(str(folder), "--num_frames=3", f"--output={tmp_path / 'out'}", *flags)
+        for split in only:
+            columns = {name: Value("string") for name in splits[split][0] if name not in ("frames", "captions")}
+            features = Features({**columns, "frames": ENCODED_IMAGES, "captions": List(Value("string"))})
+            Dataset.from_list(splits[split], features=features).to_parquet(folder / f"{split}.parquet")
+        return str(folder)
+
+    return run
+
+
+@pytest.fixture
+def check(write, tmp_path, capsys):
+    """Return a function that writes such a set and checks it: exit status, printed text and `report.json`."""
+
+    def run(change: Callable[[dict], object] = lambda splits: None, *flags: str, **options: tuple[str, ...]):
+        status = ended(write(change, **options), "--num_frames=3", f"--output={tmp_path / 'out'}", *flags)
         out = capsys.readouterr().out
         return status, out, json.loads((tmp_path / "out" / "report.json").read_text())
 
@@ -61,6 +69,7 @@ def check(tmp_path, capsys):
 
 
 def ended(*argv: str) -> int:
+    """Run the command, and return its exit status."""
     try:
         cli.main(["data", "check", *argv])
     except SystemExit as end:
@@ -81,7 +90,7 @@ def test_a_clean_set_has_nothing_that_hurts(check, tmp_path):
     status, out, report = check()
     assert status == 0 and report["findings"] == [] and out.count("nothing that would hurt training") == 1
     assert table_row(out, "stories") == ["4", "1", "1"] and table_row(out, "frames") == ["12", "3", "3"]
-    assert report["licences"] == {"CC BY 4.0": 6} and "licences: CC BY 4.0 (6 stories)" in out
+    assert report["licences"] == {"CC BY 4.0": 6} and "licenses: CC BY 4.0 (6 stories)" in out
     train = report["splits"]["train"]
     assert train["frames_per_story"] == {"min": 3, "median": 3.0, "max": 3}
     assert train["picture_sizes"] == {"most_frequent": [96, 64], "min": [96, 64], "max": [96, 64]}
@@ -180,9 +189,9 @@ def test_a_set_without_any_caption_is_checked(check):
 
 def test_repeated_frames(check):
     def change(splits):
-        again = encoded(picture(0).resize((96, 64)), "JPEG")  # the same once more, encoded in another way
+        again = encode(picture(0).resize((96, 64)), "JPEG")  # the same picture in another encoding
         splits["train"][0]["frames"][1] = {"bytes": again, "path": None}
-        splits["train"][1]["frames"][2] = splits["train"][1]["frames"][0]  # comes back later, which is no trouble
+        splits["train"][1]["frames"][2] = splits["train"][1]["frames"][0]  # not next to each other, which is no trouble
 
     status, out, report = check(change)
     (note,) = findings(report, "note")
@@ -196,7 +205,7 @@ def test_a_story_in_two_splits_hurts_and_is_named_and_shown(check, tmp_path):
         for story in (*splits["train"], *splits["validation"]):
             story.setdefault("title", None)
         taken = splits["train"][1]["frames"][:2]  # two of three pictures, one of them re-encoded
-        jpeg = encoded(PILImage.open(io.BytesIO(taken[0]["bytes"])), "JPEG")
+        jpeg = encode(PILImage.open(io.BytesIO(taken[0]["bytes"])), "JPEG")
         splits["test"][0]["frames"][:2] = [{"bytes": jpeg, "path": None}, taken[1]]
 
     status, _, report = check(change)
@@ -221,8 +230,8 @@ def test_a_single_shared_picture_is_a_note(check):
 
 def test_a_story_with_the_same_captions_in_two_splits_hurts(check):
     def change(splits):
-        told = splits["train"][2]["captions"]
-        splits["validation"][0]["captions"] = [told[0].upper(), told[1], "Another end of it."]
+        first, second, _ = splits["train"][2]["captions"]
+        splits["validation"][0]["captions"] = [first.upper(), second, "Another end of it."]
 
     status, _, report = check(change)
     (hurt,) = findings(report, "hurts")
@@ -254,32 +263,21 @@ def test_duplicate_ids(check):
 
 
 def test_ids_that_only_look_numbered_are_no_duplicates():
-    known = data_check.Counter({"fox": 2, "fox-2": 1, "owl": 1, "owl-2": 1})
-    assert duplicate_ids(["fox", "fox-3", "fox-2", "owl", "owl-2"], known) == {"fox": 2}
+    ids = Counter({"fox": 2, "fox-2": 1, "owl": 1, "owl-2": 1})
+    assert duplicate_ids(["fox", "fox-3", "fox-2", "owl", "owl-2"], ids) == {"fox": 2}
 
 
-def test_an_empty_split_hurts(check, tmp_path):
-    status, _, _ = check()
-    features = Features({"story_id": Value("string"), "frames": ENCODED, "captions": List(Value("string"))})
-    Dataset.from_list([clean("train", 0)]).select_columns(list(features)).cast(features).to_parquet(
-        tmp_path / "set" / "train.parquet"
-    )
-    for split in ("validation", "test"):
-        (tmp_path / "set" / f"{split}.parquet").unlink()
-    assert status == 0 and ended(str(tmp_path / "set"), f"--output={tmp_path / 'out'}") == 1
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+def test_an_empty_split_hurts(check):
+    status, _, report = check(lambda splits: splits.update(train=splits["train"][:1]), only=("train",))
+    assert status == 1
     assert sorted(report["empty_splits"]) == ["test", "validation"] and list(report["splits"]) == ["train"]
-    assert sum("expected at least 3 to make it of" in text for text in findings(report, "hurts")) == 2
+    assert sum("expected at least 3 to derive" in text for text in findings(report, "hurts")) == 2
 
 
-def test_made_splits_are_checked(check, tmp_path):
-    check(lambda splits: splits.update(train=[clean("train", k) for k in range(8)]))
-    for split in ("validation", "test"):
-        (tmp_path / "set" / f"{split}.parquet").unlink()
-    ended(str(tmp_path / "set"), f"--output={tmp_path / 'out'}", "--num_frames=3")
-    splits = json.loads((tmp_path / "out" / "report.json").read_text())["splits"]
-    assert list(splits) == ["train", "validation", "test"]
-    assert sum(numbers["stories"] for numbers in splits.values()) == 8
+def test_derived_splits_are_checked(check):
+    _, _, report = check(lambda splits: splits.update(train=[clean("train", k) for k in range(8)]), only=("train",))
+    assert list(report["splits"]) == ["train", "validation", "test"]
+    assert sum(numbers["stories"] for numbers in report["splits"].values()) == 8
 
 
 def test_modes_and_sizes(check):
@@ -294,14 +292,14 @@ def test_modes_and_sizes(check):
     assert any(text.startswith("1 CMYK, 1 RGBA pictures in train: ") for text in findings(report, "note"))
 
 
-def test_cropping_is_told(check):
+def test_cropping_is_a_note(check):
     status, _, report = check(lambda splits: None, "--image_size", "64", "48")
     (note,) = findings(report, "note")
     assert status == 0 and "cuts off 50% of one of train" in note and "image_size=[48,64]" in note
 
 
 @pytest.mark.parametrize("where", ["licence", "card"])
-def test_licences(check, tmp_path, where):
+def test_licenses(check, tmp_path, where):
     def change(splits):
         for stories in splits.values():
             for number, story in enumerate(stories):
@@ -309,22 +307,22 @@ def test_licences(check, tmp_path, where):
                 if where == "licence":
                     story["licence"] = "CC0" if number else "CC BY"
 
-    check(change)
     if where == "card":
+        (tmp_path / "set").mkdir()
         (tmp_path / "set" / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Stories\n")
-    _, out, report = check(change)
+    _, _, report = check(change)
     expected = {"CC0": 3, "CC BY": 3} if where == "licence" else {"cc-by-4.0": 6}
     assert report["licences"] == expected and findings(report, "note") == []
 
 
-def test_no_licence_is_a_note(check):
+def test_no_license_is_a_note(check):
     def change(splits):
         for stories in splits.values():
             for story in stories:
                 del story["license"]
 
     status, out, report = check(change)
-    assert status == 0 and "no licence is known" in findings(report, "note")[0] and "licences: none known" in out
+    assert status == 0 and "no license is known" in findings(report, "note")[0] and "licenses: none known" in out
 
 
 def test_the_sheet_has_a_row_for_each_story_shown(check, monkeypatch):
@@ -358,20 +356,19 @@ def test_storyworld_is_checked(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["nowhere"], "dataset: found no folder 'nowhere'"),
-        (["storyworld", "--num_frames=1"], "num_frames: found 1, expected at least 2"),
-        (["storyworld", "--max_stories=0"], "max_stories: found 0, expected at least 1"),
-        (["storyworld", "--image_size", "0", "9"], "image_size: found [0, 9]"),
+        (["nowhere"], "dataset: got 'nowhere', expected storyworld, a folder"),
+        (["storyworld", "--num_frames=1"], "num_frames: got 1, expected at least 2"),
+        (["storyworld", "--max_stories=0"], "max_stories: got 0, expected at least 1"),
+        (["storyworld", "--image_size", "0", "9"], "image_size: got [0, 9]"),
         (["storyworld", "--max_stories=1", "--tokenizer=nowhere"], "tokenizer_name: got 'nowhere'"),
     ],
 )
-def test_mistakes_end_with_one_line_and_status_2(flags, message, tmp_path, capsys):
+def test_bad_input_ends_with_one_line_and_status_2(flags, message, tmp_path, capsys):
     assert ended(*flags, f"--output={tmp_path / 'out'}") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("storyattn data check: ") and message in line
 
 
-def test_a_missing_column_is_a_mistake(check, tmp_path, capsys):
-    check()
-    assert ended(str(tmp_path / "set"), "--captions_column=texts", f"--output={tmp_path / 'out'}") == 2
+def test_a_missing_column_is_bad_input(write, tmp_path, capsys):
+    assert ended(write(), "--captions_column=texts", f"--output={tmp_path / 'out'}") == 2
     assert "expected 'texts'; --captions_column names another" in capsys.readouterr().err.splitlines()[-1]

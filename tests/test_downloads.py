@@ -1,8 +1,9 @@
-"""Downloads over a network with faults, played by a server on this machine, and archives that are damaged."""
+"""Downloads over a network with faults, imitated by a server on this machine, and archives that are damaged."""
 
 import io
 import random
 import zipfile
+from pathlib import Path
 
 import pytest
 from faulty_server import FaultyServer
@@ -14,15 +15,15 @@ CONTENT = random.Random(0).randbytes(400_000)
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
-    """The waits between attempts, noted instead of waited for."""
-    noted = []
-    monkeypatch.setattr(downloads.time, "sleep", noted.append)
+    """The waits between attempts in seconds, recorded instead of waited for."""
+    seconds = []
+    monkeypatch.setattr(downloads.time, "sleep", seconds.append)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return noted
+    return seconds
 
 
-def fetch(folder, faults=(), part: bytes | None = None):
-    """Downloads `CONTENT` through the faults; what is in the file then, and the Range of each request."""
+def fetch(folder: Path, faults: tuple = (), part: bytes | None = None) -> tuple[bytes, list[str | None]]:
+    """Download `CONTENT` through faults; return the bytes of the file, and the Range of each request."""
     path = folder / "cache" / "books.zip"
     if part is not None:
         path.parent.mkdir()
@@ -33,7 +34,7 @@ def fetch(folder, faults=(), part: bytes | None = None):
     return path.read_bytes(), [span for _, span in server.requests]
 
 
-def archive(path, names) -> None:
+def archive(path: Path, names: list[str]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name in names:
             file.writestr(name, f"content of {name}")
@@ -56,17 +57,17 @@ def test_a_server_that_ignores_range_is_started_over(tmp_path):
     assert content == CONTENT and len(spans) == 2 and spans[1] is not None
 
 
-def test_a_status_that_passes_is_tried_again(tmp_path, waits):
+def test_a_transient_status_is_tried_again(tmp_path, waits):
     content, spans = fetch(tmp_path, (500, 503))
     assert content == CONTENT and len(spans) == 3 and waits == [1, 2]
 
 
-def test_what_an_earlier_run_left_is_not_downloaded_again(tmp_path):
+def test_the_part_of_an_earlier_run_is_not_downloaded_again(tmp_path):
     content, spans = fetch(tmp_path, part=CONTENT[:300_000])
     assert content == CONTENT and spans == ["bytes=300000-"]
 
 
-def test_a_part_that_is_already_whole_is_kept(tmp_path):
+def test_a_part_that_is_complete_is_used(tmp_path):
     content, spans = fetch(tmp_path, part=CONTENT)
     assert content == CONTENT and spans == [f"bytes={len(CONTENT)}-"]
 
@@ -81,10 +82,10 @@ def test_progress_starts_the_count_of_failures_again(tmp_path, waits):
     assert content == CONTENT and waits == [1, 2, 4, 1, 2, 4, 8]
 
 
-def test_it_gives_up_in_the_end_and_keeps_what_came(tmp_path, waits):
+def test_it_fails_in_the_end_and_keeps_the_part(tmp_path, waits):
     with (
         FaultyServer({"books": CONTENT}, ("drop", *[500] * 9)) as server,
-        pytest.raises(OSError, match=r"/books: broke off 5 times in a row.*status 500"),
+        pytest.raises(OSError, match=r"/books: got 5 failures in a row, expected the archive: .*status 500"),
     ):
         download(f"{server.url}/books", tmp_path / "books.zip")
     assert len(server.requests) == 5 and waits == [1, 2, 4, 8]
@@ -119,7 +120,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(name, tmp_path):
 
 def test_two_top_folders_are_refused(tmp_path):
     archive(tmp_path / "a.zip", ["one/a.md", "two/a.md"])
-    with pytest.raises(ValueError, match="found 2 top folders, expected one"):
+    with pytest.raises(ValueError, match="got 2 top folders, expected one"):
         unpack(tmp_path / "a.zip", tmp_path / "a")
 
 
@@ -136,6 +137,6 @@ def test_a_damaged_archive_is_removed_and_nothing_unpacked(broken, tmp_path):
     else:
         content = b"<html>rate limit</html>"
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(ValueError, match="a.zip: damaged .* and removed, expected a ZIP archive"):
+    with pytest.raises(ValueError, match="a.zip: got a damaged file .*, which is removed, expected a ZIP archive"):
         unpack(tmp_path / "a.zip", tmp_path / "a")
     assert not (tmp_path / "a.zip").exists() and not (tmp_path / "a").exists()

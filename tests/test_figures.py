@@ -1,6 +1,7 @@
-"""Pictures have the size that their contents need, show what they should, and stand any text."""
+"""Pictures have the size that their contents need, mark predictions, and accept any text."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from storyattn.training.figures import story_sheet, story_strip, wrap_text
 LONG = "She runs after the kite, on and on over the hills and far away, past the mill and the old oak tree. " * 5
 
 
-def picture(size=(96, 64), colour=(120, 180, 230)) -> Image.Image:
+def picture(size: tuple[int, int] = (96, 64), colour: tuple[int, int, int] = (120, 180, 230)) -> Image.Image:
     return Image.new("RGB", size, colour)
 
 
-def has_colour(image: Image.Image, colour) -> bool:
+def has_colour(image: Image.Image, colour: tuple[int, int, int]) -> bool:
     return bool((np.asarray(image) == colour).all(axis=-1).any())
 
 
@@ -41,7 +42,7 @@ def test_only_painted_frames_are_marked():
     assert marked.min() >= figures.MARGIN + 240 + figures.GAP
 
 
-def test_written_captions_are_set_apart_from_given_ones():
+def test_written_captions_have_another_colour():
     frames, captions = [picture()], ["A fox."]
     assert has_colour(story_strip(frames, captions, written=[True]), figures.PAINTED)
     assert not has_colour(story_strip(frames, captions, written=[False]), figures.PAINTED)
@@ -74,9 +75,9 @@ def test_wrapped_lines_fit_and_lose_no_word_unless_cut():
 
 
 def test_unequal_numbers_are_refused():
-    with pytest.raises(ValueError, match="2 frames and 1 captions"):
+    with pytest.raises(ValueError, match="captions: got 1 for 2 frames, expected one for each"):
         story_strip([picture()] * 2, ["a"])
-    with pytest.raises(ValueError, match="0 frames"):
+    with pytest.raises(ValueError, match="captions: got 0 for 0 frames"):
         story_strip([], [])
 
 
@@ -98,7 +99,7 @@ def test_a_sheet_has_a_row_for_each_story(tmp_path):
     assert two.height > 1.7 * one.height
 
 
-def write_lines(path, lines):
+def write_lines(path: Path, lines: list[dict]) -> Path:
     path.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     return path
 

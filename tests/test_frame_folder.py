@@ -1,4 +1,4 @@
-"""A folder of images with a line of metadata for each frame: what it holds, in which order, and what is refused."""
+"""A folder of images with a line of metadata for each frame: its stories, their order, and what is refused."""
 
 import json
 import os
@@ -15,7 +15,7 @@ BOX = {"entity": "fox", "kind": "character", "box": [1, 2, 3.5, 4]}
 
 
 def write(folder: Path, lines: list[dict | str]) -> str:
-    """A folder with `metadata.jsonl` and six pictures whose red channel counts them."""
+    """Write `metadata.jsonl` and six pictures whose red channel counts them; return the folder's name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pages").mkdir(exist_ok=True)
     for number in range(6):
@@ -25,7 +25,7 @@ def write(folder: Path, lines: list[dict | str]) -> str:
     return str(folder)
 
 
-def line(number: int, story: str = "fox", **changes) -> dict:
+def line(number: int, story: object = "fox", **changes: object) -> dict:
     return {"file_name": f"pages/{number}.png", "story": story, "caption": f"Number {number}.", **changes}
 
 
@@ -45,8 +45,8 @@ def test_stories_in_the_order_of_their_lines(tmp_path):
     stories = read_stories(write(tmp_path / "set", lines), "test")
     everything = [read_stories(str(tmp_path / "set"), split) for split in ("train", "validation", "test")]
     assert len(stories) == 1
-    found = {row["story_id"]: (numbers(row), row["captions"]) for part in everything for row in part}
-    assert found == {
+    by_id = {row["story_id"]: (numbers(row), row["captions"]) for part in everything for row in part}
+    assert by_id == {
         "hare": ([3, 4], ["Number 3.", None]),
         "fox": ([0, 2], ["Number 0.", "Number 2."]),
         "7": ([1], [None]),
@@ -82,7 +82,7 @@ def test_descriptions_and_boxes(tmp_path):
     assert set(plain.column_names) == {"story_id", "frames", "captions"}
 
 
-def test_pictures_are_kept_as_paths(tmp_path, monkeypatch):
+def test_pictures_are_stored_as_paths(tmp_path, monkeypatch):
     write(tmp_path / "set", [line(0)])
     monkeypatch.chdir(tmp_path)
     stories = read_frame_folder("set")["train"].cast_column("frames", [Image(decode=False)])
@@ -97,7 +97,7 @@ def test_links_and_names_within_the_folder(tmp_path):
     assert numbers(read_stories(str(folder), "train")[0]) == [5, 4]
 
 
-def test_what_is_a_folder_of_frames(tmp_path):
+def test_a_folder_of_frames_is_recognized(tmp_path):
     assert is_frame_folder(write(tmp_path / "frames", ["no json", line(0)]))
     a_line_a_story = {"frames_file_names": ["pages/2.png", "pages/0.png"], "captions": ["Two.", "Zero."]}
     stories = write(tmp_path / "stories", [a_line_a_story])
@@ -108,50 +108,59 @@ def test_what_is_a_folder_of_frames(tmp_path):
 
 
 REFUSED = {
-    "no json": ([line(0), "{file_name: 1}"], r"dataset: line 2 of '.*metadata.jsonl' is no JSON: "),
-    "no object": ([line(0), "[1, 2]"], r"line 2 of .* is \[1, 2\], expected an object with file_name and story_id"),
-    "no story": ([line(0), {"file_name": "pages/1.png"}], r"line 2 of .*: story_id is missing, expected the name"),
-    "a blank story": ([line(0, " ")], r"line 1 of .*: story_id is \" \", expected the name"),
-    "a story that is a list": ([line(0, ["fox"])], r"line 1 of .*: story_id is \[\"fox\"\], expected the name"),
-    "half a letter": (['{"file_name": "pages/0.png", "story": "\\ud83d"}'], r"line 1 of .*: story_id is .*ud83d"),
-    "no file name": ([line(0), "", {"story": "hare"}], r"story 'hare': line 3 of .*: file_name is missing, expected"),
-    "a number as file name": ([line(0, file_name=3)], r"story 'fox': line 1 of .*: file_name is 3, expected"),
-    "no such file": ([line(0), line(9)], r"story 'fox': line 2 of .*: found no file '.*9.png', expected an image"),
+    "no json": (
+        [line(0), "{file_name: 1}"],
+        r"dataset: line 2 of '.*metadata.jsonl': got no JSON, expected an object: ",
+    ),
+    "no object": ([line(0), "[1, 2]"], r"line 2 of .*: got \[1, 2\], expected an object with file_name and story_id"),
+    "no story": ([line(0), {"file_name": "pages/1.png"}], r"line 2 of .*: story_id: got nothing, expected the name"),
+    "a blank story": ([line(0, " ")], r"line 1 of .*: story_id: got \" \", expected the name"),
+    "a story that is a list": ([line(0, ["fox"])], r"line 1 of .*: story_id: got \[\"fox\"\], expected the name"),
+    "half a letter": (['{"file_name": "pages/0.png", "story": "\\ud83d"}'], r"line 1 of .*: story_id: got .*ud83d"),
+    "no file name": ([line(0), "", {"story": "hare"}], r"story 'hare': line 3 of .*: file_name: got nothing, expected"),
+    "a number as file name": ([line(0, file_name=3)], r"story 'fox': line 1 of .*: file_name: got 3, expected"),
+    "no such file": ([line(0), line(9)], r"story 'fox': line 2 of .*: file_name: got '.*9.png', expected an image"),
     "a folder": (
         [line(0, file_name="pages")],
-        r"story 'fox': line 1 of .*: found no file '.*pages', expected an image",
+        r"story 'fox': line 1 of .*: file_name: got '.*pages', expected an image",
     ),
     "outside": (
         [line(0, file_name="pages/../../outside.png")],
-        r"story 'fox': line 1 of .*: file_name is 'pages/../../outside.png', expected a file in the folder",
+        r"story 'fox': line 1 of .*: file_name: got 'pages/../../outside.png', expected a file in the folder",
     ),
     "an absolute path": (
         [line(0, file_name="/etc/hostname")],
-        r"story 'fox': line 1 of .*: file_name is '/etc/hostname', expected a file in the folder",
+        r"story 'fox': line 1 of .*: file_name: got '/etc/hostname', expected a file in the folder",
     ),
     "equal positions": (
         [line(0, position=1), line(1, "hare", position=1), line(2, position=1.0)],
-        r"story 'fox': line 3 of .*: position 1.0 is that of '0.png', expected another for each frame",
+        r"story 'fox': line 3 of .*: position: got 1.0, which is that of '0.png', expected another for each frame",
     ),
     "some positions": (
         [line(0, position=1), line(1), line(2, position=3)],
-        r"story 'fox': line 2 of .*: position is missing, expected it in every line of a story or in none",
+        r"story 'fox': line 2 of .*: position: got nothing, expected it in every line of a story or in none",
     ),
-    "a word as position": ([line(0, position="1")], r"story 'fox': line 1 of .*: position is \"1\", expected a number"),
-    "no number as position": ([line(0, position=float("nan"))], r"line 1 of .*: position is NaN, expected a number"),
+    "a word as position": (
+        [line(0, position="1")],
+        r"story 'fox': line 1 of .*: position: got \"1\", expected a number",
+    ),
+    "no number as position": ([line(0, position=float("nan"))], r"line 1 of .*: position: got NaN, expected a number"),
     "a number as caption": (
         [line(0, caption=5)],
-        r"story 'fox': line 1 of .*: caption is 5, expected a string or null",
+        r"story 'fox': line 1 of .*: caption: got 5, expected a string or null",
     ),
-    "a description that is a list": ([line(0, description=["A"])], r"line 1 of .*: description is \[\"A\"\], expected"),
-    "boxes of numbers": ([line(0, boxes=[[1, 2, 3, 4]])], r"line 1 of .*: boxes has \[1, 2, 3, 4\], expected entity"),
-    "a box of three": ([line(0, boxes=[{**BOX, "box": [1, 2, 3]}])], r"line 1 of .*: boxes has .*, expected entity"),
-    "one box": ([line(0, boxes=BOX)], r"story 'fox': line 1 of .*: boxes is .*, expected a list"),
+    "a description that is a list": (
+        [line(0, description=["A"])],
+        r"line 1 of .*: description: got \[\"A\"\], expected",
+    ),
+    "boxes of numbers": ([line(0, boxes=[[1, 2, 3, 4]])], r"line 1 of .*: boxes: got \[1, 2, 3, 4\], expected entity"),
+    "a box of three": ([line(0, boxes=[{**BOX, "box": [1, 2, 3]}])], r"line 1 of .*: boxes: got .*, expected entity"),
+    "one box": ([line(0, boxes=BOX)], r"story 'fox': line 1 of .*: boxes: got .*, expected a list"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_is_named(tmp_path, case):
+def test_a_bad_line_is_refused(tmp_path, case):
     lines, message = REFUSED[case]
     (tmp_path / "outside.png").write_bytes(b"")
     with pytest.raises(ValueError, match=message) as error:
@@ -159,16 +168,16 @@ def test_what_is_refused_is_named(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_text(tmp_path):
+def test_metadata_in_another_encoding_is_refused(tmp_path):
     name = write(tmp_path / "set", [line(0)])
     metadata = tmp_path / "set" / "metadata.jsonl"
     metadata.write_bytes(metadata.read_bytes() + b'{"file_name": "\xff"}\n')
-    with pytest.raises(ValueError, match="metadata.jsonl' is no text in UTF-8"):
+    with pytest.raises(ValueError, match="got '.*metadata.jsonl', expected text in UTF-8"):
         read_stories(name, "train")
 
 
 def test_metadata_in_the_folder_and_in_one_of_its_folders(tmp_path):
     write(tmp_path / "set", [line(0)])
     write(tmp_path / "set" / "test", [line(1)])
-    with pytest.raises(ValueError, match="has metadata.jsonl and so has test in it, expected one or the other"):
+    with pytest.raises(ValueError, match="got metadata.jsonl in .* and in test in it, expected one or the other"):
         read_stories(str(tmp_path / "set"), "train")

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import draw_story, training_flags
+from conftest import draw_story
 from fresh_process import run_without_package
 from hub_client import copy_with_other_weights, publish, reachable_hub, refused, skip_checks
 from safetensors.torch import load_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.training import train as train_module
 from storyattn.training.publishing.release_files import published_files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -63,10 +62,10 @@ def unchecked(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def run(hub, stories_folder, small_config_file, tmp_path_factory) -> Path:
+def run(hub, launch, tmp_path_factory) -> Path:
     """The folder of a run of two steps, which has published itself as `user/tale`."""
     folder = tmp_path_factory.mktemp("runs") / "tale"
-    train_module.main(training_flags(folder, stories_folder, small_config_file, max_train_steps=2, push_to_hub=True))
+    launch(folder, max_train_steps=2, push_to_hub=True)
     return folder
 
 

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import refused_line, training_flags
+from conftest import refused_line
 from hub_client import (
     copy_with_other_weights,
     publish,
@@ -15,7 +15,6 @@ from hub_client import (
 )
 from huggingface_hub import HfApi, hf_hub_download
 from storyattn.training import cli
-from storyattn.training import train as train_module
 from storyattn.training.arguments import TrainingArguments
 from storyattn.training.publishing.hub import Upload, check_ref, one_reason
 from storyattn.training.publishing.publish import push_to_hub
@@ -151,17 +150,16 @@ def test_a_missing_repository_is_named(hub):
         HfApi().model_info("user/nowhere")
 
 
-def test_training_that_cannot_publish_is_refused_before_it_starts(hub, stories_folder, small_config_file, tmp_path):
+def test_training_that_cannot_publish_is_refused_before_it_starts(hub, launch, tmp_path):
     def refused_run(**flags) -> str:
-        argv = training_flags(tmp_path / "run", stories_folder, small_config_file, **flags)
-        return refused_line(train_module.main, argv)
+        return refused_line(lambda argv: launch(tmp_path / "run", **flags), [])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", "hf_read")
         assert "may only read" in refused_run(push_to_hub=True)
     assert "push_to_hub" in refused_run(push_to_hub=True, baseline="no_context")
     assert "repo_id" in refused_run(push_to_hub=True, hub_model_id="a/b/c")
-    assert "hub_model_id: found user/x" in refused_run(hub_model_id="user/x")
+    assert "hub_model_id: got user/x" in refused_run(hub_model_id="user/x")
     assert not [path for path in (tmp_path / "run").rglob("*") if path.name == "recipe.yaml"]
 
 
@@ -205,12 +203,9 @@ def test_an_interrupted_upload_is_one_line(hub, release, changed, interrupted, c
     assert "model.safetensors" in hub.head("user/broken", "v1").files
 
 
-def test_an_interrupted_upload_of_a_run_is_one_line(
-    hub, stories_folder, small_config_file, interrupted, tmp_path, capsys
-):
-    flags = training_flags(tmp_path / "mine", stories_folder, small_config_file, max_train_steps=1, push_to_hub=True)
+def test_an_interrupted_upload_of_a_run_is_one_line(hub, launch, interrupted, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        train_module.main(flags)
+        launch(tmp_path / "mine", max_train_steps=1, push_to_hub=True)
     assert ended.value.code == 130 and len(hub.repositories["user/mine"].commits) == 1
     outcome, again = last_line(capsys).split("; to try again: ")
     assert outcome.startswith("push_to_hub: the model is trained, publishing it was broken off; user/mine has")

@@ -11,9 +11,9 @@ from conftest import refused_line
 from pretrained_folders import build_model, close, outputs, read_stories, save_parts, tuning
 from safetensors.torch import load_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.training import train as train_module
 from storyattn.training.models.finetune import tune_parts
 from test_processes import read_losses, run
+from training_runs import checkpoint_tensors, same_tensors
 from transformers import AutoModel, AutoProcessor
 
 FLAGS = {"max_train_steps": 2, "save_steps": 1, "train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 0}
@@ -78,22 +78,20 @@ def test_merged_adapters_compute_what_they_did(model, processor, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def launch(stories_folder, small_config_file, sources):
-    """Trains two steps with flags by name, all parts pretrained."""
+def train_parts(launch, sources):
+    """Train two steps with flags by name, all parts pretrained; returns the folder of the run."""
 
-    def run(output_dir, **flags) -> Path:
-        flags = {**FLAGS, **{f"pretrained_{part}": source for part, source in sources.items()}, **flags}
-        flags |= {"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir}
-        train_module.main([f"--{name}={value}" for name, value in flags.items() if value is not None])
+    def run(output_dir: Path, **flags) -> Path:
+        launch(output_dir, **{**FLAGS, **{f"pretrained_{part}": source for part, source in sources.items()}, **flags})
         return output_dir
 
     return run
 
 
 @pytest.fixture(scope="module", params=["tuned", "frozen", "lora"])
-def trained(request, launch, tmp_path_factory) -> tuple[str, Path, dict]:
+def trained(request, train_parts, tmp_path_factory) -> tuple[str, Path, dict]:
     flags = {f"{part}_tuning": request.param for part in ("vision", "text", "decoder")}
-    return request.param, launch(tmp_path_factory.mktemp(request.param) / "run", **flags), flags
+    return request.param, train_parts(tmp_path_factory.mktemp(request.param) / "run", **flags), flags
 
 
 PREFIXES = {"vision": "model.vision_encoder.backbone.", "text": "model.text_encoder.", "decoder": "text_decoder."}
@@ -113,24 +111,21 @@ def test_training_moves_what_it_should(trained, model):
     if how == "lora":
         assert all(name.endswith(".weight") and "embed" not in name for name in moved["text"] + moved["decoder"])
         assert not any("lora" in name for name in published)
-    average = load_file(folder / "checkpoints" / "step-2" / "average.safetensors")
+    average = checkpoint_tensors(folder, 2, "average")
     averaged = [name for name in average if name.startswith(tuple(PREFIXES.values()))]
     assert bool(averaged) == (how != "frozen") and (how != "lora" or all("lora" in name for name in averaged))
     assert "| pretrained vision model | vision, " in (folder / "README.md").read_text()
 
 
-def test_a_resumed_training_equals_one_that_was_not_interrupted(trained, launch, tmp_path):
+def test_a_resumed_training_equals_one_that_was_not_interrupted(trained, train_parts, tmp_path):
     _, folder, flags = trained
     shutil.copytree(folder / "checkpoints" / "step-1", tmp_path / "checkpoints" / "step-1")
-    launch(tmp_path, **flags, resume_from_checkpoint="latest")
+    train_parts(tmp_path, **flags, resume_from_checkpoint="latest")
     for name in ("model", "average", "optimizer"):
-        resumed, whole = (
-            load_file(run / "checkpoints" / "step-2" / f"{name}.safetensors") for run in (tmp_path, folder)
-        )
-        assert resumed.keys() == whole.keys() and all(torch.equal(resumed[key], whole[key]) for key in whole), name
+        assert same_tensors(checkpoint_tensors(tmp_path, 2, name), checkpoint_tensors(folder, 2, name)), name
 
 
-def test_resuming_with_another_part_or_tuning_is_refused(trained, launch, sources, tmp_path, capsys):
+def test_resuming_with_another_part_or_tuning_is_refused(trained, train_parts, sources, tmp_path, capsys):
     how, folder, flags = trained
     checkpoint = folder / "checkpoints" / "step-1"
     shutil.copytree(sources["vision"], tmp_path / "moved")
@@ -142,19 +137,19 @@ def test_resuming_with_another_part_or_tuning_is_refused(trained, launch, source
 
     def refused(**changes) -> str:
         with pytest.raises(SystemExit):
-            launch(tmp_path / "run", **{**other, **changes})
+            train_parts(tmp_path / "run", **{**other, **changes})
         return capsys.readouterr().err
 
     assert "another run: parts.vision.sha256: got" in refused(pretrained_vision=tmp_path / "moved")
     new = "frozen" if how == "tuned" else "tuned"
-    assert f"parts.text.tuning: found '{how}', expected '{new}'" in refused(text_tuning=new)
+    assert f"parts.text.tuning: got '{how}', expected '{new}'" in refused(text_tuning=new)
     if how == "lora":
-        assert "parts.text.lora_rank: found 2, expected 4" in refused(lora_rank=4)
+        assert "parts.text.lora_rank: got 2, expected 4" in refused(lora_rank=4)
 
 
-def test_a_training_with_a_fresh_decoder_has_a_tokenizer_trained_for_it(launch, tmp_path):
+def test_a_training_with_a_fresh_decoder_has_a_tokenizer_trained_for_it(train_parts, tmp_path):
     """As the preset `small` is meant."""
-    launch(tmp_path, pretrained_decoder=None, text_tuning="frozen", max_train_steps=1, streaming="true")
+    train_parts(tmp_path, pretrained_decoder=None, text_tuning="frozen", max_train_steps=1, streaming="true")
     processor = AutoProcessor.from_pretrained(tmp_path)
     assert processor.decoder_tokenizer.decode(processor.decoder_tokenizer("The Fox")["input_ids"]) == "The Fox"
     assert processor.tokenizer.bos_token == "[CLS]"
@@ -164,22 +159,20 @@ def test_a_training_with_a_fresh_decoder_has_a_tokenizer_trained_for_it(launch, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["FSDP2"])
-def test_two_processes_train_parts_as_one(kind, launch, stories_folder, small_config_file, sources, tmp_path):
+def test_two_processes_train_parts_as_one(kind, train_parts, stories_folder, small_config_file, sources, tmp_path):
     """A frozen, a tuned and an adapted part, none of them with dropout."""
     names = ("text_config.hidden_dropout_prob", "text_config.attention_probs_dropout_prob")
     names += tuple(f"decoder_config.{name}_pdrop" for name in ("resid", "embd", "attn"))
     flags = {"config_overrides": ",".join(f"{name}=0" for name in names), "logging_steps": 1, "learning_rate": 1e-3}
     flags |= {"vision_tuning": "frozen", "decoder_tuning": "lora", "max_train_steps": 3, "save_steps": 3}
-    alone = launch(tmp_path / "alone", **flags)
+    alone = train_parts(tmp_path / "alone", **flags)
     flags = {**FLAGS, **flags, **{f"pretrained_{part}": source for part, source in sources.items()}}
     flags |= {"config": small_config_file, "dataset": stories_folder, "train_batch_size": 2}
     run(kind, tmp_path / "together", flags)
     losses = [[line["loss"] for line in read_losses(folder)] for folder in (tmp_path / "together", alone)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for name in ("model", "average"):
-        shared, single = (
-            load_file(f / "checkpoints" / "step-3" / f"{name}.safetensors") for f in (tmp_path / "together", alone)
-        )
+        shared, single = (checkpoint_tensors(folder, 3, name) for folder in (tmp_path / "together", alone))
         assert shared.keys() == single.keys()
         assert all(torch.allclose(shared[key].float(), single[key].float(), rtol=0, atol=1e-4) for key in single)
 
@@ -188,14 +181,14 @@ def test_two_processes_train_parts_as_one(kind, launch, stories_folder, small_co
     ("flags", "expected"),
     [
         ({"pretrained_text": "./nowhere"}, "text: got './nowhere', expected a text encoder"),
-        ({"pretrained_vision": None, "vision_tuning": "frozen"}, "vision_tuning: found frozen, expected a pretrained"),
+        ({"pretrained_vision": None, "vision_tuning": "frozen"}, "vision_tuning: got frozen, expected a pretrained"),
         ({"tokenizer_name": "./mine"}, "tokenizer_name: got './mine' with --pretrained_text and"),
-        ({"lora_rank": 0}, "lora_rank: found 0, expected above 0"),
+        ({"lora_rank": 0}, "lora_rank: got 0, expected above 0"),
         ({"text_tuning": "half"}, "text_tuning"),
     ],
 )
-def test_mistakes_are_one_line(launch, flags, expected, tmp_path):
-    assert expected in refused_line(lambda flags: launch(tmp_path, **flags), flags)
+def test_mistakes_are_one_line(train_parts, flags, expected, tmp_path):
+    assert expected in refused_line(lambda flags: train_parts(tmp_path, **flags), flags)
 
 
 def test_without_peft_lora_says_what_is_missing(model, monkeypatch):

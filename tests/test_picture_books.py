@@ -1,4 +1,4 @@
-"""Picture books from repositories laid out as the public ones, with what is irregular in them."""
+"""Picture books from repositories laid out as the public ones, with their irregularities."""
 
 import csv
 import io
@@ -13,11 +13,10 @@ from conftest import refused_line
 from datasets import load_dataset
 from faulty_server import FaultyServer
 from PIL import Image as PILImage
+from storyattn.training.cli.picture_books import main
 from storyattn.training.common.files import sha256_of_file
 from storyattn.training.data.sources import read_stories
-from storyattn.training.picture_books import build as picture_books
-from storyattn.training.picture_books import dataset_folder as books_folder
-from storyattn.training.picture_books import downloads
+from storyattn.training.picture_books import build, dataset_folder, downloads
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES, BOOKS = SHARED / "picture-books-sources", SHARED / "picture-books"
@@ -28,25 +27,26 @@ def repositories(tmp_path) -> Path:
     return write_repositories(tmp_path / "repositories")
 
 
-def run(capsys, *flags) -> str:
-    picture_books.main([str(flag) for flag in flags])
+def run(capsys: pytest.CaptureFixture, *flags: object) -> str:
+    """Run the command, and return what it prints."""
+    main([str(flag) for flag in flags])
     return capsys.readouterr().out
 
 
-def failure(*flags) -> str:
-    """The one line with which the command ends."""
-    message = refused_line(picture_books.main, [str(flag) for flag in flags])
+def failure(*flags: object) -> str:
+    """Return the one line with which the command ends."""
+    message = refused_line(main, [str(flag) for flag in flags])
     assert message.startswith("storyattn data picture-books: ")
     return message
 
 
 def rows_of(folder: Path) -> dict[str, dict]:
-    """The stories of all splits, by name, each with its `split`."""
+    """Return the stories of all splits, by name, each with its `split`."""
     dataset = load_dataset(str(folder))
     return {row["story_id"]: {**row, "split": split} for split, rows in dataset.items() for row in rows}
 
 
-def test_every_story_that_may_be_kept_is_kept_with_its_own_pictures(repositories, tmp_path, capsys):
+def test_every_story_that_may_be_published_is_kept_with_its_pictures(repositories, tmp_path, capsys):
     printed = run(capsys, "--source", repositories, "--output", tmp_path / "out")
     rows = rows_of(tmp_path / "out")
     pictures = {name: [shown(frame) for frame in row["frames"]] for name, row in rows.items()}
@@ -62,18 +62,18 @@ def test_every_story_that_may_be_kept_is_kept_with_its_own_pictures(repositories
     lines = printed.splitlines()
     reasons = {
         "bookdash/not-for-sale": "NonCommercial",
-        "bookdash/not-in-meta": "found no entry in _data/meta.yml",
-        "asp/0002": "licence '[CC-BY-NC]' in 0002_text-not-free.md, expected CC BY",
-        "asp/0003": "licence 'CC BY-NC' in the table of images, expected CC BY",
-        "asp/0004": "found 3 images for 3 pages of text, expected one or two images more",
-        "asp/0005": "found no row in the table of images",
-        "asp/0009": "found 1 pages with a readable image, expected at least 2",
-        "page 3 of bookdash/the-long-rain": "03.jpg is 1x1 pixels",
-        "page 6 of bookdash/the-long-rain": "found neither text nor description",
-        "page 8 of bookdash/the-long-rain": "found no image 08.jpg",
-        "page 2 of asp/0009": "03.jpg is 1x1 pixels",
-        "page 3 of asp/0009": "04.jpg is 1x1 pixels",
-        "page 4 of asp/0010": "found neither text nor description",
+        "bookdash/not-in-meta": "got no entry in _data/meta.yml",
+        "asp/0002": "license '[CC-BY-NC]' in 0002_text-not-free.md, expected CC BY",
+        "asp/0003": "license 'CC BY-NC' in the table of images, expected CC BY",
+        "asp/0004": "got 3 images for 3 pages of text, expected one or two images more",
+        "asp/0005": "got no row in the table of images",
+        "asp/0009": "got 1 pages with a readable image, expected at least 2",
+        "page 3 of bookdash/the-long-rain": "03.jpg: got 1x1 pixels",
+        "page 6 of bookdash/the-long-rain": "got neither text nor description",
+        "page 8 of bookdash/the-long-rain": "got no file 08.jpg",
+        "page 2 of asp/0009": "03.jpg: got 1x1 pixels",
+        "page 3 of asp/0009": "04.jpg: got 1x1 pixels",
+        "page 4 of asp/0010": "got neither text nor description",
     }
     for what, reason in reasons.items():
         (line,) = [line for line in lines if line.startswith(f"left out {what}: ")]
@@ -122,21 +122,21 @@ def test_the_folder_is_a_data_set_with_card_and_credits(repositories, tmp_path, 
     assert max(max(frame.size) for frame in frames) == 256
 
 
-def test_images_are_turned_flattened_and_made_smaller(tmp_path):
+def test_images_are_turned_flattened_and_scaled_down(tmp_path):
     exif = PILImage.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     save(tmp_path / "turned.jpg", picture(1), exif=exif)
     save(tmp_path / "clear.png", PILImage.new("RGBA", (40, 20), (0, 0, 0, 0)))
-    turned = picture_books.read_image(tmp_path / "turned.jpg", 64)
+    turned = build.read_image(tmp_path / "turned.jpg", 64)
     assert turned.size == (48, 64) and shown(turned.rotate(90, expand=True)) == 1
-    clear = picture_books.read_image(tmp_path / "clear.png", 64)
+    clear = build.read_image(tmp_path / "clear.png", 64)
     assert clear.size == (40, 20) and clear.mode == "RGB" and clear.getpixel((3, 3)) == (255, 255, 255)
     content = (tmp_path / "turned.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
     (tmp_path / "page.jpg").write_text("<html>")
     for name in ("cut.jpg", "page.jpg"):
-        with pytest.raises(ValueError, match=f"{name} is no image that Pillow can read"):
-            picture_books.read_image(tmp_path / name, 64)
+        with pytest.raises(ValueError, match=f"{name}: got no image that Pillow can read"):
+            build.read_image(tmp_path / name, 64)
 
 
 def test_stories_with_a_title_or_picture_in_common_share_a_split(repositories, tmp_path, capsys):
@@ -166,23 +166,23 @@ def test_a_single_group_is_all_for_training(repositories, tmp_path, capsys):
     assert {row["split"] for row in rows_of(tmp_path / "out").values()} == {"train"}
 
 
-def test_mistakes_are_one_line(repositories, tmp_path):
+def test_bad_input_is_refused_with_one_line(repositories, tmp_path):
     output = ["--output", tmp_path / "out"]
     source = ["--source", repositories]
-    assert "found none in" in failure(*output, "--source", tmp_path / "nowhere")
-    assert "max_side: found 3" in failure(*output, *source, "--max_side", 3)
+    assert "got none in" in failure(*output, "--source", tmp_path / "nowhere")
+    assert "max_side: got 3" in failure(*output, *source, "--max_side", 3)
     assert "validation_share and test_share" in failure(*output, *source, "--test_share", 1)
     assert "--download_dir with --source" in failure(*output, *source, "--download_dir", tmp_path)
     shutil.copytree(repositories / "asp-source", repositories / "asp-source-master")
-    assert "found asp-source and asp-source-master" in failure(*output, *source)
+    assert "got asp-source and asp-source-master" in failure(*output, *source)
     shutil.rmtree(repositories / "asp-source-master")
     shutil.rmtree(repositories / "asp-source" / "en")
     shutil.rmtree(repositories / "bookdash-books" / "the-long-rain")
-    assert "found no story that can be kept" in failure(*output, *source)
+    assert "got no story that can be kept" in failure(*output, *source)
     (repositories / "asp-imagebank" / "README.md").write_text("# Images")
-    assert "found no table of stories" in failure(*output, *source)
+    assert "got no table of stories" in failure(*output, *source)
     (repositories / "bookdash-books" / "_data" / "meta.yml").unlink()
-    assert "found no file" in failure(*output, *source) and not (tmp_path / "out").exists()
+    assert "got no file" in failure(*output, *source) and not (tmp_path / "out").exists()
 
 
 def test_only_an_earlier_result_is_overwritten_and_only_if_asked(repositories, tmp_path, capsys):
@@ -214,7 +214,7 @@ def test_a_failure_leaves_everything_as_it_was(place, repositories, tmp_path, ca
             raise OSError("disk is full")
         return rename(*arguments)
 
-    monkeypatch.setattr(*((books_folder, "_write_attribution") if place == "writing" else (Path, "rename")), fail)
+    monkeypatch.setattr(*((dataset_folder, "_write_attribution") if place == "writing" else (Path, "rename")), fail)
     assert "disk is full" in failure("--output", output, *source, "--overwrite", "--max_side", 64)
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "repositories"]
@@ -233,7 +233,7 @@ def test_archives_are_downloaded_through_faults_and_kept(repositories, tmp_path,
     monkeypatch.setattr(downloads.time, "sleep", lambda _: None)
     flags = ["--download_dir", tmp_path / "cache", "--output"]
     with FaultyServer(files, ("drop", None, 500, "drop", "whole")) as server:
-        monkeypatch.setattr(picture_books, "ARCHIVES", {name: f"{server.url}/{name}" for name in branches})
+        monkeypatch.setattr(build, "ARCHIVES", {name: f"{server.url}/{name}" for name in branches})
         printed = run(capsys, *flags, tmp_path / "out")
         assert len(server.requests) == 6
         run(capsys, *flags, tmp_path / "again")
@@ -246,7 +246,7 @@ def test_archives_are_downloaded_through_faults_and_kept(repositories, tmp_path,
 
 
 def test_archives_come_from_the_published_branches():
-    assert set(picture_books.ARCHIVES.values()) == {
+    assert set(build.ARCHIVES.values()) == {
         "https://codeload.github.com/bookdash/bookdash-books/zip/refs/heads/gh-pages",
         "https://codeload.github.com/global-asp/asp-source/zip/refs/heads/master",
         "https://codeload.github.com/global-asp/asp-imagebank/zip/refs/heads/master",
@@ -274,23 +274,24 @@ def test_the_sample_of_the_repositories(tmp_path, capsys):
             with PILImage.open(SOURCES / file) as original:
                 difference = np.asarray(frame, float) - np.asarray(original.convert("RGB").resize(frame.size), float)
             assert np.abs(difference).mean() < 6, (name, file)
-    told = rows["asp/0204"]["captions"]  # the kept pages 1 and 3 to 14
-    assert told[5 - 1].endswith("it began to rain hard.") and told[-1].endswith("most beautiful girl in the village.")
+    captions = rows["asp/0204"]["captions"]  # of the pages 1 and 3 to 14
+    assert captions[5 - 1].endswith("it began to rain hard.")
+    assert captions[-1].endswith("most beautiful girl in the village.")
     mouse = rows["bookdash/a-house-for-mouse"]
     assert mouse["captions"][9] == mouse["descriptions"][9] == "Mouse perches on a couch in front of the fireplace."
 
 
 @pytest.mark.shared
 @pytest.mark.skipif(not BOOKS.is_dir(), reason="the picture books are not beside this checkout")
-def test_the_sample_is_told_as_in_the_picture_books(tmp_path, capsys):
+def test_the_sample_equals_the_picture_books(tmp_path, capsys):
     run(capsys, "--source", SOURCES, "--output", tmp_path / "out")
-    rows, known = rows_of(tmp_path / "out"), load_dataset(str(BOOKS), split="train")
-    assert known.features == load_dataset(str(tmp_path / "out"), split="train").features
+    rows, books = rows_of(tmp_path / "out"), load_dataset(str(BOOKS), split="train")
+    assert books.features == load_dataset(str(tmp_path / "out"), split="train").features
     assert (tmp_path / "out" / "ATTRIBUTION.csv").open().readline() == (BOOKS / "ATTRIBUTION.csv").open().readline()
-    numbers = {name: number for number, name in enumerate(known["story_id"]) if name in rows}
+    numbers = {name: number for number, name in enumerate(books["story_id"]) if name in rows}
     assert set(numbers) == set(rows)
     for name, number in numbers.items():
-        ours, theirs = rows[name], known[number]
+        ours, theirs = rows[name], books[number]
         assert {key: ours[key] for key in theirs if key != "frames"} == {k: theirs[k] for k in theirs if k != "frames"}
         for frame, other in zip(ours["frames"], theirs["frames"]):
             assert frame.size == other.size

@@ -1,6 +1,5 @@
 """Stories as training reads them: frames from the cache, bad stories left out or refused, odd pictures read."""
 
-import io
 import pickle
 import struct
 import zlib
@@ -11,6 +10,7 @@ import pytest
 import torch
 from conftest import draw_story, small_config
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
+from encoded_pictures import ENCODED_IMAGES, encode, encoded_frame, plain_picture
 from PIL import Image as PILImage
 from storyattn import build_processor
 from storyattn.training.data import frame_cache
@@ -18,25 +18,15 @@ from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
 from storyattn.training.data.windows import TrainingCollator, TrainingWindows
 
-ENCODED = List({"bytes": Value("binary"), "path": Value("string")})  # as images are kept: none is looked for or read
-
-
-def encoded(picture: PILImage.Image, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
-def picture(colour=(200, 30, 40), size=(48, 32)) -> PILImage.Image:
-    return PILImage.new("RGB", size, colour)
+FRAME = encoded_frame(plain_picture())
 
 
 def frame(data: bytes | None = None, path: str | None = None) -> dict:
-    return {"bytes": encoded(picture()) if data is None and path is None else data, "path": path}
+    return {"bytes": data, "path": path}
 
 
 def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 20000x20000 pixels."""
+    """Return a PNG of a few bytes whose header says 20000x20000 pixels."""
     head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     parts = [
@@ -46,17 +36,17 @@ def bomb() -> bytes:
 
 
 def noisy_jpeg() -> bytes:
-    return encoded(PILImage.effect_noise((64, 64), 90), "JPEG")
+    return encode(PILImage.effect_noise((64, 64), 90), "JPEG")
 
 
 @pytest.fixture
 def save(tmp_path):
-    """Writes stories as they are given, good or bad; gives the name of the data set."""
+    """Return a function that writes stories, good or bad, and returns the name of the data set."""
 
     def write(stories: list[dict], name: str = "set") -> str:
         optional = {"story_id": Value("string"), "descriptions": List(Value("string"))}
         columns = {column: feature for column, feature in optional.items() if column in stories[0]}
-        features = Features({"frames": ENCODED, "captions": List(Value("string")), **columns})
+        features = Features({"frames": ENCODED_IMAGES, "captions": List(Value("string")), **columns})
         written = Dataset.from_list(stories, features=features)
         DatasetDict(dict.fromkeys(("train", "validation", "test"), written)).save_to_disk(tmp_path / name)
         return str(tmp_path / name)
@@ -66,7 +56,7 @@ def save(tmp_path):
 
 @pytest.fixture
 def prepare(small_processor, tmp_path):
-    """Prepares the training split of a data set, in a cache of the test's own."""
+    """Return a function that prepares the training split of a data set, with a cache of the test."""
 
     def run(name: str, processor=small_processor, **options):
         options = {"cache_dir": tmp_path / "cache", **options}
@@ -76,8 +66,8 @@ def prepare(small_processor, tmp_path):
 
 
 @pytest.fixture
-def told(caplog, monkeypatch):
-    """The warnings of preparing."""
+def warnings(monkeypatch) -> list[str]:
+    """The warnings about bad stories."""
     lines = []
     monkeypatch.setattr("storyattn.training.data.prepared_stories.logger.warning", lines.append)
     return lines
@@ -95,11 +85,11 @@ def test_batches_equal_those_of_the_processor(prepare, small_processor, stories_
     windows = TrainingWindows(stories, small_processor, small_config())
     items = [windows[0, story] for story in range(6)]
     batch = TrainingCollator(small_processor)(items)
-    told = [draw_story(seed) for seed in range(6)]
-    cut = [slice(item["start"], item["start"] + 3) for item in items]
+    drawn = [draw_story(seed) for seed in range(6)]
+    cuts = [slice(item["start"], item["start"] + 3) for item in items]
     expected = small_processor(
-        frames=[story["frames"][window] for story, window in zip(told, cut)],
-        captions=[story["captions"][window] for story, window in zip(told, cut)],
+        frames=[story["frames"][cut] for story, cut in zip(drawn, cuts)],
+        captions=[story["captions"][cut] for story, cut in zip(drawn, cuts)],
     )
     assert batch.keys() == expected.keys() | {"next_caption_mask", "reconstructed", "caption_mask"}
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
@@ -141,10 +131,10 @@ def test_another_size_is_another_entry(prepare, small_model, small_processor, st
 
 
 def test_a_picture_that_was_replaced_is_read_again(prepare, save, tmp_path):
-    (tmp_path / "page.png").write_bytes(encoded(picture((10, 20, 30))))
+    (tmp_path / "page.png").write_bytes(encode(plain_picture((10, 20, 30))))
     name = save([{"frames": [frame(path=str(tmp_path / "page.png"))] * 2, "captions": ["One.", "Two."]}])
     assert prepare(name).pixels(0)[0, 0, 0].tolist() == [10, 20, 30]
-    (tmp_path / "page.png").write_bytes(encoded(picture((90, 80, 70), (50, 40))))
+    (tmp_path / "page.png").write_bytes(encode(plain_picture((90, 80, 70), (50, 40))))
     assert prepare(name).pixels(0)[1, 5, 5].tolist() == [90, 80, 70]
 
 
@@ -158,7 +148,7 @@ def test_what_a_broken_off_run_left_is_written_anew(prepare, stories_folder, tmp
 
 
 def test_the_cache_stays_below_its_limit(prepare, save, tmp_path, monkeypatch):
-    names = [save([{"frames": [frame()] * 2, "captions": [f"Of {k}."] * 2}], f"set{k}") for k in range(3)]
+    names = [save([{"frames": [FRAME] * 2, "captions": [f"Of {k}."] * 2}], f"set{k}") for k in range(3)]
     for name in names[:2]:
         prepare(name)
     first, second = entries(tmp_path)
@@ -171,25 +161,24 @@ def test_the_cache_stays_below_its_limit(prepare, save, tmp_path, monkeypatch):
 
 
 def test_what_a_run_reads_stays_in_the_cache(prepare, save, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(frame_cache.logger, "warning", told.append)
-    names = [save([{"frames": [frame()] * 2, "captions": [f"Of {k}."] * 2}], f"set{k}") for k in range(2)]
+    warnings = []
+    monkeypatch.setattr(frame_cache.logger, "warning", warnings.append)
+    names = [save([{"frames": [FRAME] * 2, "captions": [f"Of {k}."] * 2}], f"set{k}") for k in range(2)]
     for name in names:
         prepare(name, cache_limit_gb=1e-6)
-    assert len(entries(tmp_path)) == 2 and "cache_limit_gb: the frames of this run take" in told[-1]
+    assert len(entries(tmp_path)) == 2 and "cache_limit_gb: the frames of this run take" in warnings[-1]
 
 
-def test_a_cache_that_cannot_be_written_is_told(prepare, stories_folder, tmp_path):
+def test_a_cache_that_cannot_be_written_is_refused(prepare, stories_folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        ValueError, match="cache_dir: found .*file.*, which cannot be written: Not a directory; --cache"
-    ):
+    message = r"cache_dir: got .*cache', expected a folder that can be written \(Not a directory\); --cache_dir names"
+    with pytest.raises(ValueError, match=message):
         prepare(str(stories_folder), cache_dir=tmp_path / "file" / "cache")
 
 
-def test_a_full_disk_is_told(prepare, stories_folder, monkeypatch):
+def test_a_full_disk_is_refused(prepare, stories_folder, monkeypatch):
     monkeypatch.setattr(frame_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(ValueError, match="cache_dir: found 0.0 GB free .* --cache_dir names another place"):
+    with pytest.raises(ValueError, match="cache_dir: got 0.0 GB free .* --cache_dir names another place"):
         prepare(str(stories_folder))
 
 
@@ -206,7 +195,7 @@ def test_boxes_lie_in_the_resized_frames(small_processor, tmp_path):
     entity = {"entity": "char1", "kind": "character", "box": [100, 20, 200, 100]}
     place = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))}
     features = {"frames": List(Image()), "captions": List(Value("string")), "boxes": List(List(place))}
-    wide = {"frames": [picture(size=(400, 100))] * 2, "captions": ["a", "b"], "boxes": [[entity], []]}
+    wide = {"frames": [plain_picture(size=(400, 100))] * 2, "captions": ["a", "b"], "boxes": [[entity], []]}
     Dataset.from_list([wide], features=Features(features)).save_to_disk(tmp_path / "set")
     stories = prepare_stories(read_stories(str(tmp_path / "set"), "train"), small_processor.image_processor, "films")
     # 400x100 becomes 128x32, of which the 48 columns in the middle are kept: 40 are cut off on the left.
@@ -217,96 +206,98 @@ def test_boxes_lie_in_the_resized_frames(small_processor, tmp_path):
 # Bad stories
 
 BAD = {
-    "an empty story": ({"frames": [], "captions": []}, "frames is empty, expected at least one image"),
-    "unequal numbers": ({"captions": ["One."]}, "found 2 frames and 1 captions, expected as many"),
-    "no captions": ({"captions": None}, "captions is missing, expected one for each of 2 frames"),
-    "fewer descriptions": ({"descriptions": ["A fox."]}, "found 2 frames and 1 descriptions, expected as many"),
-    "a missing image": ({"frames": [frame(), None]}, "frame 1: is missing, expected an image"),
+    "an empty story": ({"frames": [], "captions": []}, "frames: got none, expected at least one image"),
+    "unequal numbers": ({"captions": ["One."]}, "captions: got 1 for 2 frames, expected as many"),
+    "no captions": ({"captions": None}, "captions: got none, expected one for each of 2 frames"),
+    "fewer descriptions": ({"descriptions": ["A fox."]}, "descriptions: got 1 for 2 frames, expected as many"),
+    "a missing image": ({"frames": [FRAME, None]}, "frame 1: got none, expected an image"),
     "no image": (
-        {"frames": [frame(), frame(b"GIF?", "b.gif")]},
-        r"frame 1 \(b.gif\): is no image that Pillow can read",
+        {"frames": [FRAME, frame(b"GIF?", "b.gif")]},
+        r"frame 1 \(b.gif\): got no image that Pillow can read",
     ),
-    "an empty file": ({"frames": [frame(b""), frame()]}, "frame 0: is no image that Pillow can read"),
-    "a truncated JPEG": ({"frames": [frame(), frame(noisy_jpeg()[:900])]}, "frame 1: image file is truncated"),
-    "a truncated PNG": ({"frames": [frame(encoded(picture())[:70]), frame()]}, "frame 0: .*(truncated|broken)"),
+    "an empty file": ({"frames": [frame(b""), FRAME]}, "frame 0: got no image that Pillow can read"),
+    "a truncated JPEG": ({"frames": [FRAME, frame(noisy_jpeg()[:900])]}, "frame 1: image file is truncated"),
+    "a truncated PNG": ({"frames": [frame(encode(plain_picture())[:70]), FRAME]}, "frame 0: .*(truncated|broken)"),
     "one pixel": (
-        {"frames": [frame(), frame(encoded(picture(size=(1, 1))))]},
-        "frame 1: found 1x1 pixels, .* 8 a side",
+        {"frames": [FRAME, frame(encode(plain_picture(size=(1, 1))))]},
+        "frame 1: got 1x1 pixels, .* 8 a side",
     ),
-    "a bomb": ({"frames": [frame(), frame(bomb())]}, "frame 1: Image size .* could be decompression bomb"),
+    "a bomb": ({"frames": [FRAME, frame(bomb())]}, "frame 1: Image size .* could be decompression bomb"),
     "a file that is gone": (
-        {"frames": [frame(), frame(path="/gone/a.png")]},
-        r"frame 1 \(/gone/a.png\): found no such file",
+        {"frames": [FRAME, frame(path="/gone/a.png")]},
+        r"frame 1 \(/gone/a.png\): got no such file",
     ),
 }
 
 
 def good_stories(count: int) -> list[dict]:
     return [
-        {"frames": [frame(), frame()], "captions": ["One.", "Two."], "story_id": f"good-{k}", "descriptions": None}
+        {"frames": [FRAME, FRAME], "captions": ["One.", "Two."], "story_id": f"good-{k}", "descriptions": None}
         for k in range(count)
     ]
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_stories_are_skipped_and_named_or_refused(case, save, prepare, told):
+def test_bad_stories_are_skipped_and_named_or_refused(case, save, prepare, warnings):
     changes, message = BAD[case]
     good = good_stories(20)
     bad = {**good[0], "story_id": "bad", **changes}
     name = save([*good[:7], bad, *good[7:]])
     stories = prepare(name)
     assert stories["story_id"] == [story["story_id"] for story in good]
-    (line,) = told
+    (line,) = warnings
     assert line.startswith("the stories: 1 of 21 stories are bad and left out: story 'bad': ")
-    with pytest.raises(ValueError, match=f"^the stories: 1 of 21 stories are bad: story 'bad': {message}") as error:
+    refused = f"^the stories: got 1 bad of 21 stories, expected none: story 'bad': {message}"
+    with pytest.raises(ValueError, match=refused) as error:
         prepare(name, on_bad_story="raise")
     assert "\n" not in str(error.value)
 
 
-def test_the_first_five_bad_ones_are_named(save, prepare, told):
+def test_the_first_five_bad_ones_are_named(save, prepare, warnings):
     bad = [{**story, "story_id": f"bad-{k}", "captions": ["One."]} for k, story in enumerate(good_stories(7))]
     assert len(prepare(save(good_stories(133) + bad))) == 133
-    assert "7 of 140 stories are bad" in told[0] and told[0].endswith("and 2 more")
-    assert "'bad-4'" in told[0] and "'bad-5'" not in told[0]
+    (line,) = warnings
+    assert "7 of 140 stories are bad" in line and line.endswith("and 2 more")
+    assert "'bad-4'" in line and "'bad-5'" not in line
 
 
 def test_too_many_bad_ones_stop_with_the_list(save, prepare):
     bad = [{**story, "story_id": f"bad-{k}", "captions": ["One."]} for k, story in enumerate(good_stories(7))]
-    with pytest.raises(ValueError, match="7 of 127 stories are bad, expected at most 5% .*'bad-0'.*'bad-6'"):
+    with pytest.raises(ValueError, match="got 7 bad of 127 stories, expected at most 5%: .*'bad-0'.*'bad-6'"):
         prepare(save(good_stories(120) + bad))
 
 
 def test_an_unknown_policy_is_refused(save, prepare):
-    with pytest.raises(ValueError, match="on_bad_story: found 'keep', expected one of skip, raise"):
+    with pytest.raises(ValueError, match="on_bad_story: got 'keep', expected one of skip, raise"):
         prepare(save(good_stories(1)), on_bad_story="keep")
 
 
-# Odd pictures and captions, which are good
+# Odd pictures and captions that are good
 
 
 def animation() -> bytes:
-    return encoded(picture((10, 200, 30)), "GIF", save_all=True, append_images=[picture((200, 10, 30))])
+    return encode(plain_picture((10, 200, 30)), "GIF", save_all=True, append_images=[plain_picture((200, 10, 30))])
 
 
 def turned() -> bytes:
-    """Red above blue, stored lying on its side."""
-    upright = picture((250, 0, 0))
+    """Return a picture, red above blue, that is stored lying on its side."""
+    upright = plain_picture((250, 0, 0))
     upright.paste((0, 0, 250), (0, 16, 48, 32))
     exif = PILImage.Exif()
     exif[274] = 6  # turn clockwise to see it
-    return encoded(upright.rotate(90, expand=True), "JPEG", exif=exif, quality=95)
+    return encode(upright.rotate(90, expand=True), "JPEG", exif=exif, quality=95)
 
 
 def see_through() -> bytes:
     palette = PILImage.new("P", (48, 32), 0)
     palette.putpalette([200, 0, 0, 0, 0, 200])
-    return encoded(palette, "PNG", transparency=0)
+    return encode(palette, "PNG", transparency=0)
 
 
 ODD = {
     "animated GIF": (animation(), (10, 200, 30)),
-    "CMYK": (encoded(PILImage.new("CMYK", (48, 32), (0, 255, 255, 0)), "JPEG", quality=95), (254, 0, 0)),
-    "16-bit grey": (encoded(PILImage.fromarray(np.full((32, 48), 40_000, np.uint16))), (156, 156, 156)),
+    "CMYK": (encode(PILImage.new("CMYK", (48, 32), (0, 255, 255, 0)), "JPEG", quality=95), (254, 0, 0)),
+    "16-bit grey": (encode(PILImage.fromarray(np.full((32, 48), 40_000, np.uint16))), (156, 156, 156)),
     "palette with transparency": (see_through(), (255, 255, 255)),
     "turned by EXIF": (turned(), (250, 0, 0)),
 }
@@ -315,14 +306,14 @@ ODD = {
 @pytest.mark.parametrize("case", ODD)
 def test_odd_pictures_are_read_as_they_look(case, save, prepare):
     data, colour = ODD[case]
-    stories = prepare(save([{"frames": [frame(data), frame()], "captions": ["One.", "Two."]}]))
+    stories = prepare(save([{"frames": [frame(data), FRAME], "captions": ["One.", "Two."]}]))
     shown = stories.pixels(0)[0, 4, 24].astype(int)
     assert np.abs(shown - colour).max() <= 6, shown
 
 
 def test_captions_of_any_kind_are_tokenised(save, prepare, small_processor):
     captions = [None, "", "word " * 2000, "tab\tand \x07bell\x00", "שלום עולם", "🦊 meets 🐻", "One."]
-    stories = prepare(save([{"frames": [frame()] * len(captions), "captions": captions}]))
+    stories = prepare(save([{"frames": [FRAME] * len(captions), "captions": captions}]))
     windows = TrainingWindows(stories, small_processor, small_config(max_frames=len(captions)))
     ids = [list(caption) for caption in windows[0, 0]["caption_ids"]]
     assert ids == small_processor.encode_captions(captions)

@@ -1,8 +1,9 @@
-"""Stories in the format of daniel3303/StoryReasoning: what becomes of their tags and tables, regular or not."""
+"""Stories in the format of daniel3303/StoryReasoning: captions from tags and boxes from tables, regular or not."""
 
 import numpy as np
 import pytest
 from datasets import Dataset, Features, Image, List, Value
+from encoded_pictures import ENCODED_IMAGES
 from story_reasoning_rows import FEATURES, picture, row, write
 from storyattn.training.data import story_reasoning
 from storyattn.training.data.sources import read_stories
@@ -15,21 +16,21 @@ def captions(story: str | None, count: int = 3) -> list[str | None]:
 
 
 def boxes(table: str, heading: str = "## Image 1\n### Characters") -> list[list]:
-    """Of the first of two frames: entities and boxes."""
+    """Return entities and boxes of the first of two frames."""
     text = f"{heading}\n| Character ID | Name | Bounding Box |\n|---|:-:|---|\n{table}"
-    found = story_reasoning_row({"chain_of_thought": text, "images": [None, None]})["boxes"][0]
-    return [[box["entity"], *box["box"]] for box in found]
+    first, _ = story_reasoning_row({"chain_of_thought": text, "images": [None, None]})["boxes"]
+    return [[box["entity"], *box["box"]] for box in first]
 
 
 def test_a_regular_row():
-    found = story_reasoning_row(row(count=3, images=[None] * 3))
-    assert found["story_id"] == "a"
-    assert found["captions"] == [
+    story = story_reasoning_row(row(count=3, images=[None] * 3))
+    assert story["story_id"] == "a"
+    assert story["captions"] == [
         "Mara pushed open the heavy door and stepped into the dim hall.",
         "An old man looked up; they had not met in years.",
         None,
     ]
-    assert found["boxes"] == [
+    assert story["boxes"] == [
         [
             {"entity": "char1", "kind": "character", "box": [20, 10, 60, 90]},
             {"entity": "obj1", "kind": "object", "box": [100, 0, 150, 100]},
@@ -130,11 +131,11 @@ def test_headings(heading, is_read):
 
 
 def test_a_row_without_texts():
-    found = story_reasoning_row({"story_id": "b", "images": [None], "story": None, "chain_of_thought": None})
-    assert found == {"story_id": "b", "captions": [None], "boxes": [[]]}
+    story = story_reasoning_row({"story_id": "b", "images": [None], "story": None, "chain_of_thought": None})
+    assert story == {"story_id": "b", "captions": [None], "boxes": [[]]}
 
 
-def test_the_format_is_known_by_its_columns():
+def test_the_format_is_recognized_by_its_columns():
     assert is_story_reasoning(FEATURES) and is_story_reasoning(["images", "story", "chain_of_thought"])
     assert not is_story_reasoning([*FEATURES, "captions"])
     assert not any(is_story_reasoning(set(FEATURES) - {name}) for name in ("images", "story", "chain_of_thought"))
@@ -164,10 +165,10 @@ def test_its_columns_may_have_other_captions(tmp_path):
 def test_validation_is_cut_out_of_train(tmp_path):
     name = write(tmp_path / "set", "train", [row(f"film-{number}", 1) for number in range(60)])
     write(tmp_path / "set", "test", [row(f"other-{number}", 1) for number in range(5)])
-    found = {split: set(read_stories(name, split)["story_id"]) for split in ("train", "validation", "test")}
-    assert len(found["test"]) == 5 and len(found["train"]) > 50 and found["validation"]
-    assert found["train"] | found["validation"] == {f"film-{number}" for number in range(60)}
-    assert not found["train"] & found["validation"]
+    splits = {split: set(read_stories(name, split)["story_id"]) for split in ("train", "validation", "test")}
+    assert len(splits["test"]) == 5 and len(splits["train"]) > 50 and splits["validation"]
+    assert splits["train"] | splits["validation"] == {f"film-{number}" for number in range(60)}
+    assert not splits["train"] & splits["validation"]
 
 
 def test_boxes_follow_a_film_frame_that_is_cropped(tmp_path, small_processor):
@@ -176,16 +177,15 @@ def test_boxes_follow_a_film_frame_that_is_cropped(tmp_path, small_processor):
     assert door["entity"] == "obj1" and frame.size == (200, 100)
     # 100 rows become 32, so 200 columns 64, of which the 48 in the middle are kept: x * 0.32 - 8.
     processor = small_processor.image_processor
-    found = processor.transform_boxes([box["box"] for box in story["boxes"][0]], (frame.height, frame.width))
-    assert np.allclose(found, [[0, 3.2, 11.2, 28.8], [24, 0, 40, 32]])
+    boxes = processor.transform_boxes([box["box"] for box in story["boxes"][0]], (frame.height, frame.width))
+    assert np.allclose(boxes, [[0, 3.2, 11.2, 28.8], [24, 0, 40, 32]])
     bright = processor(frame, return_tensors="pt")["pixel_values"][0, 0, 16] > 0
     assert bright.nonzero().flatten().tolist() == list(range(24, 40))
 
 
 def test_images_are_neither_decoded_nor_copied(tmp_path):
     broken = [{"bytes": b"none" * 50_000, "path": None}]
-    encoded = List({"bytes": Value("binary"), "path": Value("string")})
-    dataset = Dataset.from_list([row(images=broken)], features=Features({**FEATURES, "images": encoded}))
+    dataset = Dataset.from_list([row(images=broken)], features=Features({**FEATURES, "images": ENCODED_IMAGES}))
     converted = story_reasoning.convert_story_reasoning(dataset, "set")
     assert converted.column_names == ["images", "story_id", "captions", "boxes"]
     before, after = (data.data.column("images").chunk(0).buffers() for data in (dataset, converted))
@@ -201,10 +201,10 @@ def test_texts_are_read_once(tmp_path, monkeypatch):
     assert again["captions"] == first["captions"] and again["boxes"] == first["boxes"]
 
 
-def test_columns_of_another_type_are_named(tmp_path):
+def test_a_column_of_another_type_is_refused(tmp_path):
     name = write(tmp_path / "set", "test", [row(story=7)], story=Value("int32"))
-    with pytest.raises(ValueError, match="column 'story' of '.*set' is Value.*int32.*expected text"):
+    with pytest.raises(ValueError, match="column 'story' of '.*set': got Value.*int32.*expected text"):
         read_stories(name, "test")
     name = write(tmp_path / "single", "test", [row(images=picture())], images=Image())
-    with pytest.raises(ValueError, match="column 'images' of '.*single' is Image.*expected a list"):
+    with pytest.raises(ValueError, match="column 'images' of '.*single': got Image.*expected a list"):
         read_stories(name, "test")

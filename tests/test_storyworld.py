@@ -1,20 +1,20 @@
-"""StoryWorld: what it promises about its pictures, words, boxes, events and splits."""
-
-import os
-import subprocess
-import sys
+"""StoryWorld: its pictures, captions, boxes, events and splits."""
 
 import numpy as np
 import pytest
-from storyattn.training.storyworld import EVENT_KINDS, SPLITS, generate_story, load_storyworld
+from PIL import Image
+from storyattn.training.storyworld import EVENT_KINDS, SPLITS, dataset, generate_story, load_storyworld
 from storyattn.training.storyworld.characters import CHARACTERS
 from storyattn.training.storyworld.dataset import is_held_out
+from storyattn.training.storyworld.landmarks import LANDMARK_NAMES
 from storyattn.training.storyworld.plots import PLOTS
 from storyattn.training.storyworld.props import PROPS
-from storyattn.training.storyworld.scenery import LANDMARK_NAMES, SETTINGS, TIMES, WEATHERS
+from storyattn.training.storyworld.settings import PLACES, SETTINGS
 from storyattn.training.storyworld.stage import Stage, draw_stage
+from storyattn.training.storyworld.weather import TIMES, WEATHERS
 
-NO_PLACE = ("opening", "weather", "time", "travel", "celebrate")
+NO_PLACE = ("opening", "weather", "time", "travel", "celebrate")  # kinds of events without a box
+SMALL = {"image_size": (16, 24)}  # quickly drawn
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,11 @@ def stories() -> list[dict]:
     return [generate_story(seed, "train") for seed in range(150)]
 
 
-def pixels(picture) -> np.ndarray:
+def pixels(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture, dtype=np.int32)
 
 
-def test_the_world_is_as_large_as_promised():
+def test_the_world_has_its_size():
     assert len(CHARACTERS) >= 12 and len(PROPS) >= 10 and len(SETTINGS) >= 8 and len(PLOTS) >= 8
     assert len(WEATHERS) >= 4 and len(TIMES) >= 3
     assert all(len(setting["landmarks"]) == 3 for setting in SETTINGS.values())
@@ -50,7 +50,7 @@ def test_one_value_per_frame(stories):
         assert [event["kind"] == "opening" for event in story["events"]] == [True] + [False] * 5
 
 
-def test_every_event_changes_the_picture_and_leaves_the_rest_as_it_was(stories):
+def test_every_event_changes_a_part_of_the_picture(stories):
     for story in stories:
         for before, after, event in zip(story["frames"], story["frames"][1:], story["events"][1:]):
             changed = (pixels(before) != pixels(after)).any(-1)
@@ -73,13 +73,13 @@ def test_an_events_box_lies_where_something_changed(stories):
 
 
 def test_boxes_are_exact():
-    """Taking one entity off the stage changes pixels in its box alone, up to each of the four edges."""
+    """Without an entity only pixels in its box change, up to each of the four edges."""
     stage = Stage(
         "farm", "clear", "day", ("fox", "girl"), where={"fox": 0, "girl": 2}, lying={"ball": 1}, held={"key": "girl"}
     )
     whole, boxes = draw_stage(stage, (64, 96))
-    found = {box["entity"]: box["box"] for box in boxes}
-    assert set(found) == {"fox", "girl", "ball", "key"}
+    box_of = {box["entity"]: box["box"] for box in boxes}
+    assert set(box_of) == {"fox", "girl", "ball", "key"}
     without = {
         "fox": stage.changed(where={"girl": 2}),
         "ball": stage.changed(lying={}),
@@ -87,7 +87,7 @@ def test_boxes_are_exact():
     }
     for entity, other in without.items():
         rows, columns = (np.abs(pixels(whole) - pixels(draw_stage(other, (64, 96))[0])).max(-1) > 60).nonzero()
-        x1, y1, x2, y2 = found[entity]
+        x1, y1, x2, y2 = box_of[entity]
         assert abs(columns.min() - x1) <= 1 and abs(columns.max() + 1 - x2) <= 1, entity
         assert abs(rows.min() - y1) <= 1 and abs(rows.max() + 1 - y2) <= 1, entity
 
@@ -100,8 +100,7 @@ def test_boxes_lie_in_the_frame_and_name_the_cast(stories):
             for box in boxes:
                 x1, y1, x2, y2 = box["box"]
                 assert 0 <= x1 < x2 <= 96 and 0 <= y1 < y2 <= 64
-                known = story["characters"] if box["kind"] == "character" else PROPS
-                assert box["entity"] in known
+                assert box["entity"] in (story["characters"] if box["kind"] == "character" else PROPS)
 
 
 def test_captions_name_who_what_and_where(stories):
@@ -117,12 +116,11 @@ def test_captions_name_who_what_and_where(stories):
 
 
 def test_wording_varies(stories):
-    told = [caption for story in stories for caption in story["captions"]]
-    assert len(set(told)) > 0.9 * len(told)
+    captions = [caption for story in stories for caption in story["captions"]]
+    assert len(set(captions)) > 0.9 * len(captions)
 
 
-def test_places_are_told_apart_by_the_caption(stories):
-    """Who arrives somewhere stands next to the landmark that the caption names."""
+def test_a_character_stands_at_the_landmark_of_the_caption(stories):
     names = {name: key for key, name in LANDMARK_NAMES.items()}
     for story in stories:
         for caption, event in zip(story["captions"], story["events"]):
@@ -131,16 +129,16 @@ def test_places_are_told_apart_by_the_caption(stories):
             (landmark,) = {names[name] for name in names if name in caption.lower()}
             (place,) = {s["landmarks"].index(landmark) for s in SETTINGS.values() if landmark in s["landmarks"]}
             middle = (event["box"][0] + event["box"][2]) / 2
-            assert abs(middle - (20, 48, 76)[place]) < 10, caption
+            assert abs(middle - PLACES[place]) < 10, caption
 
 
-def test_unseen_combinations_are_shown_by_one_split_alone():
+def test_unseen_combinations_are_in_one_split_alone():
     for seed in range(300):
-        story = generate_story(seed, "test_unseen")
+        story = generate_story(seed, "test_unseen", num_frames=2, **SMALL)
         assert is_held_out(story["characters"][0], story["setting"], story["plot"])
     for split in ("train", "validation", "test"):
         for seed in range(100):
-            story = generate_story(seed, split)
+            story = generate_story(seed, split, num_frames=2, **SMALL)
             assert not any(is_held_out(who, story["setting"], story["plot"]) for who in story["characters"])
 
 
@@ -155,28 +153,31 @@ def test_any_size_and_length():
 
 
 @pytest.mark.parametrize(
-    ("options", "found"),
-    [({"split": "dev"}, "dev"), ({"num_frames": 1}, "num_frames is 1"), ({"image_size": (8, 96)}, "8")],
+    ("options", "message"),
+    [
+        ({"split": "dev"}, "split: got 'dev', expected one of train,"),
+        ({"num_frames": 1}, "num_frames: got 1, expected at least 2"),
+        ({"image_size": (8, 96)}, r"image_size: got \(8, 96\), expected .* at least 16"),
+    ],
 )
-def test_bad_options(options, found):
-    with pytest.raises(ValueError, match=found):
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         generate_story(0, options.pop("split", "train"), **options)
-    with pytest.raises(ValueError, match="num_stories is 0"):
+
+
+def test_a_data_set_of_no_stories_is_refused():
+    with pytest.raises(ValueError, match="num_stories: got 0, expected at least 1"):
         load_storyworld("train", num_stories=0)
 
 
-def test_stories_are_kept_for_the_next_process(tmp_path):
-    code = (
-        "import sys; from storyattn.training.storyworld import load_storyworld, dataset;"
-        "dataset.generate_story = None if sys.argv[2] == 'kept' else dataset.generate_story;"
-        "print(load_storyworld('test', num_stories=4, cache_dir=sys.argv[1])['captions'])"
-    )
-
-    def load(how):
-        run = [sys.executable, "-c", code, str(tmp_path), how]
-        return subprocess.run(run, capture_output=True, text=True, check=True, env=os.environ).stdout
-
-    assert load("draw") == load("kept")  # the second process could not draw
+def test_stories_are_drawn_once(tmp_path, monkeypatch):
+    """The cache key of the files is pinned: another process, and a later release, finds the stories by it."""
+    options = {"num_stories": 4, "cache_dir": str(tmp_path)}
+    drawn = load_storyworld("test", **options)
+    (folder,) = (tmp_path / "generator").iterdir()
+    assert folder.name == "default-fingerprint=storyworld-708d97e2b16e87e2"
+    monkeypatch.setattr(dataset, "generate_story", lambda *args, **options: pytest.fail("drawn again"))
+    assert load_storyworld("test", **options)["captions"] == drawn["captions"]
 
 
 def test_the_data_set_holds_the_stories(tmp_path):
@@ -191,14 +192,13 @@ def test_the_data_set_holds_the_stories(tmp_path):
     assert other[0]["captions"] != stories[0]["captions"]
 
 
-def test_no_story_of_another_split_is_told_in_training():
+def test_no_story_of_another_split_is_in_training():
     """More than half of its pictures in a story of training would make it the same story."""
-    options = {"image_size": (16, 24)}
-    train = [pictures(generate_story(seed, "train", **options)) for seed in range(300)]
+    train = [pictures(generate_story(seed, "train", **SMALL)) for seed in range(300)]
     shown = set().union(*train)
     for split in ("validation", "test", "test_unseen"):
         for seed in range(25):
-            story = pictures(generate_story(seed, split, **options))
+            story = pictures(generate_story(seed, split, **SMALL))
             assert len(story & shown) <= len(story) / 2, (split, seed)
 
 

@@ -48,7 +48,7 @@ def test_a_trained_model_gets_a_decoder_trained_on_text_alone(launch, finished_r
             torch.testing.assert_close(weight, before[name], atol=1e-5, rtol=0)
     assert (tmp_path / "joined" / "decoder_tokenizer").is_dir() is not of_the_model
     facts = json.loads((tmp_path / "joined" / "results.json").read_text(encoding="utf-8"))["facts"]
-    assert facts["pretrained"] == {"all": "finished_run, trained before", "causal language model": "decoder, tuned"}
+    assert facts["pretrained"] == {"all": "finished, trained before", "causal language model": "decoder, tuned"}
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_a_trained_model_gets_a_decoder_trained_on_text_alone(launch, finished_r
     [
         ({"model_name_or_path": "no_such_folder", "config": None}, "got 'no_such_folder', expected a folder"),
         ({"model_name_or_path": "x/y"}, "expected none with --model_name_or_path"),
-        ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: found a/b, expected"),
+        ({"model_name_or_path": "x/y", "config": None, "tokenizer_name": "a/b"}, "tokenizer_name: got a/b, expected"),
         (
             {"model_name_or_path": "x/y", "config": None, "pretrained_text": "a/b"},
-            "pretrained_text: found a/b, expected",
+            "pretrained_text: got a/b, expected",
         ),
     ],
 )

@@ -45,9 +45,9 @@ def test_a_data_set_without_the_columns_is_refused(refused, tmp_path):
 @pytest.mark.parametrize(
     ("frames", "captions", "expected"),
     [
-        (2, 3, ["'train-0'", "2 frames and 3 captions"]),
-        (0, 0, ["'train-0'", "frames is empty"]),
-        (1, 1, ["'train-0'", "frame 0", "is no image"]),
+        (2, 3, ["'train-0'", "captions: got 3 for 2 frames"]),
+        (0, 0, ["'train-0'", "frames: got none"]),
+        (1, 1, ["'train-0'", "frame 0", "got no image"]),
     ],
     ids=["unequal", "empty", "no image"],
 )

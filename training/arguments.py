@@ -1,21 +1,24 @@
-"""The flags of training, as dataclasses; a YAML recipe may give some of them, flags override it."""
+"""Parse the flags of training into dataclasses; a YAML recipe may give some of them, and flags override it."""
 
 import contextlib
 import difflib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NoReturn
 
 import yaml
+from storyattn import StoryAttnConfig
 from transformers import HfArgumentParser
 
+from .common.columns import COLUMN_FLAGS
 from .common.files import write_text
 from .data.frame_cache import DEFAULT_LIMIT_GB
 from .models.presets import preset_names
 
-# Those of transformers that need nothing but the numbers of steps.
+# The schedules of transformers that need only the numbers of steps.
 Schedule = Literal[
     "linear",
     "cosine",
@@ -30,19 +33,19 @@ Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
 Baseline = Literal["notebook", "no_context", "text_only", "projection"]
 Tuning = Literal["tuned", "frozen", "lora"]
-LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub's names of licences
-NOTHING = ("", "~", "null")  # what YAML writes for no value
-# Where a run writes and publishes, and what it goes on from: no recipe of a run has them.
-OF_ONE_RUN = ("output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id", "hub_private_repo")
+LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub's names of licenses
+EMPTY_VALUES = ("", "~", "null")  # in YAML
+# Where a run writes and publishes, and what it resumes: a written recipe leaves them out.
+FLAGS_OF_ONE_RUN = ("output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id", "hub_private_repo")
 
 
-def _flag(default, text: str):
+def _flag(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class ModelArguments:
-    """What is trained."""
+    """Flags of the model: what is trained."""
 
     preset: str = _flag("tiny", f"size of the model: {', '.join(preset_names())}")
     model_name_or_path: str | None = _flag(
@@ -64,7 +67,7 @@ class ModelArguments:
     decoder_tuning: Tuning = _flag("tuned", "the same for the pretrained text decoder")
     lora_rank: int = _flag(8, "rank of lora adapters, which are merged into the published weights; needs PEFT")
     lora_alpha: float = _flag(16.0, "what they are multiplied with, times the rank")
-    license: str = _flag("mit", "licence of the published weights, as the Hub calls it, such as cc-by-4.0")
+    license: str = _flag("mit", "license of the published weights, as the Hub calls it, such as cc-by-4.0")
 
     def __post_init__(self):
         projection = self.baseline == "projection"
@@ -76,13 +79,13 @@ class ModelArguments:
         for name in ("config", "baseline", "tokenizer_name"):
             _expect(self, name, not (trained and getattr(self, name)), "none with --model_name_or_path")
         for part in ("vision", "text", "decoder"):
-            free = getattr(self, f"pretrained_{part}") is not None
-            exchanged = free and trained and part != "decoder"
+            pretrained = getattr(self, f"pretrained_{part}") is not None
+            exchanged = pretrained and trained and part != "decoder"
             _expect(self, f"pretrained_{part}", not exchanged, "none with --model_name_or_path")
-            free = free or trained
-            _expect(self, f"pretrained_{part}", not (free and self.baseline), "none with --baseline")
+            pretrained = pretrained or trained
+            _expect(self, f"pretrained_{part}", not (pretrained and self.baseline), "none with --baseline")
             tuned = getattr(self, f"{part}_tuning") == "tuned"
-            _expect(self, f"{part}_tuning", free or tuned, "a pretrained part or --model_name_or_path")
+            _expect(self, f"{part}_tuning", pretrained or tuned, "a pretrained part or --model_name_or_path")
         for name in ("lora_rank", "lora_alpha"):
             _expect(self, name, getattr(self, name) > 0, "above 0")
         _expect(self, "license", LICENSE_NAME.fullmatch(self.license), "a name such as mit, apache-2.0 or cc-by-4.0")
@@ -90,11 +93,13 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What it is trained and measured on."""
+    """Flags of the data: what the model is trained and measured on."""
 
     dataset: str = _flag("storyworld", "storyworld, a folder, or a Hub id, with frames and captions")
-    frames_column: str = _flag("frames", "column that holds the frames: a list of images")
-    captions_column: str = _flag("captions", "column that holds the captions: a list of strings")
+    frames_column: str = _flag(COLUMN_FLAGS["frames_column"][0], "column that holds the frames: a list of images")
+    captions_column: str = _flag(
+        COLUMN_FLAGS["captions_column"][0], "column that holds the captions: a list of strings"
+    )
     train_split: str = _flag("train", "split to train on")
     eval_split: str = _flag("validation", "split for the evaluations during training")
     test_split: str = _flag("test", "split for the evaluation at the end")
@@ -119,7 +124,7 @@ class DataArguments:
 
 @dataclass
 class TrainingArguments:
-    """How it is trained."""
+    """Flags of the training: how the model is trained."""
 
     output_dir: str = _flag("runs/storyattn", "folder for checkpoints, logs, figures and the published model")
     max_train_steps: int | None = _flag(None, "optimizer steps; default: as many as num_train_epochs has")
@@ -190,30 +195,29 @@ GROUPS = (ModelArguments, DataArguments, TrainingArguments)
 
 
 class Parser(HfArgumentParser):
-    """Raises a `ValueError` of one line where argparse would print its usage and end the program."""
+    """The parser of `train.py`. It raises a `ValueError` of one line where argparse would end the program."""
 
     def __init__(self):
         text = "Trains a model. Flags override those of the recipe, a YAML file of flags and values."
         super().__init__(GROUPS, prog="train.py", usage="%(prog)s [recipe.yaml] [--flags]", description=text)
         self.allow_abbrev = False
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a `ValueError`."""
         raise ValueError(message)
-
-    def check_known(self, unknown: list[str]) -> None:
-        """Refuses what no flag took."""
-        if unknown:
-            names = [item.name for group in GROUPS for item in fields(group)]
-            close = _near(unknown[0].lstrip("-").partition("=")[0], names)
-            raise ValueError(f"found the argument {unknown[0]!r}, expected [recipe.yaml] [--flags]{close}")
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
-    """
-    `[recipe.yaml] [--flags]` as three groups; the recipe's keys are the names of flags, which override it.
+    """Parse `[recipe.yaml] [--flags]`; the recipe's keys are names of flags, and flags override it.
 
-    Raises `ValueError` for a recipe that is not there or no mapping, for keys and arguments that are no flags, and for
-    values of another type or out of range. `--help` ends the program.
+    `--help` ends the program.
+
+    Returns:
+        The flags in three groups.
+
+    Raises:
+        ValueError: for a recipe that does not exist or is no mapping, for keys and arguments that are no flags, and for
+            values of another type or out of range.
     """
     parser = Parser()
     recipe = []
@@ -227,57 +231,61 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, Tra
     *groups, unknown = parser.parse_args_into_dataclasses(
         [*recipe, *argv], return_remaining_strings=True, look_for_args_file=False
     )
-    parser.check_known(unknown)
+    if unknown:
+        close = _near(unknown[0].lstrip("-").partition("=")[0], _flag_names())
+        raise ValueError(f"arguments: got {unknown[0]!r}, expected [recipe.yaml] [--flags]{close}")
     return tuple(groups)
 
 
 def read_recipe(path: str) -> list[str]:
-    """
-    The flags that a YAML file gives, as arguments; an empty value or `null` leaves the default.
+    """Return the flags that a YAML file gives, as arguments; an empty value or `null` leaves the default.
 
-    Raises `ValueError` where it is no such file, and for keys that are no flags.
+    Raises:
+        ValueError: where it is no such file, and for keys that are no flags.
     """
     if not Path(path).is_file():
-        raise ValueError(f"recipe: found no file {path!r}, expected a YAML file of flags")
+        raise ValueError(f"recipe: got {path!r}, expected a YAML file of flags that exists")
     try:
-        # Every value as it is written: YAML itself would read 1e-3 as a string and no as a boolean.
+        # Every value stays the text of the file: YAML itself would read 1e-3 as a string and no as a boolean.
         recipe = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe: {path!r} is no YAML: {error}") from error
+        raise ValueError(f"recipe: got {path!r}, expected YAML: {error}") from error
     if not isinstance(recipe, dict):
-        raise ValueError(f"recipe: {path!r} holds a {type(recipe).__name__}, expected a mapping of flags to values")
-    names = [item.name for group in GROUPS for item in fields(group)]
+        raise ValueError(f"recipe: got a {type(recipe).__name__} in {path!r}, expected a mapping of flags to values")
+    names = _flag_names()
     for name, value in recipe.items():
         if name not in names:
-            raise ValueError(f"recipe: {path!r} has the key {name!r}, expected the name of a flag{_near(name, names)}")
+            close = _near(name, names)
+            raise ValueError(f"recipe: got the key {name!r} in {path!r}, expected the name of a flag{close}")
         if not isinstance(value, str):
-            raise ValueError(f"recipe: {path!r} gives {name} a {type(value).__name__}, expected a single value")
-    return [f"--{name}={value}" for name, value in recipe.items() if value not in NOTHING]
+            raise ValueError(f"recipe: {name}: got a {type(value).__name__} in {path!r}, expected a single value")
+    return [f"--{name}={value}" for name, value in recipe.items() if value not in EMPTY_VALUES]
 
 
-def write_recipe(groups: tuple, path: str | Path) -> None:
-    """A recipe of all flags whose value is not the default, but for `OF_ONE_RUN`."""
+def write_recipe(groups: tuple[ModelArguments, DataArguments, TrainingArguments], path: str | Path) -> None:
+    """Write a recipe of all flags whose value is not the default, except for `FLAGS_OF_ONE_RUN`."""
     flags = {
         item.name: getattr(group, item.name)
         for group in groups
         for item in fields(group)
-        if item.name not in OF_ONE_RUN and getattr(group, item.name) != item.default
+        if item.name not in FLAGS_OF_ONE_RUN and getattr(group, item.name) != item.default
     }
     write_text(yaml.safe_dump(flags, sort_keys=False), path)
 
 
-def apply_overrides(config, text: str) -> None:
-    """
-    Changes a `StoryAttnConfig` by `"dropout=0.1,loss_weights.alignment=0,vision_config.depths=[1,1,1]"`: dotted names,
-    JSON values (anything else is taken as a string).
+def apply_overrides(config: StoryAttnConfig, text: str) -> None:
+    """Change a configuration by a text such as "dropout=0.1,loss_weights.alignment=0,vision_config.depths=[1,1,1]".
 
-    Raises `ValueError` for names that the configuration does not have and for values out of range.
+    Names are dotted, values are JSON; anything else is taken as a string.
+
+    Raises:
+        ValueError: for names that the configuration does not have and for values out of range.
     """
     for change in re.split(r",(?=\s*[\w.]+\s*=)", text):
-        path, found, value = (part.strip() for part in change.partition("="))
-        if not found:
-            raise ValueError(f"config_overrides: found {change!r}, expected name=value")
-        with contextlib.suppress(ValueError):  # what is no JSON stays a string
+        path, equals, value = (part.strip() for part in change.partition("="))
+        if not equals:
+            raise ValueError(f"config_overrides: got {change!r}, expected name=value")
+        with contextlib.suppress(ValueError):  # a value that is no JSON stays a string
             value = json.loads(value)
         *parents, name = path.split(".")
         holder = config
@@ -287,15 +295,20 @@ def apply_overrides(config, text: str) -> None:
     try:
         config.check()
     except TypeError as error:
-        raise ValueError(f"config_overrides: {text!r} gives a value of another type: {error}") from error
+        raise ValueError(f"config_overrides: got {text!r}, expected values of other types: {error}") from error
 
 
-def _assign(holder, name: str, value, path: str) -> None:
-    """Sets a value; a dictionary sets each of its values in the dictionary or configuration of that name."""
+def _flag_names() -> list[str]:
+    return [item.name for group in GROUPS for item in fields(group)]
+
+
+def _assign(holder: Any, name: str, value: Any, path: str) -> None:
+    """Set a value; a dictionary sets each of its values in the dictionary or configuration of that name."""
     current = _member(holder, name, path)
     if isinstance(current, dict) or hasattr(current, "to_dict"):
         if not isinstance(value, dict):
-            raise ValueError(f"config_overrides: {path} is {value!r}, expected names and values, or {path}.NAME=VALUE")
+            expected = f"names and values, or {path}.NAME=VALUE"
+            raise ValueError(f"config_overrides: {path}: got {value!r}, expected {expected}")
         for key, inner in value.items():
             _assign(current, key, inner, f"{path}.{key}")
     elif isinstance(holder, dict):
@@ -303,26 +316,28 @@ def _assign(holder, name: str, value, path: str) -> None:
     else:
         try:
             setattr(holder, name, value)
-        except Exception as error:  # strict configurations raise an error of their own
-            raise ValueError(f"config_overrides: {path}={value!r} is not possible: {error}") from error
+        except Exception as error:  # strict configurations raise an error of another type
+            raise ValueError(f"config_overrides: {path}: got {value!r}, expected another value: {error}") from error
 
 
-def _member(holder, name: str, path: str):
+def _member(holder: Any, name: str, path: str) -> Any:
+    """Return a value of a dictionary or configuration; `path` is the whole dotted name, for the error."""
     members = holder if isinstance(holder, dict) else vars(holder) if hasattr(holder, "to_dict") else {}
     if name not in members:
-        raise ValueError(f"config_overrides: found {path!r}, expected a name that it has{_near(name, members)}")
+        raise ValueError(f"config_overrides: got {path!r}, expected a name of the configuration{_near(name, members)}")
     return members[name]
 
 
-def _near(name: str, names) -> str:
+def _near(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message that lists the names closest to `name`."""
     close = difflib.get_close_matches(name, list(names), n=3)
     return f", such as {', '.join(close)}" if close else ""
 
 
-def _at_least(value: int | None, smallest: int) -> bool:
-    return value is None or value >= smallest
+def _at_least(value: int | None, minimum: int) -> bool:
+    return value is None or value >= minimum
 
 
-def _expect(arguments, name: str, holds: bool, expected: str) -> None:
+def _expect(arguments: Any, name: str, holds: bool, expected: str) -> None:
     if not holds:
-        raise ValueError(f"{name}: found {getattr(arguments, name)}, expected {expected}")
+        raise ValueError(f"{name}: got {getattr(arguments, name)}, expected {expected}")

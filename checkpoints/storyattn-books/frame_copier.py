@@ -1,34 +1,47 @@
-"""Copier and Mover: what of the next frame is taken from the frames so far, where it stood or elsewhere."""
+"""Copier and Mover: they take parts of the next frame from the frames so far, at the same place or from elsewhere."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .configuration_storyattn import StoryAttnConfig
+from .layers import select_frames
+
 
 class ZeroConv(nn.Conv2d):
-    """Begins with weights of zero (after ControlNet, Zhang et al. 2023), so that what it changes begins unchanged."""
+    """A convolution that starts with weights of zero (after ControlNet, Zhang et al. 2023) and so changes nothing."""
 
 
 class Copier(nn.Module):
-    """Chooses for each pixel between what was painted, what was moved there, and what stood there in the frames so far.
+    """Chooses for each pixel between the painted one, the moved one, and those at its place in the frames so far.
 
-    Light is planned cell by cell and grows smoothly in between, whether to use it as well: decided pixel by pixel, it
-    would be grained. Whether to paint, and whether to move, is decided pixel by pixel, for figures have edges.
+    The new light, and whether to use it, is planned cell by cell and interpolated: decided pixel by pixel, it would be
+    grained. Whether to paint and whether to move is decided pixel by pixel, because figures have edges.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         self.light = ZeroConv(config.hidden_size, 7, 1)
         self.age = nn.Conv2d(config.hidden_size, 2, 1)
 
-    def forward(self, plan, choice, painted, moved, frames, source, visible):
-        """Mixes N frames of B stories.
+    def forward(
+        self,
+        plan: torch.Tensor,
+        choice: torch.Tensor,
+        painted: torch.Tensor,
+        moved: torch.Tensor | None,
+        frames: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mix N frames of B stories.
 
         Args:
-            plan (`(B*N, D, rows, columns)`): the coarse plan; choice (`(B, N, 2, H, W)`): logits of taking what was
-                painted or moved, and of taking the moved rather than the painted.
-            painted (`(B, N, 3, H, W)`), frames (`(B, T, 3, H, W)`): in [0, 1]; moved (as painted, or `None`).
-            source (`(B, N)`): the last frame; visible (`(B, N, T)`, bool): the frames that may be copied.
+            plan (`(B * N, D, rows, columns)`): the coarse plan.
+            choice (`(B, N, 2, H, W)`): logits of a pixel being new, painted or moved, and of a new one being moved.
+            painted (`(B, N, 3, H, W)`), moved (the same or `None`), frames (`(B, T, 3, H, W)`): in [0, 1].
+            source (`(B, N)`): index of the last frame.
+            visible (`(B, N, T)`, bool): the frames that may be copied.
 
         Returns:
             frames `(B, N, 3, H, W)` in [0, 1], convex mixtures of painted, moved and copied pixels; and the last frame
@@ -36,18 +49,25 @@ class Copier(nn.Module):
         """
         shape, size = painted.shape[:2], frames.shape[-2:]
         light = F.interpolate(self.light(plan).float(), size, mode="bilinear").unflatten(0, shape)  # (B, N, 7, H, W)
-        last = take(frames, source)
+        last = select_frames(frames, source)
         lit = (last * (1 + light[:, :, :3]) + light[:, :, 3:6]).clamp(0, 1)
         older, share = self._older(plan, frames, source, visible, size)
         new, move = choice.sigmoid().split(1, dim=2)
         if moved is not None:
             painted = move * moved + (1 - move) * painted
         relit = light[:, :, 6:].sigmoid()  # (B, N, 1, H, W)
-        kept = older * share + last * (1 - share)
-        return new * painted + (1 - new) * (relit * lit + (1 - relit) * kept), lit
+        unlit = older * share + last * (1 - share)
+        return new * painted + (1 - new) * (relit * lit + (1 - relit) * unlit), lit
 
-    def _older(self, plan, frames, source, visible, size):
-        """Mean of the frames before the last, weighted by age, and the share in which they replace the last one."""
+    def _older(
+        self,
+        plan: torch.Tensor,
+        frames: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+        size: tuple[int, int],
+    ):
+        """Average the frames before the last, weighted by age; also return the share in which they replace the last."""
         position = torch.arange(frames.shape[1], device=frames.device)
         before = visible & (position < source[..., None])  # (B, N, T)
         age_map = F.interpolate(self.age(plan).float(), size, mode="bilinear")
@@ -62,13 +82,13 @@ class Copier(nn.Module):
 class Mover(nn.Module):
     """Takes pieces of the frames so far to where they are in the next one.
 
-    Every cell of the plan attends to all cells of the frames that it may see, takes the mean of their pixels by that
-    attention, with a margin of half a cell, and shifts it by up to half a cell each way: a distribution over pixels
+    Every cell of the plan attends to all cells of the frames that it may see. It takes the mean of their pixels by that
+    attention, with a margin of half a cell, and shifts it by up to half a cell each way: by a distribution over pixels
     for rows and one for columns (after the transformations of Finn et al. 2016, whose range is that of their kernel).
-    Cells of the last frame are known by the plan as well, which has read what happens to them.
+    The last frame has a second key, made of the plan, which has read what happens to its cells.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         size, self.stride = config.hidden_size, config.frame_stride
         self.plan_norm = nn.LayerNorm(size)
@@ -78,13 +98,21 @@ class Mover(nn.Module):
         self.plan_key = nn.Linear(size, size, bias=False)
         self.shift = nn.Linear(size, 2 * (self.stride + 1))
 
-    def forward(self, plan, cells, frames, source, visible) -> torch.Tensor:
-        """Moves pieces into N frames of B stories.
+    def forward(
+        self,
+        plan: torch.Tensor,
+        cells: torch.Tensor,
+        frames: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+    ) -> torch.Tensor:
+        """Move pieces into N frames of B stories.
 
         Args:
-            plan (`(B, N, P, D)`): the plan of each frame; cells (`(B, T, P, D)`): those of the frames so far.
-            frames (`(B, T, 3, H, W)`): their pixels in [0, 1].
-            source (`(B, N)`): the last frame; visible (`(B, N, T)`, bool): the frames that may be taken from.
+            plan (`(B, N, P, D)`): the plan of each frame.
+            cells (`(B, T, P, D)`), frames (`(B, T, 3, H, W)`): cells of the frames so far, and their pixels in [0, 1].
+            source (`(B, N)`): index of the last frame.
+            visible (`(B, N, T)`, bool): the frames that may be taken from.
 
         Returns:
             frames `(B, N, 3, H, W)` in [0, 1].
@@ -102,24 +130,21 @@ class Mover(nn.Module):
             columns = shifted.view(-1, plan.shape[2], 3 * stride * stride).transpose(1, 2)
             return F.fold(columns, size, stride, stride=stride).unflatten(0, plan.shape[:2])
 
-    def _attend(self, plan, cells, source, visible) -> torch.Tensor:
-        """How much each cell takes of every cell of the frames so far: `(B, N, P, T * P)`, in 32 bits."""
+    def _attend(
+        self, plan: torch.Tensor, cells: torch.Tensor, source: torch.Tensor, visible: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute how much each cell takes of every cell of the frames so far: `(B, N, P, T * P)`, in 32 bits."""
         query = self.query(plan) * plan.shape[-1] ** -0.5
         scores = torch.einsum("bnpd,btqd->bnptq", query, self.cell_key(cells)).float()
-        own = (query @ self.plan_key(plan).transpose(-1, -2)).float()  # (B, N, P, P)
+        plan_scores = (query @ self.plan_key(plan).transpose(-1, -2)).float()  # (B, N, P, P)
         steps = torch.arange(cells.shape[1], device=cells.device)
         last = (source[..., None] == steps)[:, :, None, :, None]  # (B, N, 1, T, 1)
-        scores = scores + own[:, :, :, None] * last
+        scores = scores + plan_scores[:, :, :, None] * last
         return scores.masked_fill(~visible[:, :, None, :, None], -torch.inf).flatten(3).softmax(-1)
 
     def _bands(self, plan: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Plans `(M, D)`: the matrices `(M, s, 2s)` that cut s of 2s rows, and of 2s columns, softly shifted."""
+        """Turn plans `(M, D)` into matrices `(M, s, 2s)` that cut s of 2s rows, and of 2s columns, softly shifted."""
         stride = self.stride
         shares = self.shift(plan).float().unflatten(-1, (2, stride + 1)).softmax(-1)  # (M, 2, s + 1)
         rows = F.pad(shares, (0, stride)).repeat(1, 1, stride)[..., : 2 * stride * stride]  # each row one further on
         return rows.unflatten(-1, (stride, 2 * stride)).unbind(1)
-
-
-def take(per_frame: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """`per_frame (B, T, ...)` at `index (B, N)`: `(B, N, ...)`."""
-    return per_frame[torch.arange(index.shape[0], device=index.device)[:, None], index]

@@ -25,30 +25,63 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """`queries (N,Q,D)`, `memory (N,S,D)`, bool `mask` that broadcasts to `(N,1,Q,S)`, True if seen: `(N,Q,D)`."""
+        """Attend from queries to memory.
+
+        Args:
+            queries (`(N, Q, D)`), memory (`(N, S, D)`): what reads, and what is read.
+            mask (bool, *optional*): broadcasts to `(N, 1, Q, S)`; True where a query may look.
+
+        Returns:
+            `(N, Q, D)`.
+        """
         q, k, v = self._projected(queries, memory)
         dropout = self.dropout if self.training else 0.0
         attended = (attend if q.device.type == "cpu" else F.scaled_dot_product_attention)(q, k, v, mask, dropout)
         return self.output(attended.transpose(1, 2).flatten(2))  # (N, Q, D)
 
     def weights(self, queries: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """How much each query takes of each place of `memory`, shapes as in `forward`: `(N, heads, Q, S)`."""
+        """Compute how much each query takes of each place of the memory.
+
+        Args:
+            queries, memory, mask: as in `forward`.
+
+        Returns:
+            `(N, heads, Q, S)`, which sums to 1 over the memory.
+        """
         q, k, _ = self._projected(queries, memory)
         return attention_weights(q, k, mask)
 
-    def _projected(self, queries, memory) -> list[torch.Tensor]:
-        """Queries, keys and values `(N, heads, Q or S, D / heads)`."""
+    def _projected(self, queries: torch.Tensor, memory: torch.Tensor) -> list[torch.Tensor]:
+        """Project to queries, keys and values `(N, heads, Q or S, D / heads)`."""
         keys, values = self.key_value(memory).chunk(2, dim=-1)
         return [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (self.query(queries), keys, values)]
 
 
-def attend(q, k, v, mask: torch.Tensor | None, dropout: float) -> torch.Tensor:
-    """What `F.scaled_dot_product_attention` computes: `(N,heads,Q,d)` from keys and values `(N,heads,S,d)`."""
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, dropout: float
+) -> torch.Tensor:
+    """Compute what `F.scaled_dot_product_attention` does.
+
+    Args:
+        q (`(N, heads, Q, d)`), k and v (`(N, heads, S, d)`): queries, keys and values.
+        mask (bool, *optional*): broadcasts to `(N, heads, Q, S)`, True where a query may look.
+        dropout: share of the weights that are dropped, in [0, 1).
+
+    Returns:
+        `(N, heads, Q, d)`.
+    """
     return F.dropout(attention_weights(q, k, mask), dropout) @ v
 
 
 def attention_weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Shares `(N,heads,Q,S)`, which sum to 1, of keys `(N,heads,S,d)` for queries `(N,heads,Q,d)`."""
+    """Compute the weights of scaled dot-product attention.
+
+    Args:
+        q, k, mask: as in `attend`.
+
+    Returns:
+        `(N, heads, Q, S)`, which sums to 1 over the keys.
+    """
     scores = q @ (k * k.shape[-1] ** -0.5).transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -78,31 +111,58 @@ class SelfAttentionBlock(GradientCheckpointingLayer):
         self.mlp = FeedForward(hidden_size, mlp_ratio, dropout)
 
     def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """`hidden_states (N,S,D)` and `mask (N,1,S,S)` to `(N,S,D)`."""
+        """Transform `hidden_states (N, S, D)`, keeping their shape; `mask (N, 1, S, S)` as in `MultiHeadAttention`."""
         normed = self.attention_norm(hidden_states)
         hidden_states = hidden_states + self.attention(normed, normed, mask)
         return hidden_states + self.mlp(self.mlp_norm(hidden_states))
 
     def attention_weights(self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The weights `(N, heads, S, S)` of the self-attention of `forward`, of the same arguments."""
+        """Compute the weights `(N, heads, S, S)` of the self-attention in `forward` for the same arguments."""
         normed = self.attention_norm(hidden_states)
         return self.attention.weights(normed, normed, mask)
 
 
 def sinusoid(positions: torch.Tensor, width: int, max_period: float = 10_000.0) -> torch.Tensor:
-    """Sine and cosine code of `positions (...)` as `(..., width)`, after Vaswani et al. 2017; `width` is even."""
+    """Encode positions by sines and cosines (Vaswani et al. 2017).
+
+    Args:
+        positions (`(...)`): the positions.
+        width: of the code, even.
+        max_period: bounds the wavelengths, which run from 2 pi to less than 2 pi times it.
+
+    Returns:
+        `(..., width)`, float32.
+    """
     exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
     angles = positions[..., None].float() * torch.exp(-math.log(max_period) * exponents)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def grid_sinusoid(height: int, width: int, channels: int, device: torch.device) -> torch.Tensor:
-    """Position code of a grid as `(height * width, channels)`: half the channels for the row, half for the column.
+    """Encode the positions of a grid.
 
     Positions run over [0, 64] whatever the grid, so that grids of other sizes keep the same frame of reference.
+
+    Args:
+        height, width: rows and columns of the grid.
+        channels: width of the code; half of it is for the row and half for the column.
+        device: where the code is made.
+
+    Returns:
+        `(height * width, channels)`, float32.
     """
     rows = (torch.arange(height, device=device) + 0.5) / height * 64
     columns = (torch.arange(width, device=device) + 0.5) / width * 64
     row_code = sinusoid(rows, channels // 2, max_period=200.0)[:, None].expand(-1, width, -1)
     column_code = sinusoid(columns, channels // 2, max_period=200.0)[None].expand(height, -1, -1)
     return torch.cat([row_code, column_code], dim=-1).flatten(0, 1)
+
+
+def select_frames(per_frame: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Select values `per_frame (B, T, ...)` at `index (B, N)`: `(B, N, ...)`."""
+    return per_frame[torch.arange(index.shape[0], device=index.device)[:, None], index]
+
+
+def select_last(per_frame: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+    """Select values `per_frame (B, T, ...)` at the last frame of `frame_mask (B, T)` that is no padding: `(B, ...)`."""
+    return per_frame[torch.arange(len(per_frame), device=per_frame.device), frame_mask.sum(1).long() - 1]

@@ -3,7 +3,7 @@
 import math
 
 from huggingface_hub.dataclasses import strict
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 # Every loss part by the name it has in `loss_parts`, with its default weight. 0 switches a part off.
 DEFAULT_LOSS_WEIGHTS = {
@@ -73,10 +73,10 @@ class StoryAttnConfig(PreTrainedConfig):
         image_mean, image_std (`list[float]`): per channel, in the [0, 1] range; the processor normalises with them.
         max_frames (`int`): frames of one training window: the model reads up to `max_frames - 1` and predicts one more.
         max_caption_length (`int`): tokens of a caption, its start and end tokens included; longer ones are cut.
-        pad_token_id, bos_token_id, eos_token_id (`int`): special tokens of the tokenizer, the text decoder's where
-            there are two.
-        decoder_tokenizer (`bool`): the text decoder has a tokenizer of its own, whose ids of the captions the model is
-            given as `decoder_input_ids`.
+        pad_token_id, bos_token_id, eos_token_id (`int`): special tokens of the tokenizer, the text decoder's if there
+            are two.
+        decoder_tokenizer (`bool`): the text decoder has a tokenizer of its own. The model then takes the captions in
+            its ids as well, as `decoder_input_ids`.
 
     Story model:
         hidden_size (`int`): width of visual tokens, fused tokens and story states.
@@ -98,16 +98,16 @@ class StoryAttnConfig(PreTrainedConfig):
         num_fusion_layers (`int`): rounds in which text reads picture and picture reads text.
         num_text_tokens (`int`): tokens that a caption is pooled into for the story transformer.
         projection_dim (`int`): width of the shared space.
-        align_encoder_features (`bool`): pictures and texts have their place in the shared space by what the encoders
-            give for them, means over places and tokens, and not by what the story model reads: for encoders that were
-            trained on far more than there are stories. `--fit_alignment` of training fits it in closed form.
+        align_encoder_features (`bool`): the shared space is projected from the encoders' own features, averaged over
+            places and tokens, and not from what the story model reads: for encoders that were trained on far more data
+            than there are stories. `--fit_alignment` of training fits the projection in closed form.
         logit_scale_init_value (`float`): logarithm of the inverse temperature of the alignment loss.
 
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
-        use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied to elsewhere.
-        frame_sharpening (`float`): how much of their own fine structure is added to predicted frames outside of
-            training, >= 0: where the next frame cannot be foreseen, as in books, the best guess has too little of it.
+        use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied elsewhere.
+        frame_sharpening (`float`): strength of the unsharp masking of predicted frames outside of training, >= 0: where
+            the next frame cannot be foreseen, as in books, the best guess has too little fine structure.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
@@ -119,13 +119,31 @@ class StoryAttnConfig(PreTrainedConfig):
         decoder_context_captions (`int`): how many of the last captions it reads verbatim, before the story state.
 
     Losses:
-        loss_weights (`dict[str, float]`): weight of each part, >= 0; parts that are not named keep their default.
+        loss_weights (`dict[str, float]`): weight of each part, >= 0; parts that are not named keep their default, and 0
+            switches a part off. Every part is a mean over frames, tokens or pairs of a batch:
+            - `next_frame_l1`: absolute difference of predicted and true next frame.
+            - `next_frame_mse`: squared difference of the two.
+            - `next_frame_perceptual`: distance of the two in the features of a frozen vision model.
+            - `next_frame_edge`: absolute difference of their Sobel magnitudes.
+            - `next_frame_changed`: L1 over the pixels that changed since the last frame, each frame weighing the same.
+            - `next_frame_painted`: L1 of the frame without anything copied, over all pixels and over the changed ones.
+            - `next_frame_moved`: the same of the pieces moved from earlier frames, before they are mixed in.
+            - `next_frame_lit`: L1 of the last frame in its new light, before it is mixed in.
+            - `reconstruction_l1`: absolute difference of a frame and its reconstruction from its own features.
+            - `reconstruction_mse`: squared difference of the two.
+            - `reconstruction_perceptual`: their distance in the features of a frozen vision model.
+            - `reconstruction_edge`: absolute difference of their Sobel magnitudes.
+            - `describe`: cross-entropy of the caption of a frame, given that frame.
+            - `next_caption`: cross-entropy of the next caption, given the story so far.
+            - `alignment`: contrastive loss that brings pictures and their captions together in the shared space.
+            - `attention`: divergence of the attention maps from the places where the frame differs from its story.
         edge_window (`int`): pixels, along each side, over which edges are averaged before they are compared. 1: each
-            edge has to be in its place; where that cannot be known none is the best guess. More: as many as there are.
+            edge must be in its place, and where the place cannot be foreseen no edge is the best guess. More: only the
+            amount of edges must be right.
         perceptual_model (`str`, *optional*): id or folder of a frozen vision model for the perceptual loss; by default
             the model's own vision encoder with detached weights. It is never stored in the checkpoint.
 
-    Raises `ValueError` for a value out of its range, naming the field, what was found and what is expected.
+    Raises `ValueError` for a value out of its range, with the field, what it got and what it expected.
     """
 
     model_type = "storyattn"
@@ -211,89 +229,126 @@ class StoryAttnConfig(PreTrainedConfig):
         """`(rows, columns)` of cells in which the frame decoder plans a frame."""
         return self.image_size[0] // self.frame_stride, self.image_size[1] // self.frame_stride
 
-    def get_text_config(self, decoder=None, encoder=None):
-        """The configuration of the text decoder, which is what the library's generation asks for."""
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """Return the configuration of the text decoder, which is what the library's generation asks for."""
         return self.text_config if encoder and not decoder else self.decoder_config
 
-    def adapt_to_tokenizer(self, tokenizer, decoder_tokenizer=None, pretrained: tuple[str, ...] = ()) -> None:
-        """Sets the vocabulary sizes and special tokens of all parts to those of `tokenizer` (pad, bos and eos set).
+    def adapt_to_tokenizer(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        decoder_tokenizer: PreTrainedTokenizerBase | None = None,
+        pretrained: tuple[str, ...] = (),
+    ) -> None:
+        """Set the vocabulary sizes and special tokens of all parts to those of their tokenizers.
 
-        The text decoder's are those of `decoder_tokenizer` where it has one of its own. The `pretrained` ones of "text"
-        and "decoder" stay as they are, as their weights do. Raises `ValueError` where one has fewer embeddings than its
-        tokenizer has tokens, and for a special token that is missing.
+        Args:
+            tokenizer: that of the text encoder, and of the text decoder unless it has one of its own.
+            decoder_tokenizer (*optional*): the text decoder's.
+            pretrained: which of "text" and "decoder" keep the vocabulary of their pretrained weights.
+
+        Raises:
+            ValueError: for a pad, bos or eos token that is missing, and for a part with fewer embeddings than its
+                tokenizer has tokens.
         """
         self.decoder_tokenizer = decoder_tokenizer is not None
-        written = decoder_tokenizer if self.decoder_tokenizer else tokenizer
+        tokenizers = {"text": tokenizer, "decoder": decoder_tokenizer if self.decoder_tokenizer else tokenizer}
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            for known, part in ((tokenizer, "text"), (written, "decoder")):
-                if getattr(known, name) is None:
-                    raise ValueError(f"tokenizer: {name} is None, expected the tokenizer to have one")
+            for part, part_tokenizer in tokenizers.items():
+                if getattr(part_tokenizer, name) is None:
+                    raise ValueError(f"tokenizer: got {name} None, expected a tokenizer that has one")
                 if part not in pretrained:
-                    setattr(getattr(self, f"{part}_config"), name, getattr(known, name))
-            setattr(self, name, getattr(written, name))
-        for known, part in ((tokenizer, "text"), (written, "decoder")):
-            config = getattr(self, f"{part}_config")
+                    setattr(getattr(self, f"{part}_config"), name, getattr(part_tokenizer, name))
+            setattr(self, name, getattr(tokenizers["decoder"], name))
+        for part, part_tokenizer in tokenizers.items():
+            config, number = getattr(self, f"{part}_config"), len(part_tokenizer)
             if part not in pretrained:
-                config.vocab_size = len(known)
-            found = f"a tokenizer of {len(known)} tokens"
-            if len(known) > config.vocab_size:
-                raise ValueError(f"{part}: found {found}, expected at most its {config.vocab_size} embeddings")
+                config.vocab_size = number
+            if number > config.vocab_size:
+                expected = f"at most its {config.vocab_size} embeddings"
+                raise ValueError(f"{part}: got a tokenizer of {number} tokens, expected {expected}")
 
     def check(self) -> None:
-        """Refuses values out of their range; raises `ValueError`."""
+        """Raise `ValueError` for a value out of its range."""
+        self._check_images()
+        self._check_captions()
+        self._check_story_model()
+        self._check_attention()
+        self._check_frame_decoder()
+        self._check_losses()
+
+    def _check_images(self) -> None:
         _expect(len(self.image_size) == 2, "image_size", self.image_size, "[height, width]")
         sizes_fit = all(side > 0 and side % self.frame_stride == 0 for side in self.image_size)
         _expect(sizes_fit, "image_size", self.image_size, f"multiples of frame_stride ({self.frame_stride})")
+        for name in ("image_mean", "image_std"):
+            _expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers, one per channel")
+        self._expect_at_least(2, "max_frames")
+
+    def _check_captions(self) -> None:
+        self._expect_at_least(3, "max_caption_length")
+        positions = getattr(self.text_config, "max_position_embeddings", None) or self.max_caption_length
+        expected = f"at most the {positions} positions of the text encoder"
+        _expect(self.max_caption_length <= positions, "max_caption_length", self.max_caption_length, expected)
+        self._expect_at_least(0, "decoder_context_captions")
+
+    def _check_story_model(self) -> None:
+        _expect(self.hidden_size % 4 == 0, "hidden_size", self.hidden_size, "a multiple of 4")
+        for name in ("num_attention_heads", "num_spatial_heads"):
+            heads = getattr(self, name)
+            divides = heads > 0 and self.hidden_size % heads == 0
+            _expect(divides, name, heads, f"a divisor of hidden_size ({self.hidden_size})")
+        self._expect_at_least(1, "num_text_tokens", "projection_dim", "mlp_ratio")
+        self._expect_at_least(0, "num_story_layers", "num_fusion_layers")
+        _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+
+    def _check_attention(self) -> None:
+        self._expect_at_least(1, "attention_stride")
+        _expect(self.spatial_temperature > 0, "spatial_temperature", self.spatial_temperature, "above 0")
+        self._expect_at_least(0, "spatial_gamma")
+        learnable = self.spatial_gamma > 0 or not self.learn_spatial_gamma
+        _expect(learnable, "spatial_gamma", self.spatial_gamma, "above 0 where learn_spatial_gamma is on")
+
+    def _check_frame_decoder(self) -> None:
         doublings = math.log2(self.frame_stride)
         _expect(doublings.is_integer() and doublings >= 2, "frame_stride", self.frame_stride, "a power of two above 2")
         fits = len(self.frame_channels) == doublings - 1
         _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {int(doublings) - 1} numbers")
-        for name in ("image_mean", "image_std"):
-            _expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers, one per channel")
-        _expect(self.max_frames >= 2, "max_frames", self.max_frames, "at least 2")
-        _expect(self.max_caption_length >= 3, "max_caption_length", self.max_caption_length, "at least 3")
-        positions = getattr(self.text_config, "max_position_embeddings", None) or self.max_caption_length
-        expected = f"at most the {positions} positions of the text encoder"
-        _expect(self.max_caption_length <= positions, "max_caption_length", self.max_caption_length, expected)
-        for heads in ("num_attention_heads", "num_spatial_heads"):
-            divides = getattr(self, heads) > 0 and self.hidden_size % getattr(self, heads) == 0
-            _expect(divides, heads, getattr(self, heads), f"a divisor of hidden_size ({self.hidden_size})")
-        _expect(self.hidden_size % 4 == 0, "hidden_size", self.hidden_size, "a multiple of 4")
-        _expect(self.spatial_temperature > 0, "spatial_temperature", self.spatial_temperature, "above 0")
-        _expect(self.spatial_gamma >= 0, "spatial_gamma", self.spatial_gamma, "at least 0")
-        learnable = self.spatial_gamma > 0 or not self.learn_spatial_gamma
-        _expect(learnable, "spatial_gamma", self.spatial_gamma, "above 0 where learn_spatial_gamma is on")
-        _expect(
-            self.num_reconstructed_frames >= 1, "num_reconstructed_frames", self.num_reconstructed_frames, "at least 1"
-        )
-        _expect(self.edge_window >= 1, "edge_window", self.edge_window, "at least 1")
-        _expect(self.frame_sharpening >= 0, "frame_sharpening", self.frame_sharpening, "a number of at least 0")
+        self._expect_at_least(0, "num_frame_layers", "frame_sharpening")
+        self._expect_at_least(1, "num_reconstructed_frames")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
-        captions = self.decoder_context_captions
-        _expect(captions >= 0, "decoder_context_captions", captions, "at least 0")
-        _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        for name in ("num_spatial_heads", "attention_stride", "num_text_tokens", "projection_dim", "mlp_ratio"):
-            _expect(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("num_story_layers", "num_fusion_layers", "num_frame_layers"):
-            _expect(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+
+    def _check_losses(self) -> None:
         unknown = sorted(set(self.loss_weights) - set(DEFAULT_LOSS_WEIGHTS))
         _expect(not unknown, "loss_weights", unknown, f"names among {sorted(DEFAULT_LOSS_WEIGHTS)}")
         for name, weight in self.loss_weights.items():
             is_number = isinstance(weight, (int, float))
             _expect(is_number and weight >= 0, f"loss_weights.{name}", weight, "a number of at least 0")
+        self._expect_at_least(1, "edge_window")
+
+    def _expect_at_least(self, least: int, *names: str) -> None:
+        for name in names:
+            _expect(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
 
 
-# Where the Auto classes find the code in a published folder.
+# Where the Auto classes and `pipeline` find the code in a published folder.
 AUTO_MAP = {
     "AutoConfig": "configuration_storyattn.StoryAttnConfig",
     "AutoModel": "modeling_storyattn.StoryAttnModel",
     "AutoModelForMultimodalLM": "modeling_storyattn.StoryAttnForConditionalGeneration",
     "AutoModelForImageTextToText": "modeling_storyattn.StoryAttnForConditionalGeneration",
 }
+TASK = "story-continuation"  # the name of the pipeline
+CUSTOM_PIPELINES = {
+    TASK: {
+        "impl": "pipeline_storyattn.StoryContinuationPipeline",
+        "pt": ["AutoModelForMultimodalLM"],
+        "type": "multimodal",
+    }
+}
 
 
-def _as_config(name: str, value, default: dict) -> PreTrainedConfig:
-    """A sub-configuration from `None` (the default), a dictionary with its `model_type`, or a configuration."""
+def _as_config(name: str, value: object, default: dict) -> PreTrainedConfig:
+    """Build a sub-configuration of `None` (the default), of a dictionary with its `model_type`, or of one as it is."""
     if isinstance(value, PreTrainedConfig):
         return value
     values = dict(default if value is None else value)
@@ -303,9 +358,9 @@ def _as_config(name: str, value, default: dict) -> PreTrainedConfig:
     return CONFIG_MAPPING[model_type](**values)
 
 
-def _expect(holds: bool, field: str, found, expected: str) -> None:
+def _expect(holds: bool, field: str, value: object, expected: str) -> None:
     if not holds:
-        raise ValueError(f"StoryAttnConfig.{field}: got {found}, expected {expected}")
+        raise ValueError(f"StoryAttnConfig.{field}: got {value}, expected {expected}")
 
 
 __all__ = ["DEFAULT_LOSS_WEIGHTS", "StoryAttnConfig"]

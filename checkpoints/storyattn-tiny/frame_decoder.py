@@ -1,5 +1,6 @@
 """FrameDecoder: paints frame t + 1 from the story so far, moves what moves, and copies what stays."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,12 +8,21 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .frame_copier import Copier, Mover, take
-from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, sinusoid
+from .configuration_storyattn import StoryAttnConfig
+from .frame_copier import Copier, Mover
+from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
 
 
-class Paintings(NamedTuple):
-    """What the frame decoder gives, see there."""
+class FrameDecoderOutput(NamedTuple):
+    """
+    Output of [`FrameDecoder`] for N frames of B stories, of which the first P are predicted.
+
+    Args:
+        frames (`(B, N, 3, H, W)`): in [0, 1].
+        painted (`(B, N, 3, H, W)`): the same without anything copied.
+        lit (`(B, P, 3, H, W)`): the last frame in its new light; `None` with `use_frame_copy` off.
+        moved (`(B, P, 3, H, W)`): pieces of the frames so far; `None` with that or `use_frame_motion` off.
+    """
 
     frames: torch.Tensor
     painted: torch.Tensor
@@ -23,15 +33,15 @@ class Paintings(NamedTuple):
 class FrameDecoder(nn.Module):
     """Plans a frame on a coarse grid, paints it at full resolution, and decides pixel by pixel what to copy instead.
 
-    The cells of the frame at hand attend to one another, to the story state and caption, and to the feature maps of the
-    frames so far. From there a convolutional decoder paints. Where `use_frame_copy` is on, each pixel is a mixture of
-    what was painted and of what stood there in the frames so far: the last one under a local change of light (gain and
-    bias per channel), and each of them as it was; with `use_frame_motion` also of pieces of these frames that stood
-    elsewhere. Painted frames, moved ones and the last one in its new light are supervised on their own, so that no
-    candidate starves the others; reconstruction never copies.
+    The cells of a frame attend to one another, to the story state and caption, and to the feature maps of the frames so
+    far. From there a convolutional decoder paints. With `use_frame_copy`, each pixel is a mixture of what was painted
+    and of the pixels at its place in the frames so far: those of the last frame under a local change of light (gain and
+    bias per channel), and those of each frame as they are. With `use_frame_motion`, pieces of these frames may come
+    from elsewhere. Painted frames, moved ones and the last one in its new light have a loss each, so that no candidate
+    starves the others. A reconstruction never copies.
     """
 
-    def __init__(self, config, grid: tuple[int, int], detail_channels: int | None):
+    def __init__(self, config: StoryAttnConfig, grid: tuple[int, int], detail_channels: int | None):
         super().__init__()
         size = config.hidden_size
         self.grid, self.frame_grid = grid, config.frame_grid
@@ -44,64 +54,77 @@ class FrameDecoder(nn.Module):
         self.copier = Copier(config) if config.use_frame_copy else None
         self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
 
-    def reset_parameters(self, normal_) -> None:
-        """Fills the embeddings with the initialiser `normal_` of the caller."""
+    def reset_parameters(self, normal_: Callable) -> None:
+        """Fill the embeddings with the initialiser `normal_` of the caller."""
         normal_(self.task, std=0.5)
 
     def forward(
-        self, frames, features, details, context, context_mask, source, visible, num_predicted: int
-    ) -> Paintings:
-        """Paints N frames of each of B stories.
+        self,
+        frames: torch.Tensor,
+        features: torch.Tensor,
+        details: torch.Tensor | None,
+        context: torch.Tensor,
+        context_mask: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+        num_predicted: int,
+    ) -> FrameDecoderOutput:
+        """Paint N frames of each of B stories.
 
         Args:
             frames (`(B, T, 3, H, W)`): the frames so far, in [0, 1].
             features (`(B, T, h, w, D)`): their gated feature maps.
             details (`(B, T, C, h', w')`, *optional*): their finer maps.
             context (`(B, N, S, D)`), context_mask (`(B, N, S)`, bool): story state and caption of each frame to paint.
-            source (`(B, N)`): index of the frame that each painting starts from.
-            visible (`(B, N, T)`, bool): which frames each painting may read and copy.
-            num_predicted (`int`): so many of the N frames, the first ones, are predicted; the others are
-                reconstructed, and copy nothing.
-
-        Returns:
-            [`Paintings`]: the `frames (B, N, 3, H, W)` in [0, 1]; `painted`, the same without anything copied; and, of
-            the predictions, `lit`, the last frame in its new light (`None` with `use_frame_copy` off), and `moved`,
-            pieces of the frames so far (`None` with that or `use_frame_motion` off).
+            source (`(B, N)`): index of the frame that each painted frame starts from.
+            visible (`(B, N, T)`, bool): the frames that each painted frame may read and copy.
+            num_predicted: so many of the N frames, the first ones, are predicted. The others are reconstructed, and
+                copy nothing.
         """
-        batch, number = source.shape
         frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
-        task = self.task[(torch.arange(number, device=source.device) >= num_predicted).long()]  # (N, D)
-        start = take(cells, source) + task[:, None].to(cells.dtype)  # (B, N, P, D)
-        hidden = start.flatten(0, 1)
+        hidden = self._hidden(cells, context, context_mask, source, visible, num_predicted)  # (B * N, P, D)
+        plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
+        detail = None if details is None else select_frames(details, source).flatten(0, 1)
+        painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail))
+        predicted, lit, moved = painted[:, :num_predicted], None, None
+        if self.copier is not None:
+            hidden, choice, source, visible = (
+                x[:, :num_predicted] for x in (hidden.unflatten(0, source.shape), choice, source, visible)
+            )
+            moved = None if self.mover is None else self.mover(hidden, cells, frames, source, visible)
+            plan = plan.unflatten(0, painted.shape[:2])[:, :num_predicted].flatten(0, 1)
+            predicted, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
+        mixed = torch.cat([self._sharpened(predicted), painted[:, num_predicted:]], dim=1)
+        return FrameDecoderOutput(mixed, painted, lit, moved)
+
+    def _hidden(
+        self,
+        cells: torch.Tensor,
+        context: torch.Tensor,
+        context_mask: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+        num_predicted: int,
+    ) -> torch.Tensor:
+        """Run the layers over the cells of all N frames: `(B * N, P, D)`."""
+        is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
+        task = self.task[is_reconstructed.long()]  # (N, D)
+        hidden = (select_frames(cells, source) + task[:, None].to(cells.dtype)).flatten(0, 1)
         memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
-        seen = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
+        visible = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
         memory = memory.flatten(1, 2)
         context = self.context_norm(context).flatten(0, 1)  # (B * N, S, D)
         context_mask = context_mask.flatten(0, 1)[:, None, None]
         for layer in self.layers:
-            hidden = layer(hidden, context, context_mask, memory, seen)
-        plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
-        detail = None if details is None else take(details, source).flatten(0, 1)
-        painted, choice = (x.unflatten(0, (batch, number)) for x in self.painter(plan, detail))
-        if self.copier is None:
-            rebuilt = painted[:, num_predicted:]
-            return Paintings(
-                torch.cat([self._sharpened(painted[:, :num_predicted]), rebuilt], dim=1), painted, None, None
-            )
-        predicted, choice, source, visible = (x[:, :num_predicted] for x in (painted, choice, source, visible))
-        planned = hidden.unflatten(0, (batch, number))[:, :num_predicted]  # (B, N, P, D)
-        moved = None if self.mover is None else self.mover(planned, cells, frames, source, visible)
-        plan = plan.unflatten(0, (batch, number))[:, :num_predicted].flatten(0, 1)
-        mixed, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
-        mixed = self._sharpened(mixed)
-        return Paintings(torch.cat([mixed, painted[:, num_predicted:]], dim=1), painted, lit, moved)
+            hidden = layer(hidden, context, context_mask, memory, visible)
+        return hidden
 
     def _sharpened(self, frames: torch.Tensor) -> torch.Tensor:
-        """Predicted frames `(B,N,3,H,W)` outside of training, after unsharp masking where that is configured.
+        """Sharpen predicted frames `(B, N, 3, H, W)` by unsharp masking, outside of training and where configured.
 
-        The best guess of a picture that cannot be foreseen is a mean of all that might come, in which lines and
-        texture are faint. Trained with it, the painter would learn to make them fainter.
+        The best guess of a picture that cannot be foreseen is the mean of all that might come, in which lines and
+        texture are faint. If it were trained with the sharpening, the painter would learn to make them fainter.
         """
         if not self.sharpening or self.training:
             return frames
@@ -110,20 +133,20 @@ class FrameDecoder(nn.Module):
         return (frames + self.sharpening * (frames - means.view_as(frames))).clamp(0, 1)
 
     def _coarsened(self, cells: torch.Tensor) -> torch.Tensor:
-        """Cells `(B,T,P,D)` averaged over squares of 2 x 2: what is read of the frames so far, `(B, T, M, D)`.
+        """Average cells `(B, T, P, D)` over squares of 2 x 2, as they are read of the frames so far: `(B, T, M, D)`.
 
-        At full resolution the frame at hand has its own cells already, and attention would cost four times as much.
+        The painted frame starts from cells at full resolution, and attention to more would cost four times as much.
         """
         maps = cells.flatten(0, 1).transpose(1, 2).unflatten(-1, self.frame_grid)
         coarse = F.avg_pool2d(maps, 2, ceil_mode=True)  # (B * T, D, rows / 2, columns / 2)
         return coarse.flatten(2).transpose(1, 2).unflatten(0, cells.shape[:2])
 
     def _cells(self, features: torch.Tensor, num_frames: int) -> torch.Tensor:
-        """Feature maps `(B,T,h,w,D)` on the decoder's grid, located in frame and story: `(B, T, P, D)`."""
+        """Lay feature maps `(B, T, h, w, D)` on the decoder's grid, with codes of place and time: `(B, T, P, D)`."""
         if self.grid != self.frame_grid:
-            moved = features.flatten(0, 1).permute(0, 3, 1, 2)
-            moved = F.interpolate(moved, self.frame_grid, mode="bilinear").permute(0, 2, 3, 1)
-            features = moved.unflatten(0, features.shape[:2])
+            maps = features.flatten(0, 1).permute(0, 3, 1, 2)
+            maps = F.interpolate(maps, self.frame_grid, mode="bilinear").permute(0, 2, 3, 1)
+            features = maps.unflatten(0, features.shape[:2])
         cells = features.flatten(2, 3)
         place = grid_sinusoid(*self.frame_grid, cells.shape[-1], cells.device)
         time = sinusoid(torch.arange(num_frames, device=cells.device), cells.shape[-1])[:, None]
@@ -133,7 +156,7 @@ class FrameDecoder(nn.Module):
 class FrameDecoderLayer(GradientCheckpointingLayer):
     """Cells attend to the context, to the frames so far and to one another, then feed-forward; pre-norm, residual."""
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         size, heads, dropout = config.hidden_size, config.num_attention_heads, config.dropout
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(4))
@@ -142,11 +165,24 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
         self.from_cells = MultiHeadAttention(size, heads, dropout)
         self.mlp = FeedForward(size, config.mlp_ratio, dropout)
 
-    def forward(self, hidden, context, context_mask, memory, seen):
-        """`hidden (B*N,P,D)`, `context (B*N,S,D)`, `memory (B,T*M,D)`, `seen (B,1,N*P,T*M)`: `(B*N,P,D)`."""
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        context: torch.Tensor,
+        context_mask: torch.Tensor,
+        memory: torch.Tensor,
+        visible: torch.Tensor,
+    ) -> torch.Tensor:
+        """Update the cells `hidden (B * N, P, D)` of N frames of B stories.
+
+        Args:
+            context (`(B * N, S, D)`), context_mask (`(B * N, 1, 1, S)`, bool): story state and caption of each frame.
+            memory (`(B, T * M, D)`): cells of the frames so far.
+            visible (`(B, 1, N * P, T * M)`, bool): True where a cell may read them.
+        """
         hidden = hidden + self.from_context(self.norms[0](hidden), context, context_mask)
         queries = self.norms[1](hidden).reshape(memory.shape[0], -1, hidden.shape[-1])  # (B, N * P, D)
-        hidden = hidden + self.from_memory(queries, memory, seen).reshape(hidden.shape)
+        hidden = hidden + self.from_memory(queries, memory, visible).reshape(hidden.shape)
         cells = self.norms[2](hidden)
         hidden = hidden + self.from_cells(cells, cells)
         return hidden + self.mlp(self.norms[3](hidden))
@@ -158,7 +194,7 @@ class Painter(nn.Module):
     The last doubling gives the picture itself: three channels, and two with which the copier decides.
     """
 
-    def __init__(self, config, detail_channels: int | None):
+    def __init__(self, config: StoryAttnConfig, detail_channels: int | None):
         super().__init__()
         widths = [config.hidden_size, *config.frame_channels]
         self.detail = None if detail_channels is None else nn.Conv2d(detail_channels, widths[1], 1)
@@ -167,7 +203,10 @@ class Painter(nn.Module):
         self.pixels = nn.Conv2d(widths[-1], 4 * (5 if config.use_frame_copy else 3), 3, padding=1)
 
     def forward(self, plan: torch.Tensor, detail: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """`plan (N,D,rows,columns)`, `detail (N,C,h',w')`: frames `(N,3,H,W)` in [0, 1], what decides on copying."""
+        """Paint `plan (N, D, rows, columns)` with the finer maps `detail (N, C, h', w')`.
+
+        Returns frames `(N, 3, H, W)` in [0, 1], and the logits `(N, 2, H, W)` with which the copier decides.
+        """
         hidden = plan
         for level, (grow, block) in enumerate(zip(self.grow, self.blocks)):
             hidden = F.pixel_shuffle(grow(hidden), 2)
@@ -191,5 +230,5 @@ class ConvBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`(N,C,h,w)` to the same shape."""
+        """Transform `hidden (N, C, h, w)`, keeping its shape."""
         return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))

@@ -22,7 +22,7 @@ class StoryAttnModelOutput(ModelOutput):
         logit_scale (`()`): inverse temperature of the alignment of the two spaces.
         hidden_states (`tuple` of `(B, T * (2K + M), D)`): what each layer of the story transformer reads, then
             `last_hidden_state`; with `output_hidden_states=True`.
-        attentions (`tuple` of `(B, heads, T * (2K + M), T * (2K + M))`): how each of these layers looks; with
+        attentions (`tuple` of `(B, heads, T * (2K + M), T * (2K + M))`): attention weights of these layers; with
             `output_attentions=True`.
     """
 
@@ -47,7 +47,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
         loss_parts (`dict[str, torch.Tensor]`): each part by name, unweighted, with `return_loss=True`.
         predicted_frames (`(B, T - 1, 3, H, W)`): in [0, 1]; index t predicts frame t + 1 from what comes before it.
         painted_frames (`(B, T - 1, 3, H, W)`): the same without anything copied.
-        lit_frames (`(B, T - 1, 3, H, W)`): frame t in the light of frame t + 1, which is copied from; with
+        lit_frames (`(B, T - 1, 3, H, W)`): frame t in the light of frame t + 1, as it may be copied; with
             `use_frame_copy`.
         moved_frames (`(B, T - 1, 3, H, W)`): pieces of the frames up to t, moved to where they are in frame t + 1; with
             `use_frame_copy` and `use_frame_motion`.
@@ -66,6 +66,29 @@ class StoryAttnOutput(StoryAttnModelOutput):
     reconstructed_frames: torch.FloatTensor | None = None
     describe_logits: torch.FloatTensor | None = None
     next_caption_logits: torch.FloatTensor | None = None
+
+
+@dataclass
+class EncodedStories:
+    """
+    What [`StoryAttnModel.encode`] reads from B stories of T frames.
+
+    Args:
+        output (`StoryAttnModelOutput`): what the model returns.
+        frame_mask (`(B, T)`, bool): False for padding.
+        text_states (`(B, T, 1 + L, D)`), text_mask (`(B, T, 1 + L)`, bool): a learned state, then those of the caption.
+        gated_features (`(B, T, h, w, D)`): feature maps behind the gate of the spatial attention.
+        detail_features (`(B, T, C, h', w')`, *optional*): finer maps of the vision encoder.
+        feature_maps (`list` of `(B * T, C, h, w)`): all maps of the vision encoder, the finest first.
+    """
+
+    output: StoryAttnModelOutput
+    frame_mask: torch.Tensor
+    text_states: torch.Tensor
+    text_mask: torch.Tensor
+    gated_features: torch.Tensor
+    detail_features: torch.Tensor | None
+    feature_maps: list[torch.Tensor]
 
 
 @dataclass

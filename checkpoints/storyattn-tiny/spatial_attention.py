@@ -1,10 +1,12 @@
 """SpatialAttention: where to look in a frame, and how hard to cut away the rest."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from .configuration_storyattn import StoryAttnConfig
 from .layers import grid_sinusoid
 
 
@@ -15,13 +17,13 @@ class SpatialAttention(nn.Module):
     [0, 1] gates the feature map, one group of channels per head. Temperature decides where the mass goes, gamma how
     hard the gate cuts: `A ** gamma` renormalised would only be another temperature. Both can be learned and overridden.
 
-    One more token is the mean over all cells: what holds for the whole frame, its light and weather, is told there, so
-    that the maps are left to single out what is somewhere.
+    One more token is the mean over all cells. It carries what holds for the whole frame, such as light and weather, and
+    leaves the maps to single out what has a place.
 
     With `use_spatial_attention` off, A is uniform, G is 1 and there is nothing to learn but the pooling's projections.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         hidden_size, self.num_heads = config.hidden_size, config.num_spatial_heads
         self.enabled = config.use_spatial_attention
@@ -39,8 +41,8 @@ class SpatialAttention(nn.Module):
         self.values = nn.Parameter(torch.empty(config.num_visual_tokens, hidden_size, hidden_size))
         self.norm = nn.LayerNorm(hidden_size)
 
-    def reset_parameters(self, normal_, fill_) -> None:
-        """Fills the parameters that are in no submodule, with the initialisers `normal_` and `fill_` of the caller."""
+    def reset_parameters(self, normal_: Callable, fill_: Callable) -> None:
+        """Fill the parameters that are in no submodule, with the initialisers `normal_` and `fill_` of the caller."""
         normal_(self.values, std=self.values.shape[-1] ** -0.5)
         if self.log_temperature is not None:
             fill_(self.log_temperature, math.log(self.temperature))
@@ -50,14 +52,17 @@ class SpatialAttention(nn.Module):
     def forward(
         self, features: torch.Tensor, temperature: float | None = None, gamma: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Visual tokens, gated features and maps of a batch of frames.
+        """Pool and gate the features of a batch of frames.
 
         Args:
             features (`(N, h, w, D)`): feature maps.
-            temperature, gamma (`float`, *optional*): take the place of the configured or learned values.
+            temperature, gamma (`float`, *optional*): in place of the configured or learned values.
 
         Returns:
             visual tokens `(N, heads + 1, D)`; gated features `(N, h, w, D)`; maps `(N, heads, h, w)` that sum to 1.
+
+        Raises:
+            ValueError: for a temperature that is not above 0, or a gamma below 0.
         """
         height, width, channels = features.shape[1:]
         cells = features.flatten(1, 2)  # (N, hw, D)

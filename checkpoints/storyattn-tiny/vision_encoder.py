@@ -5,8 +5,10 @@ import inspect
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoBackbone, AutoModel
+from transformers import AutoBackbone, AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
+
+from .configuration_storyattn import StoryAttnConfig
 
 
 class VisionEncoder(nn.Module):
@@ -16,7 +18,7 @@ class VisionEncoder(nn.Module):
     frame decoder for detail.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: StoryAttnConfig):
         super().__init__()
         self.backbone = build_vision_model(config.vision_config)
         shapes = probe_feature_maps(config.vision_config, config.image_size)  # finest first
@@ -29,7 +31,10 @@ class VisionEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
-        """`pixel_values (N,3,H,W)` to features `(N,h,w,D)`, the finer map `(N,C,h',w')` or None, and all maps."""
+        """Encode `pixel_values (N, 3, H, W)`.
+
+        Returns features `(N, h, w, D)`, the finer map `(N, C, h', w')` or None, and all maps of the vision model.
+        """
         maps = feature_maps(self.backbone, pixel_values.to(self.backbone.dtype))
         features = 0
         for lateral, level in zip(self.laterals, maps[self.attention_level :]):
@@ -40,8 +45,8 @@ class VisionEncoder(nn.Module):
         return self.norm(features), maps[self.attention_level - 1] if self.attention_level else None, maps
 
 
-def build_vision_model(vision_config) -> nn.Module:
-    """The vision model of a configuration: `AutoBackbone` where there is one, else `AutoModel` without pooler."""
+def build_vision_model(vision_config: PreTrainedConfig) -> nn.Module:
+    """Build a vision model with fresh weights: by `AutoBackbone`, else by `AutoModel` without the pooler."""
     if vision_config.model_type in MODEL_FOR_BACKBONE_MAPPING_NAMES:
         return build_part(AutoBackbone, vision_config)
     model = build_part(AutoModel, vision_config)
@@ -51,18 +56,23 @@ def build_vision_model(vision_config) -> nn.Module:
     return model
 
 
-def build_part(auto_class, config) -> nn.Module:
-    """A part with fresh weights, of an Auto class of transformers.
+def build_part(auto_class: type, config: PreTrainedConfig) -> nn.Module:
+    """Build a part with fresh weights by an Auto class of transformers.
 
-    Where `sdpa` is asked for and the part does not know it, which the library refuses, it has `eager`: the same.
+    Where the configuration asks for `sdpa`, the library chooses: it would refuse a part that has only `eager`.
     """
     if config._attn_implementation == "sdpa":
-        config._attn_implementation = None  # the library's own choice, which is sdpa where there is one
+        config._attn_implementation = None  # the library's choice, which is sdpa for every part that has it
     return auto_class.from_config(config)
 
 
+def hidden_width(config: PreTrainedConfig) -> int:
+    """Return the width of the hidden states of a text model, whatever its configuration calls it."""
+    return getattr(config, "hidden_size", None) or config.d_model
+
+
 def feature_maps(model: nn.Module, pixel_values: torch.Tensor) -> list[torch.Tensor]:
-    """Maps `(N,C,h,w)` of `pixel_values (N,3,H,W)`, one per resolution, the finest first."""
+    """Compute the maps `(N, C, h, w)` of `pixel_values (N, 3, H, W)`, one per resolution, the finest first."""
     if hasattr(model, "out_features"):
         maps = model(pixel_values).feature_maps
     else:
@@ -76,19 +86,19 @@ def feature_maps(model: nn.Module, pixel_values: torch.Tensor) -> list[torch.Ten
 
 
 def pooled_maps(maps: list[torch.Tensor]) -> torch.Tensor:
-    """`(N, C)`: the means over places of maps `(N,c,h,w)`, side by side."""
+    """Average maps `(N, c, h, w)` over their places and join the means: `(N, C)`."""
     return torch.cat([level.flatten(2).mean(-1) for level in maps], dim=1)
 
 
-def probe_feature_maps(vision_config, image_size: list[int]) -> list[tuple[int, int, int]]:
-    """`(channels, rows, columns)` of each map that the vision model gives for frames of `image_size`, finest first."""
+def probe_feature_maps(vision_config: PreTrainedConfig, image_size: list[int]) -> list[tuple[int, int, int]]:
+    """Find `(channels, rows, columns)` of the vision model's maps for frames of `image_size`, the finest first."""
     with torch.device("meta"), torch.no_grad():
         maps = feature_maps(build_vision_model(vision_config).eval(), torch.zeros(1, 3, *image_size))
     return [tuple(level.shape[1:]) for level in maps]
 
 
 def _as_grid(state: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
-    """A map as it is, or the patch tokens `(N, prefix + h*w, C)` of a transformer laid out as `(N,C,h,w)`."""
+    """Lay the patch tokens `(N, prefix + h * w, C)` of a transformer out as `(N, C, h, w)`; a map stays as it is."""
     if state.dim() == 4:
         return state
     height, width = image_size
@@ -97,4 +107,4 @@ def _as_grid(state: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
         prefix = state.shape[1] - cells
         if 0 <= prefix <= 8 and cells > 1:  # class and register tokens come first
             return state[:, prefix:].transpose(1, 2).unflatten(-1, (height // patch, width // patch))
-    raise ValueError(f"vision_config: {state.shape[1]} tokens do not lie on a grid over {height}x{width} pixels")
+    raise ValueError(f"vision_config: got {state.shape[1]} tokens, expected a grid over {height}x{width} pixels")

@@ -1,4 +1,4 @@
-"""`storyattn data check`: look a data set over before training."""
+"""Run `storyattn data check`: look at a data set before training."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from ..inspection.inspect import check_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `storyattn data check`."""
+    """Add the flags of `storyattn data check`."""
     parser.add_argument("dataset", help="storyworld, a folder or a Hub id with frames and captions")
     add_column_flags(parser)
     parser.add_argument("--tokenizer", default=None, help="folder or Hub id; default: one trained on the captions")
@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command; ends the program with 1 where something hurts and with 2, and one line, for a mistake."""
+    """Run the command.
+
+    It ends the program with exit status 1 where something would hurt training, and with one line and status 2 for an
+    error in its input.
+    """
     parser = argparse.ArgumentParser(prog="storyattn data check", description="Looks at a data set before training.")
     add_arguments(parser)
     arguments = parser.parse_args(argv)

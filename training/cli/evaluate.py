@@ -14,7 +14,7 @@ from ..common.files import write_results
 from ..data.frame_cache import DEFAULT_LIMIT_GB
 from ..data.prepared_stories import prepare_stories
 from ..data.sources import read_stories
-from ..data.validation import POLICIES
+from ..data.validation import BAD_STORY_POLICIES
 from ..evaluation.evaluate import evaluate_model
 from ..evaluation.results import results_document
 from ..evaluation.terminal import format_metrics
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed by which captions and frames are exchanged")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
     add_column_flags(parser)
-    parser.add_argument("--on_bad_story", choices=POLICIES, default="skip", help="what to do with broken stories")
+    parser.add_argument(
+        "--on_bad_story", choices=BAD_STORY_POLICIES, default="skip", help="what to do with broken stories"
+    )
     parser.add_argument("--cache_dir", default=None, help="folder of resized frames; default: beside the data sets")
     parser.add_argument(
         "--cache_limit_gb", type=float, default=DEFAULT_LIMIT_GB, help="size in GB that the folder may have at most"

@@ -1,0 +1,1 @@
+"""Turn a data set's name into batches: source, story, window, batch."""

@@ -1,29 +1,36 @@
-"""What training changes about a window of a story: one view of all its frames, and captions that are hidden."""
+"""Change windows of stories for training: one view for all frames of a window, and hidden captions."""
+
+from __future__ import annotations
 
 import random
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+if TYPE_CHECKING:
+    from ..arguments import TrainingArguments
+
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in a grey of the same brightness (ITU-R BT.601)
-GREY = 127.5  # what contrast leaves as it is
+GREY = 127.5  # the level that a change of contrast leaves as it is
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """
-    How far training may go from the stories as they are; by default nowhere.
+    """How far training may change the stories; by default not at all.
 
-    A window gets one crop, one change of colours and one flip for all its frames, so that whatever is the same in two
-    frames still is. Drawn by seed, epoch and story alone, as `draw_tasks` does.
+    All frames of a window get the same crop, the same change of colours and the same flip, so what is equal in two
+    frames stays equal. The changes are drawn by seed, epoch and story alone, as in `draw_tasks`.
 
-    - `crop`: largest share of both sides that is cut off, at a random place; the rest has its old proportions and is
-      enlarged to the whole.
-    - `colour`: brightness, contrast and saturation are multiplied by factors of `1 - colour` to `1 + colour`; hues
-      stay, for captions name them.
-    - `flip`: half of the windows are mirrored. Not for stories whose captions say left and right, or that show writing.
-    - `caption_dropout`: share of captions that are hidden, each by itself, see `draw_tasks`.
+    Attributes:
+        crop: largest share of both sides that is cut off, in [0, 1), at a random place. The rest keeps its proportions
+            and is enlarged to the size of the frame.
+        colour: brightness, contrast and saturation are multiplied by factors from `1 - colour` to `1 + colour`. Hues
+            stay, because captions name them.
+        flip: mirror half of the windows. Not for stories whose captions say left and right, or whose frames show
+            writing.
+        caption_dropout: share of captions that are hidden, in [0, 1), each independently; see `draw_tasks`.
     """
 
     crop: float = 0.0
@@ -32,15 +39,25 @@ class Augmentation:
     caption_dropout: float = 0.0
 
     def changes(self) -> dict[str, float | bool]:
-        """What is switched on, by name."""
+        """Return the settings that are switched on, by name."""
         return {name: value for name, value in asdict(self).items() if value}
 
     def apply(self, pixels: np.ndarray, seed: int, epoch: int, story: int | str) -> np.ndarray:
-        """Frames `(n, height, width, 3)`, uint8, of a window as training sees them."""
+        """Return the frames of a window as training sees them.
+
+        Args:
+            pixels: frames of one window, `(n, height, width, 3)`, uint8.
+            seed: seed of the run.
+            epoch: epoch in which the window is read.
+            story: number or id of its story.
+
+        Returns:
+            Frames of the same shape and type; `pixels` itself where no view is switched on.
+        """
         if not (self.crop or self.colour or self.flip):
             return pixels
         rng = random.Random(f"{seed}/{epoch}/{story}/view")
-        # All are drawn whatever is switched on: one of them changes nothing about the others.
+        # All three are drawn, also those that are switched off: so none of them changes what the others draw.
         box = _draw_box(rng, self.crop, *pixels.shape[1:3])
         matrix = _draw_colours(rng, self.colour)
         flipped = rng.random() < 0.5 and self.flip
@@ -58,15 +75,16 @@ UNCHANGED = Augmentation()
 
 
 def _draw_box(rng: random.Random, crop: float, height: int, width: int) -> tuple[float, float, float, float]:
-    """Left, upper, right and lower edge, in pixels."""
+    """Draw the left, upper, right and lower edge of a crop, in pixels."""
     share = rng.uniform(0, crop)
     left, upper = (rng.random() * share * side for side in (width, height))
     return left, upper, left + (1 - share) * width, upper + (1 - share) * height
 
 
 def _draw_colours(rng: random.Random, colour: float) -> tuple[float, ...]:
-    """
-    Three rows, each from red, green, blue (0 to 255) and 1 to a new channel: first saturation is changed, then
+    """Draw a matrix `(3, 4)` of colours, row by row.
+
+    A row gives a new channel from red, green, blue (0 to 255) and 1. The matrix changes saturation first, then
     contrast, then brightness.
     """
     saturation, contrast, brightness = (rng.uniform(1 - colour, 1 + colour) for _ in range(3))
@@ -78,6 +96,6 @@ def _draw_colours(rng: random.Random, colour: float) -> tuple[float, ...]:
     return tuple(value for row in rows for value in (*row, shift))
 
 
-def augmentation_of(args) -> Augmentation:
-    """What the flags change about the windows of training; evaluations see stories as they are."""
+def augmentation_of(args: TrainingArguments) -> Augmentation:
+    """Return the augmentation of the training windows; evaluations see the stories unchanged."""
     return Augmentation(args.augment_crop, args.augment_colour, args.augment_flip, args.caption_dropout)

@@ -1,8 +1,8 @@
-"""Frames decoded and resized once: kept as 8-bit numbers in files that are memory-mapped and found again.
+"""Cache frames that are decoded and resized once: 8-bit numbers in files that are memory-mapped.
 
-An entry is a folder of `cache_dir`, named by a fingerprint of the stories, the size of the frames and how pictures are
-brought to it. Its files are written aside and renamed; entries that were not used for longest go when the cache
-outgrows its limit.
+An entry is a folder of `cache_dir`. Its name is a fingerprint of the stories, of the size of the frames, and of how
+pictures are brought to that size. Its files are written under another name and then renamed. When the cache outgrows
+its limit, the entries that were used longest ago are removed.
 """
 
 import hashlib
@@ -14,50 +14,62 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
+from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
 from .validation import decode_frame, story_problem
 
 logger = logging.get_logger(__name__)
 
-VERSION = 2  # goes into the fingerprint: raise it when the same pictures would give other frames
-FILE = "frames.arrow"
+FRAMES_VERSION = 2  # part of the fingerprint: raise it when the same pictures would give other frames
+FRAMES_FILE = "frames.arrow"
 STORIES_AT_ONCE = 16  # in one batch of the file
-PARALLEL_FROM = 2000  # frames for which more than one process is started
+PARALLEL_FROM = 2000  # frames from which on several processes decode
 MAX_PROCESSES = 8
 DEFAULT_LIMIT_GB = 20.0
 IN_USE: set[Path] = set()  # entries that this process has mapped
 
-FEATURES = Features({"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")})
+CACHE_FEATURES = Features(
+    {"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")}
+)
 
 
 def default_cache_dir() -> Path:
-    """`storyattn-frames` in the folder where `datasets` keeps its own files (`HF_DATASETS_CACHE`)."""
+    """Return `storyattn-frames` in the folder of the files of `datasets` (`HF_DATASETS_CACHE`)."""
     return Path(datasets.config.HF_DATASETS_CACHE, "storyattn-frames")
 
 
 def cached_frames(
-    stories: Dataset, image_processor, *, cache_dir: str | Path | None = None, limit_gb: float = DEFAULT_LIMIT_GB
+    stories: Dataset,
+    image_processor: StoryAttnImageProcessor,
+    *,
+    cache_dir: str | Path | None = None,
+    limit_gb: float = DEFAULT_LIMIT_GB,
 ) -> Dataset:
-    """
-    For each of `stories` (schema of `read_stories`): `pixels` (bytes of its frames, `(n, height, width, 3)` uint8),
-    `sizes` (`[height, width]` of its pictures as they came) and `problem` (what is wrong with it; then no pixels).
+    """Return the frames of stories from the cache; at the first call decode and resize them, with a progress bar.
 
-    Made at the first call, with a progress bar; then memory-mapped from `cache_dir`, which is kept below `limit_gb`.
-    Raises `ValueError` where there is no room on the disk, and where `cache_dir` cannot be written.
+    Args:
+        stories: stories in the schema of `read_stories`.
+        image_processor: brings pictures to the size of the frames.
+        cache_dir: folder of the cache; by default `default_cache_dir()`.
+        limit_gb: size below which the cache is kept, in gigabytes.
+
+    Returns:
+        A memory-mapped data set with a row for each story: `pixels` (the bytes of its frames `(n, height, width, 3)`,
+        uint8), `sizes` (`[height, width]` of the pictures before resizing) and `problem` (why the story is bad, or
+        `None`). A bad story has no pixels.
+
+    Raises:
+        ValueError: where the disk has no room for the frames, and where `cache_dir` cannot be written.
     """
     cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
     key = fingerprint(stories, image_processor)
     folder = cache_dir / key
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found = f"{str(cache_dir)!r}, which cannot be written: {error.strerror}"
-        raise ValueError(f"cache_dir: found {found}; --cache_dir names another place") from error
+    _make_entry(folder)
     IN_USE.add(folder)
     num_frames = sum(len(captions or []) for captions in stories["captions"])
-    new = not any(folder.glob("*.arrow"))
-    if new:
+    is_new = not any(folder.glob("*.arrow"))
+    if is_new:
         height, width = image_processor.size["height"], image_processor.size["width"]
         _expect_room(folder, num_frames * height * width * 3)
     os.utime(folder)
@@ -69,30 +81,36 @@ def cached_frames(
         batch_size=STORIES_AT_ONCE,
         writer_batch_size=STORIES_AT_ONCE,
         remove_columns=stories.column_names,
-        features=FEATURES,
-        cache_file_name=str(folder / FILE),
+        features=CACHE_FEATURES,
+        cache_file_name=str(folder / FRAMES_FILE),
         load_from_cache_file=True,
         new_fingerprint=key,
         num_proc=processes if processes > 1 and num_frames >= PARALLEL_FROM else None,
         desc="decoding and resizing frames",
     )
-    if new:
+    if is_new:
         bound_cache(cache_dir, limit_gb, keep=IN_USE)
     return frames.with_format(None)
 
 
-def fingerprint(stories: Dataset, image_processor) -> str:
-    """What the cached frames of `stories` are found again by, 32 hexadecimal digits."""
+def fingerprint(stories: Dataset, image_processor: StoryAttnImageProcessor) -> str:
+    """Return the name of the cache entry for the frames of `stories`, 32 hexadecimal digits."""
     how = {name: getattr(image_processor, name) for name in ("do_resize", "do_center_crop", "resample")}
     size = image_processor.size["height"], image_processor.size["width"]
-    parts = (VERSION, stories._fingerprint, len(stories), size, sorted(how.items()), _changes_of_files(stories))
+    parts = (FRAMES_VERSION, stories._fingerprint, len(stories), size, sorted(how.items()), _states_of_files(stories))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def bound_cache(cache_dir: str | Path, limit_gb: float, keep: Collection[Path] = ()) -> list[Path]:
-    """
-    Removes the entries that were used longest ago, but none of `keep`, until the rest has at most `limit_gb`; warns
-    where it has more all the same. Returns what was removed.
+    """Remove the cache entries that were used longest ago until the rest fits the limit.
+
+    Args:
+        cache_dir: folder of the cache.
+        limit_gb: size of all entries together, in gigabytes. A warning says where those of `keep` take more.
+        keep: entries that stay.
+
+    Returns:
+        The removed entries.
     """
     entries = [path for path in Path(cache_dir).iterdir() if path.is_dir()]
     sizes = {path: sum(file.stat().st_size for file in path.glob("*")) for path in entries}
@@ -101,7 +119,7 @@ def bound_cache(cache_dir: str | Path, limit_gb: float, keep: Collection[Path] =
         if total <= limit_gb * 1e9:
             break
         if path not in keep:
-            shutil.rmtree(path, ignore_errors=True)  # whoever has it mapped keeps reading it
+            shutil.rmtree(path, ignore_errors=True)  # a process that has it mapped can still read it
             total -= sizes[path]
             removed.append(path)
     if total > limit_gb * 1e9:
@@ -111,11 +129,10 @@ def bound_cache(cache_dir: str | Path, limit_gb: float, keep: Collection[Path] =
     return removed
 
 
-def prepare_story(story: dict, image_processor) -> dict:
-    """
-    A row of the schema, its pictures encoded as `datasets` keeps them, as a row of `cached_frames`.
+def prepare_story(story: dict, image_processor: StoryAttnImageProcessor) -> dict:
+    """Return a story, its pictures encoded as `datasets` stores them, as a row of `cached_frames`.
 
-    Whatever is wrong with the story is told in `problem`, nothing is raised.
+    Whatever is wrong with the story goes to `problem`; nothing is raised.
     """
     problem, pixels, sizes = story_problem(story), [], []
     try:
@@ -130,31 +147,44 @@ def prepare_story(story: dict, image_processor) -> dict:
     return {"pixels": b"".join(pixels), "sizes": sizes, "problem": None}
 
 
-def _prepare_batch(table: pa.Table, image_processor) -> dict[str, list]:
+def _prepare_batch(table: pa.Table, image_processor: StoryAttnImageProcessor) -> dict[str, list]:
     rows = [prepare_story(row, image_processor) for row in table.to_pylist()]
-    return {name: [row[name] for row in rows] for name in FEATURES}
+    return {name: [row[name] for row in rows] for name in CACHE_FEATURES}
 
 
-def _changes_of_files(stories: Dataset) -> list:
-    """Size and time of every picture that is a file of its own: another picture in its place gives another entry."""
+def _states_of_files(stories: Dataset) -> list[tuple[str, int, int]]:
+    """Return path, size and time of every picture that is a file on the disk.
+
+    They are part of the fingerprint, so that another picture in its place gives another entry.
+    """
     frames = stories.with_format("arrow")
-    found = []
+    states = []
     for start in range(0, len(stories), 1000):
         column = frames[start : start + 1000].column("frames").combine_chunks()
         pictures = column.flatten() if hasattr(column, "flatten") else column
         if not pa.types.is_struct(pictures.type) or not pictures.field("bytes").null_count:
             continue
-        for content, path in zip(pictures.field("bytes").is_valid().to_pylist(), pictures.field("path").to_pylist()):
-            if not content and path and os.path.isfile(path):
+        for has_bytes, path in zip(pictures.field("bytes").is_valid().to_pylist(), pictures.field("path").to_pylist()):
+            if not has_bytes and path and os.path.isfile(path):
                 status = os.stat(path)
-                found.append((path, status.st_size, status.st_mtime_ns))
-    return found
+                states.append((path, status.st_size, status.st_mtime_ns))
+    return states
+
+
+def _make_entry(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"cache_dir: got {str(folder.parent)!r}, expected a folder that can be written ({error.strerror}); "
+            "--cache_dir names another place"
+        ) from error
 
 
 def _expect_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ValueError(
-            f"cache_dir: found {free / 1e9:.1f} GB free at {str(folder.parent)!r}, expected {needed / 1e9:.1f} GB for "
+            f"cache_dir: got {free / 1e9:.1f} GB free at {str(folder.parent)!r}, expected {needed / 1e9:.1f} GB for "
             "the resized frames; --cache_dir names another place"
         )

@@ -1,68 +1,87 @@
-"""From a data set's name to the splits and the batches of a training."""
+"""Load the splits of a data set for a training and make the batches of it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
 from datasets import Dataset
+from storyattn import StoryAttnConfig, StoryAttnImageProcessor, StoryAttnProcessor
 from transformers.utils import logging
 
+from ..common.columns import columns_of
 from ..common.interruption import leave_signals_to_parent
 from .augmentation import augmentation_of
 from .prepared_stories import PreparedStories, prepare_stories
-from .sources import STORYWORLD, read_stories
+from .sources import STORYWORLD, open_source, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
 from .windows import TrainingWindows, training_loader
 
+if TYPE_CHECKING:
+    from ..arguments import DataArguments, TrainingArguments
+
 logger = logging.get_logger(__name__)
-# Of a stream, for the tokenizer, the floors and the test, where no number is given.
+# Stories of a stream that are loaded for the tokenizer, the floors and the test, where no number is given.
 STREAMED_SAMPLE = 1000
 
 
-def check_streaming(data_args, args) -> None:
-    """Refuses flags that go with stories at hand alone; raises `ValueError`."""
+def check_streaming(data_args: DataArguments, args: TrainingArguments) -> None:
+    """Refuse flags that a stream cannot follow.
+
+    Raises:
+        ValueError: where a stream has no `max_train_steps`, or a `max_train_stories`.
+    """
     if not data_args.streaming:
         return
     if args.max_train_steps is None:
-        raise ValueError("max_train_steps: found none with --streaming, expected one: a stream has no known length")
+        raise ValueError("max_train_steps: got none, expected one with --streaming: a stream has no known length")
     if data_args.max_train_stories is not None:
-        found = data_args.max_train_stories
-        raise ValueError(f"max_train_stories: found {found} with --streaming, expected stories at hand")
+        raise ValueError(f"max_train_stories: got {data_args.max_train_stories}, expected none with --streaming")
 
 
-def load_splits(args, config) -> dict[str, Dataset]:
-    """The stories by `train`, `eval`, `test` and, on StoryWorld, `test_unseen`; no picture is looked at."""
-    columns, names = source_options(args, config), split_names(args)
+def load_splits(args: DataArguments, config: StoryAttnConfig) -> dict[str, Dataset]:
+    """Return the stories of `train`, `eval`, `test` and, of StoryWorld, `test_unseen`; no picture is decoded."""
+    options, names = source_options(args, config), split_names(args)
     if args.streaming:
         counts = {"train": STREAMED_SAMPLE, "eval": args.max_eval_windows}
         return {
             key: first_stories(
-                open_stream(args.dataset, split, **columns),
+                open_stream(args.dataset, split, **options),
                 counts.get(key, args.max_test_windows or STREAMED_SAMPLE),
                 f"split {split!r} of {args.dataset!r}",
             )
             for key, split in names.items()
         }
+    if args.dataset != STORYWORLD:
+        options["splits"] = open_source(args.dataset)
     limits = {"train": args.max_train_stories}
     return {
-        key: read_stories(args.dataset, split, max_stories=limits.get(key), **columns) for key, split in names.items()
+        key: read_stories(args.dataset, split, max_stories=limits.get(key), **options) for key, split in names.items()
     }
 
 
-def split_names(args) -> dict[str, str]:
-    """What the data set calls the splits that training reads; `test_unseen` goes with the `test` of StoryWorld."""
+def split_names(args: DataArguments) -> dict[str, str]:
+    """Return the data set's names of the splits of a training; `test_unseen` goes with the `test` of StoryWorld."""
     names = {"train": args.train_split, "eval": args.eval_split, "test": args.test_split}
     unseen = args.dataset == STORYWORLD and args.test_split == "test"
     return {**names, "test_unseen": "test_unseen"} if unseen else names
 
 
-def source_options(args, config) -> dict:
-    """How `read_stories` and `open_stream` read the data set."""
-    columns = {"frames_column": args.frames_column, "captions_column": args.captions_column}
+def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:
+    """Return the options with which `read_stories` and `open_stream` read the data set."""
+    options = columns_of(args)
     if args.dataset == STORYWORLD:
-        columns["storyworld_options"] = {"image_size": tuple(config.image_size)}
-    return columns
+        options["storyworld_options"] = {"image_size": tuple(config.image_size)}
+    return options
 
 
-def prepare_splits(stories: dict[str, Dataset], image_processor, args) -> dict[str, PreparedStories]:
-    """The good stories of each split, their frames as the model reads them."""
+def prepare_splits(
+    stories: dict[str, Dataset], image_processor: StoryAttnImageProcessor, args: DataArguments
+) -> dict[str, PreparedStories]:
+    """Prepare the good stories of each split of `load_splits`; see `prepare_stories`."""
     options = {"cache_dir": args.cache_dir, "cache_limit_gb": args.cache_limit_gb, "on_bad_story": args.on_bad_story}
     names = split_names(args)
     return {
@@ -71,8 +90,31 @@ def prepare_splits(stories: dict[str, Dataset], image_processor, args) -> dict[s
     }
 
 
-def make_loader(stories, processor, config, data_args, args, accelerator, first_batch: int, num_batches: int):
-    """The batches of this process from `first_batch` of the run on."""
+def make_loader(
+    stories: PreparedStories,
+    processor: StoryAttnProcessor,
+    config: StoryAttnConfig,
+    data_args: DataArguments,
+    args: TrainingArguments,
+    accelerator: Accelerator,
+    first_batch: int,
+    num_batches: int,
+) -> Iterable[dict[str, torch.Tensor]]:
+    """Return the training batches of this process, of stories on the disk or of a stream.
+
+    Args:
+        stories: the training stories; a stream is read anew instead.
+        processor: turns windows into tensors.
+        config: configuration of the model.
+        data_args: flags of the data.
+        args: flags of the training.
+        accelerator: knows the number of this process and its device.
+        first_batch: batch of the run with which to begin.
+        num_batches: batch before which to stop.
+
+    Returns:
+        Batches as of `TrainingCollator`.
+    """
     order = {
         "batch_size": args.train_batch_size,
         "seed": args.seed,

@@ -1,9 +1,8 @@
-"""
-Which stories belong together, so that none of a group is trained on and another tested on: those with the same title,
-and those that share a picture; and a split by whole groups.
+"""Group stories that belong together, and split data sets by whole groups.
 
-Pictures are compared by a difference hash (after N. Krawetz, "Kind of like that", 2013): whether the brightness rises
-from a cell of a coarse grid to the next, to the right and downwards.
+Stories with the same title and stories that share a picture are in one group, so that none of a group is trained on and
+another tested on. Pictures are compared by a difference hash (after N. Krawetz, "Kind of like that", 2013): whether the
+brightness rises from a cell of a coarse grid to the next, to the right and downwards.
 """
 
 import random
@@ -13,32 +12,37 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-SIDE = 16  # cells; a hash has 2 * SIDE * SIDE = 512 bits
-RISE = 2  # grey levels (of 255) that brightness must rise by: less is the noise of JPEG
+HASH_SIDE = 16  # cells; a hash has 2 * HASH_SIDE * HASH_SIDE = 512 bits
+MIN_RISE = 2  # grey levels (of 255) by which brightness must rise: a smaller rise is the noise of JPEG
 # Measured on the 3,373 pages of 304 picture books: every pair of pages of different stories that is 20 to 43 bits apart
-# shows the same picture (with other lettering or colours, or a figure more); at 44 to 60 come unrelated ones as well.
-NEAR = 40  # bits
-# Blank pages, even colour and plain gradients have next to no bit that differs from the others of its direction, so
-# such hashes would be near one another. A picture with fewer such bits than this is compared with none.
-TELLING = 32  # bits
+# shows the same picture (with other lettering or colours, or one figure more); from 44 to 60 unrelated pages appear.
+MAX_DISTANCE = 40  # bits
+# Blank pages, even colour and plain gradients have almost no bit that differs from the others of its direction, so
+# their hashes would be near one another. A picture with fewer such bits than this is compared with none.
+MIN_DISTINCT_BITS = 32
 BLOCK = 1024  # pictures compared at a time with all others
 
 
 def picture_hash(image: Image.Image) -> np.ndarray | None:
-    """The difference hash of an image, `bool` of shape `(2 * SIDE * SIDE,)`; `None` for a plain one."""
-    grid = image.convert("L").resize((SIDE + 1, SIDE + 1), Image.Resampling.BOX)
+    """Return the difference hash of an image, `(2 * HASH_SIDE * HASH_SIDE,)`, bool; `None` for a plain image."""
+    grid = image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE + 1), Image.Resampling.BOX)
     brightness = np.asarray(grid, dtype=np.int16)
-    rises = np.stack([np.diff(brightness, axis=1)[:SIDE], np.diff(brightness, axis=0)[:, :SIDE]]) > RISE
+    rises = np.stack([np.diff(brightness, axis=1)[:HASH_SIDE], np.diff(brightness, axis=0)[:, :HASH_SIDE]]) > MIN_RISE
     bits = rises.reshape(2, -1)  # (direction, cell)
     ones = bits.sum(axis=1)
-    telling = np.minimum(ones, bits.shape[1] - ones).sum()
-    return bits.reshape(-1) if telling >= TELLING else None
+    num_distinct = np.minimum(ones, bits.shape[1] - ones).sum()
+    return bits.reshape(-1) if num_distinct >= MIN_DISTINCT_BITS else None
 
 
 def group_stories(titles: list[str], hashes: list[list[np.ndarray | None]]) -> list[list[int]]:
-    """
-    The numbers of the stories, grouped: two with the same title or a near-identical picture are in one group, and so
-    are two that a third one connects. `hashes` has those of each story's pictures.
+    """Group stories that have the same title or a near-identical picture, directly or through other stories.
+
+    Args:
+        titles: title of each story; one without letters and digits is compared with none.
+        hashes: `picture_hash` of each picture of each story.
+
+    Returns:
+        Groups of the numbers of the stories, from 0.
     """
     parents = list(range(len(titles)))
 
@@ -61,15 +65,26 @@ def group_stories(titles: list[str], hashes: list[list[np.ndarray | None]]) -> l
 def split_groups(
     groups: list[list[int]], validation_share: float, test_share: float, seed: int = 0
 ) -> dict[str, list[int]]:
-    """
-    The numbers of the stories of each split, by whole groups, drawn by `seed`.
+    """Split stories by whole groups.
 
-    The shares are of stories, from 0 on and below 1 together. The largest group is always trained on, as is every group
-    too large for what a split still needs. With three groups or more, a split with a share above 0 gets at least one.
+    The largest group goes to `train`, as does every group that is too large for what a split still needs. With three
+    groups or more, a split with a share above 0 gets at least one.
+
+    Args:
+        groups: groups of the numbers of stories, from `group_stories`.
+        validation_share: share of the stories for `validation`, at least 0.
+        test_share: share for `test`, at least 0; below 1 together with `validation_share`.
+        seed: draws the order in which groups are assigned.
+
+    Returns:
+        By split, the sorted numbers of its stories.
+
+    Raises:
+        ValueError: for shares out of range.
     """
     shares = {"validation": validation_share, "test": test_share}
     if min(shares.values()) < 0 or sum(shares.values()) >= 1:
-        raise ValueError(f"found the shares {validation_share} and {test_share}, expected 0 or more, below 1 together")
+        raise ValueError(f"shares: got {validation_share} and {test_share}, expected 0 or more, below 1 together")
     total = sum(map(len, groups))
     wanted = {name: round(total * share) for name, share in shares.items()}
     drawn = sorted(groups)
@@ -90,27 +105,27 @@ def split_groups(
 
 
 def near_pictures(bits: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs of rows of `bits (n, 512)` and `others (m, 512)`, hashes of pictures, that are at most `NEAR` apart."""
+    """Yield the pairs of rows of `bits (n, 512)` and `others (m, 512)`, hashes, at most `MAX_DISTANCE` bits apart."""
     others = others.astype(np.float32)
     for start in range(0, len(bits), BLOCK):
         block = bits[start : start + BLOCK].astype(np.float32)
         distances = block @ (1 - others).T + (1 - block) @ others.T  # (block, others), exact in float32
-        for row, column in np.argwhere(distances <= NEAR):
+        for row, column in np.argwhere(distances <= MAX_DISTANCE):
             yield start + int(row), int(column)
 
 
-def _near_stories(hashes: list[list[np.ndarray | None]]) -> list[tuple[int, int]]:
-    """Pairs of different stories that have pictures at most `NEAR` bits apart."""
-    known = [(index, bits) for index, story in enumerate(hashes) for bits in story if bits is not None]
-    if not known:
-        return []
-    owners = [index for index, _ in known]
-    bits = np.stack([bits for _, bits in known])
-    found = {tuple(sorted((owners[row], owners[column]))) for row, column in near_pictures(bits, bits)}
-    return sorted((first, second) for first, second in found if first != second)
-
-
 def title_key(title: str) -> str:
-    """What is equal for titles that differ in case, accents, punctuation and white space alone."""
+    """Return a key that is equal for titles that differ only in case, accents, punctuation and white space."""
     letters = unicodedata.normalize("NFKD", title.casefold())
     return "".join(letter for letter in letters if letter.isalnum())
+
+
+def _near_stories(hashes: list[list[np.ndarray | None]]) -> list[tuple[int, int]]:
+    """Return the pairs of different stories that have pictures at most `MAX_DISTANCE` bits apart."""
+    hashed = [(index, bits) for index, story in enumerate(hashes) for bits in story if bits is not None]
+    if not hashed:
+        return []
+    owners = [index for index, _ in hashed]
+    bits = np.stack([bits for _, bits in hashed])
+    pairs = {tuple(sorted((owners[row], owners[column]))) for row, column in near_pictures(bits, bits)}
+    return sorted((first, second) for first, second in pairs if first != second)

@@ -1,8 +1,9 @@
-"""Stories ready for the model: frames of its size from the cache, boxes that lie in them, bad stories left out."""
+"""Prepare stories for the model: frames of its size from the cache, boxes that lie in them, bad stories left out."""
 
 import numpy as np
 from datasets import Dataset
 from PIL import Image
+from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
 from .frame_cache import DEFAULT_LIMIT_GB, cached_frames
@@ -12,16 +13,22 @@ logger = logging.get_logger(__name__)
 
 
 class PreparedStories:
-    """
-    The good ones of `stories`. Reads like a `datasets.Dataset` whose pictures have the model's size and whose boxes lie
-    in these (`stories[3]["frames"]`, `stories["captions"]`); `pixels` gives numbers without detour.
+    """The good stories of a data set, read like a `datasets.Dataset`.
+
+    Pictures have the model's size and boxes lie in these pictures (`stories[3]["frames"]`, `stories["captions"]`).
+    `pixels` gives the numbers of the frames directly.
+
+    Args:
+        stories: stories in the schema of `read_stories`.
+        frames: their frames, from `cached_frames`.
+        image_processor: the processor that the frames were prepared with.
     """
 
-    def __init__(self, stories: Dataset, frames: Dataset, image_processor):
+    def __init__(self, stories: Dataset, frames: Dataset, image_processor: StoryAttnImageProcessor):
         self.image_processor = image_processor
         problems = frames["problem"][:]
         self._rows = [row for row, problem in enumerate(problems) if problem is None]
-        self._pixels, self._sizes = _Bytes(frames, "pixels"), frames.select_columns("sizes")
+        self._pixels, self._sizes = _BytesColumn(frames, "pixels"), frames.select_columns("sizes")
         self._others = stories.remove_columns("frames")
         captions, names = self._others["captions"][:], self._others["story_id"][:]
         self._columns = {
@@ -32,7 +39,7 @@ class PreparedStories:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, key: int | str):
+    def __getitem__(self, key: int | str) -> dict | list:
         if isinstance(key, str):
             return self._columns[key]
         row = dict(self._others[self._rows[key]])
@@ -45,20 +52,32 @@ class PreparedStories:
         return row
 
     def pixels(self, story: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Frames `(n, height, width, 3)`, uint8, of a story: a view into the file."""
+        """Return frames of a story without a copy.
+
+        Args:
+            story: number of the story, from 0.
+            start: first frame.
+            stop: frame before which to stop; by default the end of the story.
+
+        Returns:
+            Frames `(n, height, width, 3)`, uint8, a read-only view into the mapped file.
+        """
         size = self.image_processor.size["height"], self.image_processor.size["width"]
         return self._pixels[self._rows[story]].reshape(-1, *size, 3)[start:stop]
 
     def _scaled(self, entities: list[dict], sizes: list[list[int]]) -> list[dict]:
-        """Entities with their boxes in pixels of the model's frame; of each the size of the picture that it is in."""
+        """Move the boxes of entities into the model's frame; `sizes` are those of the pictures they are in."""
         return [
-            {**entity, "box": self.image_processor.transform_boxes([entity["box"]], of)[0] if entity["box"] else []}
-            for entity, of in zip(entities, sizes)
+            {**entity, "box": self.image_processor.transform_boxes([entity["box"]], size)[0] if entity["box"] else []}
+            for entity, size in zip(entities, sizes)
         ]
 
 
-class _Bytes:
-    """A memory-mapped column of bytes by row, without a copy; another process is told of the file and maps it too."""
+class _BytesColumn:
+    """A memory-mapped column of bytes by row, without a copy.
+
+    When it is pickled, only the name of the file is sent, and the other process maps the file as well.
+    """
 
     def __init__(self, dataset: Dataset, name: str):
         self.dataset, self.name = dataset.select_columns(name), name
@@ -75,27 +94,37 @@ class _Bytes:
         return np.frombuffer(values, np.uint8)[start:end]
 
     def __reduce__(self):
-        return _Bytes, (self.dataset, self.name)
+        return _BytesColumn, (self.dataset, self.name)
 
 
 def prepare_stories(
     stories: Dataset,
-    image_processor,
+    image_processor: StoryAttnImageProcessor,
     name: str,
     *,
     on_bad_story: str = "skip",
     cache_dir: str | None = None,
     cache_limit_gb: float = DEFAULT_LIMIT_GB,
 ) -> PreparedStories:
-    """
-    Decodes and resizes all frames of `stories` (schema of `read_stories`), or finds them in the cache.
+    """Decode and resize all frames of stories, or take them from the cache, and leave out bad stories.
 
-    `on_bad_story` "skip" leaves out the stories in which something is broken and names the first five; "raise" refuses
-    them. `name` is how messages call the stories. Raises `ValueError` for a bad story with "raise", for more than 5%
-    bad ones, and where none is left.
+    Args:
+        stories: stories in the schema of `read_stories`.
+        image_processor: brings pictures to the model's size.
+        name: what messages call the stories.
+        on_bad_story: "skip" leaves out the stories in which something is broken and warns of the first five; "raise"
+            refuses them.
+        cache_dir: folder of the cache; see `cached_frames`.
+        cache_limit_gb: its limit, in gigabytes.
+
+    Returns:
+        The good stories.
+
+    Raises:
+        ValueError: for a bad story with "raise", and for more than 5% bad ones.
     """
     frames = cached_frames(stories, image_processor, cache_dir=cache_dir, limit_gb=cache_limit_gb)
     problems = zip(stories["story_id"][:], frames["problem"][:])
-    bad = [f"story {story!r}: {problem}" for story, problem in problems if problem is not None]
-    judge_bad_stories(bad, len(stories), name, on_bad_story, logger.warning)
+    lines = [f"story {story!r}: {problem}" for story, problem in problems if problem is not None]
+    judge_bad_stories(lines, len(stories), name, on_bad_story, logger.warning)
     return PreparedStories(stories, frames, image_processor)

@@ -1,4 +1,6 @@
-"""The schema of stories: `frames`, `captions`, `story_id` and the optional columns."""
+"""Bring data sets into the schema of stories: `frames`, `captions`, `story_id` and the optional columns."""
+
+from typing import NoReturn
 
 from datasets import Dataset, Features, Image, List, Value
 
@@ -12,11 +14,18 @@ OPTIONAL_COLUMNS = {
 
 
 def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: str) -> Dataset:
-    """
-    The columns of the schema alone, by their names there, frames as images. Of a column of captions without any type,
-    because none of them is there, every frame gets `None`.
+    """Return the columns of the schema alone, by their names in it, with frames as images.
 
-    Raises `ValueError` for columns of the data set `name` that are missing or of another type.
+    A column of captions has no type where no story has any caption; then every frame gets `None`.
+
+    Args:
+        dataset: rows of one split.
+        name: what messages call the data set.
+        frames_column: column that holds the frames.
+        captions_column: column that holds the captions.
+
+    Raises:
+        ValueError: for columns that are missing or of another type.
     """
     if captions_column not in dataset.column_names and is_story_reasoning(dataset.column_names):
         dataset = convert_story_reasoning(dataset, name)
@@ -25,64 +34,109 @@ def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: 
     check_types(dataset.features, name, frames_column, captions_column)
     dataset = _select(dataset, frames_column, captions_column)
     if _is_text(dataset.features["captions"], "null"):
-        untold = [[None] * length for length in count_frames(dataset, "frames")]
-        dataset = _with_column(dataset, "captions", untold, List(Value("string")))
+        no_captions = [[None] * length for length in count_frames(dataset, "frames")]
+        dataset = _with_column(dataset, "captions", no_captions, List(Value("string")))
     return _cast(dataset)
 
 
 def check_types(features: Features, name: str, frames_column: str, captions_column: str | None) -> None:
-    """
-    Raises `ValueError` where columns of the data set `name` have another type than the schema asks for; a column of
-    captions may have none at all, where no story has any. With `captions_column` `None` captions are not looked at.
+    """Check that the columns of a data set have the types of the schema.
+
+    Args:
+        features: its columns and their types. A column of captions may have no type, where no story has any caption.
+        name: what messages call the data set.
+        frames_column: column that holds the frames.
+        captions_column: column that holds the captions; `None`: captions are not checked.
+
+    Raises:
+        ValueError: for the first column of another type.
     """
     frames = _items(features[frames_column])
     if frames is None:
-        _refuse(name, frames_column, f"is {features[frames_column]}, expected a list")
+        _refuse(name, frames_column, f"got {features[frames_column]}, expected a list")
     if not isinstance(frames, Image) and not _can_be_image(frames):
-        _refuse(name, frames_column, f"holds {frames}, expected images")
+        _refuse(name, frames_column, f"got a list of {frames}, expected images")
     if captions_column is not None and not _is_text(features[captions_column], "null"):
         captions = _items(features[captions_column])
         if captions is None:
-            _refuse(name, captions_column, f"is {features[captions_column]}, expected a list")
+            _refuse(name, captions_column, f"got {features[captions_column]}, expected a list")
         if not _is_text(captions, "string", "large_string", "null"):
-            _refuse(name, captions_column, f"holds {captions}, expected strings")
+            _refuse(name, captions_column, f"got a list of {captions}, expected strings")
     if "story_id" in features and not isinstance(features["story_id"], Value):
-        _refuse(name, "story_id", f"is {features['story_id']}, expected a string or a number")
+        _refuse(name, "story_id", f"got {features['story_id']}, expected a string or a number")
     for column in OPTIONAL_COLUMNS:
         if column in features and not _is_optional(column, features[column]):
-            _refuse(name, column, f"is {features[column]}, expected {OPTIONAL_COLUMNS[column]}")
+            _refuse(name, column, f"got {features[column]}, expected {OPTIONAL_COLUMNS[column]}")
 
 
-def check_columns(found: list[str], name: str, frames_column: str, captions_column: str) -> None:
-    """Raises `ValueError` where the columns `found` in the data set `name` lack one of the two, or these are one."""
+def check_columns(columns: list[str], name: str, frames_column: str, captions_column: str) -> None:
+    """Check that a data set has two different columns of frames and captions.
+
+    Args:
+        columns: names of its columns.
+        name: what messages call the data set.
+        frames_column: column that holds the frames.
+        captions_column: column that holds the captions.
+
+    Raises:
+        ValueError: where one is missing, or both are the same.
+    """
     if frames_column == captions_column:
-        raise ValueError(f"dataset: frames_column and captions_column are both {frames_column!r}, expected two columns")
+        raise ValueError(f"frames_column: got {frames_column!r}, which is the captions_column, expected two columns")
     for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
-        if column not in found:
-            columns = ", ".join(found)
+        if column not in columns:
             raise ValueError(
-                f"dataset: {name!r} has the columns {columns}, expected {column!r}; --{flag} names another"
+                f"dataset: got the columns {', '.join(columns)} in {name!r}, expected {column!r}; "
+                f"--{flag} names another"
             )
 
 
+def name_stories(dataset: Dataset, split: str) -> Dataset:
+    """Give every story a `story_id` that no other has.
+
+    A story without one gets the split's name and its number. One whose id an earlier story has gets a number behind it.
+    """
+    ids = dataset["story_id"][:] if "story_id" in dataset.column_names else [None] * len(dataset)
+    unique = [f"{split}-{index}" if name is None else name for index, name in enumerate(ids)]
+    taken, used, latest = set(unique), set(), {}
+    for index, name in enumerate(unique):
+        if name in used:
+            number = latest.get(name, 1) + 1
+            while f"{name}-{number}" in taken:
+                number += 1
+            latest[name], unique[index] = number, f"{name}-{number}"
+            taken.add(unique[index])
+        used.add(name)
+    return dataset if unique == ids else _with_column(dataset, "story_id", unique, Value("string"))
+
+
+def without_blank_captions(dataset: Dataset) -> Dataset:
+    """Replace captions of white space alone by `None`."""
+    captions = dataset["captions"][:]
+    stripped = [story and [text if text and text.strip() else None for text in story] for story in captions]
+    if stripped == captions:
+        return dataset
+    return _with_column(dataset, "captions", stripped, dataset.features["captions"])
+
+
 def _select(dataset: Dataset, frames_column: str, captions_column: str) -> Dataset:
-    """The columns that the schema has, by their names there."""
-    kept = {frames_column: "frames", captions_column: "captions"}
-    kept.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
-    return dataset.select_columns(list(kept)).rename_columns({a: b for a, b in kept.items() if a != b})
+    """Select the columns that the schema has, and give them their names in it."""
+    names = {frames_column: "frames", captions_column: "captions"}
+    names.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
+    return dataset.select_columns(list(names)).rename_columns({a: b for a, b in names.items() if a != b})
 
 
-def _refuse(name: str, column: str, found: str) -> None:
-    raise ValueError(f"dataset: column {column!r} of {name!r} {found}")
+def _refuse(name: str, column: str, message: str) -> NoReturn:
+    raise ValueError(f"dataset: column {column!r} of {name!r}: {message}")
 
 
-def _items(feature):
-    """What the lists of a column hold, `None` where they are no lists."""
+def _items(feature: object) -> object:
+    """Return the feature of the items of a column of lists, `None` for a column of another type."""
     return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
 
 
-def _is_optional(column: str, feature) -> bool:
-    """Whether the feature is that of an optional column."""
+def _is_optional(column: str, feature: object) -> bool:
+    """Return whether the feature is that of an optional column."""
     items = _items(feature)
     if column == "descriptions":
         return _is_text(items, "string", "large_string", "null")
@@ -98,41 +152,18 @@ def _cast(dataset: Dataset) -> Dataset:
     return dataset if features == dataset.features else dataset.cast(features)
 
 
-def _name_stories(dataset: Dataset, split: str) -> Dataset:
-    """A story without `story_id` gets the split's name and its number, one whose id is taken another behind it."""
-    known = dataset["story_id"][:] if "story_id" in dataset.column_names else [None] * len(dataset)
-    named = [f"{split}-{index}" if name is None else name for index, name in enumerate(known)]
-    taken, used, latest = set(named), set(), {}
-    for index, name in enumerate(named):
-        if name in used:
-            number = latest.get(name, 1) + 1
-            while f"{name}-{number}" in taken:
-                number += 1
-            latest[name], named[index] = number, f"{name}-{number}"
-            taken.add(named[index])
-        used.add(name)
-    return dataset if named == known else _with_column(dataset, "story_id", named, Value("string"))
-
-
-def _without_blanks(dataset: Dataset) -> Dataset:
-    """Captions of white space alone become `None`."""
-    captions = dataset["captions"][:]
-    told = [story and [text if text and text.strip() else None for text in story] for story in captions]
-    return dataset if told == captions else _with_column(dataset, "captions", told, dataset.features["captions"])
-
-
-def _with_column(dataset: Dataset, name: str, values: list, feature) -> Dataset:
+def _with_column(dataset: Dataset, name: str, values: list, feature: object) -> Dataset:
     if name in dataset.column_names:
         dataset = dataset.remove_columns(name)
     return dataset.add_column(name, values, feature=feature)
 
 
-def _is_text(feature, *types: str) -> bool:
+def _is_text(feature: object, *types: str) -> bool:
     return isinstance(feature, Value) and feature.dtype in types
 
 
-def _can_be_image(feature) -> bool:
-    """Whether `datasets` reads the feature as an image: a path, bytes, or both."""
+def _can_be_image(feature: object) -> bool:
+    """Return whether `datasets` reads the feature as an image: a path, bytes, or both."""
     if isinstance(feature, dict):
         return set(feature) == {"bytes", "path"}
     return _is_text(feature, "string", "large_string", "binary", "large_binary")

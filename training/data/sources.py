@@ -1,4 +1,4 @@
-"""Where stories come from: StoryWorld, a folder, or a data set of the Hub; in one schema."""
+"""Read stories of StoryWorld, of a folder, or of a data set of the Hub, in one schema."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -9,9 +9,10 @@ from datasets.fingerprint import Hasher
 from transformers.utils import logging
 
 from ..common.hub_ids import is_hub_id
+from ..common.loading import one_line_reason
 from .frame_folder import is_frame_folder, read_frame_folder
-from .schema import _name_stories, _without_blanks, to_schema
-from .splits import MIN_STORIES, assign_splits, splits_to_make
+from .schema import name_stories, to_schema, without_blank_captions
+from .splits import MIN_STORIES, assign_splits, splits_to_derive
 
 logger = logging.get_logger(__name__)
 
@@ -27,45 +28,56 @@ def read_stories(
     captions_column: str = "captions",
     max_stories: int | None = None,
     storyworld_options: dict | None = None,
+    splits: dict[str, Dataset] | None = None,
 ) -> Dataset:
-    """
-    The stories of a split: `story_id` (no two the same), `frames` (list of images), `captions` (list of `str` or
-    `None`, one a frame) and, where they exist, `descriptions`, `boxes` and `events`. Single stories are not checked.
+    """Read the stories of a split. Single stories are not checked.
 
-    `name` is `storyworld` (drawn with `storyworld_options`, see `load_storyworld`), a folder (of images with a
-    `metadata.jsonl`, see `read_frame_folder`, of Parquet files or whatever else `datasets` reads, or one that
-    `save_to_disk` wrote) or the id of a data set on the Hub. One in the format of daniel3303/StoryReasoning is known by
-    its columns and converted, see `story_reasoning_row`. `max_stories` takes the first ones.
+    An existing split is used as it is. Where there is a `train` but no `validation` or `test`, these are derived from
+    it by the hash of `story_id`, see `assign_splits`; `train` is then the rest, whichever split is read. A story
+    without `story_id` goes by its captions. After that the ids are made unique: a story without one gets the split's
+    name and its number, such as train-3; the second of two with the same id gets `-2` behind it.
 
-    A split that is there is used as it is. Where there is a `train` and no `validation` or `test`, these are made out
-    of it by the hash of `story_id`, see `assign_splits`, and `train` is then the rest, whichever of them is asked for;
-    a story without `story_id` goes by its captions. The id is made unique after that: a story without one gets the
-    split's name and its number, such as train-3, the second of two with the same id gets `-2` behind it.
+    Args:
+        name: `storyworld`; a folder (of images with a `metadata.jsonl`, see `read_frame_folder`; of Parquet files or
+            other files that `datasets` reads; or one that `save_to_disk` wrote); or the id of a data set on the Hub.
+            One in the format of daniel3303/StoryReasoning is recognized by its columns and converted, see
+            `story_reasoning_row`.
+        split: name of the split.
+        frames_column: column that holds the frames: a list of images.
+        captions_column: column that holds the captions: a list of strings.
+        max_stories: read only the first ones.
+        storyworld_options: how StoryWorld is drawn, see `load_storyworld`.
+        splits: the splits of the data set where `open_source` has opened it already; opening takes time.
 
-    Raises `ValueError`, naming what was found and what was expected, for an unknown data set, an unknown split or one
-    that cannot be made, missing columns or columns of another type, and no stories.
+    Returns:
+        Stories with `story_id`, `frames` (list of images), `captions` (list of `str` or `None`, one a frame) and, where
+        the data set has them, `descriptions`, `boxes` and `events`.
+
+    Raises:
+        ValueError: for an unknown data set, an unknown split or one that cannot be derived, missing columns or columns
+            of another type, and no stories.
     """
     if max_stories is not None and max_stories < 1:
-        raise ValueError(f"max_stories: found {max_stories}, expected at least 1")
+        raise ValueError(f"max_stories: got {max_stories}, expected at least 1")
     if name == STORYWORLD:
         return _draw(split, max_stories, dict(storyworld_options or {}))
-    splits = open_source(name)
-    made = splits_to_make(splits)
-    source = name_of_split(name, split, splits, made)
-    divided = made if source == "train" else ()
+    splits = open_source(name) if splits is None else splits
+    derived = splits_to_derive(splits)
+    source = name_of_split(name, split, splits, derived)
+    derived = derived if source == "train" else ()
     dataset = splits[source]
     if not len(dataset):
-        raise ValueError(f"dataset: {name!r} has no story in split {source!r}, expected at least one")
-    if not divided:
+        raise ValueError(f"dataset: got no story in split {source!r} of {name!r}, expected at least one")
+    if not derived:
         dataset = _first(dataset, max_stories)
     dataset = to_schema(dataset, name, frames_column, captions_column)
-    keys = _split_keys(dataset) if divided else []
-    dataset = _without_blanks(_name_stories(dataset, source))
-    return _first(_cut(dataset, name, split, keys, divided), max_stories) if divided else dataset
+    keys = _split_keys(dataset) if derived else []
+    dataset = without_blank_captions(name_stories(dataset, source))
+    return _first(_cut(dataset, name, split, keys, derived), max_stories) if derived else dataset
 
 
 def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
-    """Stories of StoryWorld. As many as are asked for to train on; the other splits stay what they are, or less."""
+    """Draw stories of StoryWorld: for `train` as many as asked for, for other splits at most their usual number."""
     from ..storyworld import load_storyworld
     from ..storyworld.dataset import NUM_STORIES
 
@@ -76,59 +88,69 @@ def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
 
 
 def open_source(name: str) -> dict[str, Dataset]:
-    """
-    The splits of a folder or a Hub id as they are; a data set without any is `train`.
+    """Open a folder or a Hub id and return its splits unchanged; a data set without splits is `train`.
 
-    Raises `ValueError` where there is no such folder or Hub id, or it cannot be read.
+    Raises:
+        ValueError: where there is no such folder or Hub id, or it cannot be read.
     """
     location = locate(name)
     kind = folder_kind(location)
     if kind == FRAME_FOLDER:
         return read_frame_folder(location)
     try:
-        found = load_from_disk(location) if kind == SAVED else _load_splits(location)
-    except IndexError as error:  # what `load_from_disk` makes of a data set without rows
-        raise ValueError(f"dataset: {name!r} has no story in one of its splits, expected at least one") from error
+        splits = load_from_disk(location) if kind == SAVED else _load_splits(location)
+    except IndexError as error:  # raised by `load_from_disk` for a data set without rows
+        raise ValueError(f"dataset: got no story in a split of {name!r}, expected at least one") from error
     except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
-        reason = " ".join(str(error).split())
+        reason = one_line_reason(error)
         raise ValueError(f"dataset: {name!r} could not be read from a folder or the Hub: {reason}") from error
-    return {"train": found} if isinstance(found, Dataset) else dict(found)
+    return {"train": splits} if isinstance(splits, Dataset) else dict(splits)
 
 
 def locate(name: str) -> str:
-    """The path of the folder `name`, or the Hub id that it is; raises `ValueError` where it is neither."""
+    """Return the path of the folder `name`, or the Hub id that it is.
+
+    Raises:
+        ValueError: where it is neither, and for an empty folder.
+    """
     path = Path(name).expanduser()
     if not path.is_dir() and not is_hub_id(name):
-        raise ValueError(f"dataset: found no folder {name!r}, expected storyworld, a folder, or a Hub id owner/name")
+        raise ValueError(f"dataset: got {name!r}, expected storyworld, a folder that exists, or a Hub id owner/name")
     if path.is_dir() and not any(path.iterdir()):
-        raise ValueError(f"dataset: the folder {name!r} is empty, expected Parquet files or another data set")
+        raise ValueError(f"dataset: got the empty folder {name!r}, expected Parquet files or another data set")
     return str(path) if path.is_dir() else name
 
 
 def folder_kind(location: str) -> str | None:
-    """`SAVED` by `save_to_disk`, a `FRAME_FOLDER`, or `None`: what `datasets` loads, and streams, by itself."""
+    """Return `SAVED` for a folder of `save_to_disk`, `FRAME_FOLDER`, or `None` where `datasets` loads it alone."""
     path = Path(location)
     if any((path / file).is_file() for file in ("dataset_dict.json", "state.json")):
         return SAVED
     return FRAME_FOLDER if path.is_dir() and is_frame_folder(path) else None
 
 
-def name_of_split(name: str, split: str, existing: Collection[str], made: tuple[str, ...]) -> str:
-    """
-    The split of the data set `name` that holds the stories of `split`: this one, or `train` for those `made` out of it.
+def name_of_split(name: str, split: str, existing: Collection[str], derived: tuple[str, ...]) -> str:
+    """Return the split that holds the stories of `split`: this one, or `train` for a derived split.
 
-    Raises `ValueError` where it is neither.
+    Args:
+        name: what messages call the data set.
+        split: split that is read.
+        existing: splits that the data set has.
+        derived: splits that are cut out of `train`.
+
+    Raises:
+        ValueError: where the data set has no such split and none is derived.
     """
-    if split not in existing and split not in made:
-        raise ValueError(f"dataset: {name!r} has no split {split!r}, expected one of {', '.join(existing)}")
+    if split not in existing and split not in derived:
+        raise ValueError(f"split: got {split!r}, expected one of {', '.join(existing)} in {name!r}")
     return split if split in existing else "train"
 
 
 def _load_splits(source: str) -> dict[str, Dataset]:
-    """As `load_dataset`, which raises where a split has no rows; here it is an empty data set."""
+    """Load a data set as `load_dataset` does; a split without rows, for which that raises, is an empty data set."""
     state, options = _state_of_files(Path(source)), {}
     if state:
-        # The library knows some folders by their name alone, and would give what such a folder held before.
+        # The library recognizes some folders by their name alone, and would return their earlier content.
         options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
     builder = load_dataset_builder(source, **options)
     builder.download_and_prepare()
@@ -140,12 +162,12 @@ def _load_splits(source: str) -> dict[str, Dataset]:
 
 
 def _state_of_files(folder: Path) -> str:
-    """A digest of the names, sizes and times of all files in a folder; empty where there is no such folder."""
+    """Return a digest of the names, sizes and times of all files in a folder; empty where it does not exist."""
     if not folder.is_dir():
         return ""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return Hasher.hash(found)
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return Hasher.hash(states)
 
 
 def _first(dataset: Dataset, count: int | None) -> Dataset:
@@ -153,23 +175,22 @@ def _first(dataset: Dataset, count: int | None) -> Dataset:
 
 
 def _split_keys(dataset: Dataset) -> list[str]:
-    """What the split of each story goes by: its id, else its captions, else its number."""
+    """Return the string whose hash gives each story its split: its id, else its captions, else its number."""
     ids = dataset["story_id"][:] if "story_id" in dataset.column_names else [None] * len(dataset)
-    told = [" ".join(filter(None, captions or ())) for captions in dataset["captions"][:]]
-    return [told[index] or str(index) if known is None else known for index, known in enumerate(ids)]
+    texts = [" ".join(filter(None, captions or ())) for captions in dataset["captions"][:]]
+    return [texts[index] or str(index) if story_id is None else story_id for index, story_id in enumerate(ids)]
 
 
-def _cut(dataset: Dataset, name: str, split: str, keys: list[str], made: tuple[str, ...]) -> Dataset:
-    """The stories of `split`, which is one of `made` or what is left of `train` without them."""
-    splits = assign_splits(keys, made)
-    sizes = {part: splits.count(part) for part in ("train", *made)}
+def _cut(dataset: Dataset, name: str, split: str, keys: list[str], derived: tuple[str, ...]) -> Dataset:
+    """Select the stories of `split`: one of `derived`, or the rest of `train` without them."""
+    splits = assign_splits(keys, derived)
+    sizes = {part: splits.count(part) for part in ("train", *derived)}
     if not sizes[split]:
-        found = len(set(keys))
         raise ValueError(
-            f"dataset: {name!r} has no split {split!r}, and {found} stories in 'train', expected at least "
-            f"{MIN_STORIES} to make it of"
+            f"dataset: got {len(set(keys))} stories in 'train' of {name!r}, expected at least {MIN_STORIES} to derive "
+            f"the split {split!r} from them"
         )
     if len(set(splits)) > 1:
-        counted = ", ".join(f"{part} {size}" for part, size in sizes.items())
-        logger.warning_once(f"{name} has no split {' and no '.join(made)}: train is divided by story, into {counted}")
+        counts = ", ".join(f"{part} {size}" for part, size in sizes.items())
+        logger.warning_once(f"{name} has no split {' and no '.join(derived)}: train is divided by story, into {counts}")
     return dataset.select([index for index, part in enumerate(splits) if part == split])

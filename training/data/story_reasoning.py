@@ -1,8 +1,8 @@
-"""
-Stories in the format of daniel3303/StoryReasoning: captions out of a tagged narrative, boxes out of tables of markdown.
+"""Convert stories in the format of daniel3303/StoryReasoning.
 
-`images` are the frames, `story` tells each of them in a block `<gdi imageN>`, `chain_of_thought` lists under
-`## Image N` who and what is seen, with bounding boxes.
+Captions come from a tagged narrative, boxes from tables in Markdown. `images` are the frames. `story` describes each of
+them in a block `<gdi imageN>`. `chain_of_thought` lists the characters and objects that are seen, with bounding boxes,
+under `## Image N`.
 """
 
 import html
@@ -13,10 +13,10 @@ from collections.abc import Collection
 import pyarrow.compute as pc
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 
-# Goes into what the converted texts are kept under: raise it with every change of what is made of them.
-VERSION = 1
-COLUMNS = ("images", "story", "chain_of_thought")
-FEATURES = Features(
+# Part of the cache key of the converted texts: raise it with every change of the conversion.
+CONVERSION_VERSION = 1
+SOURCE_COLUMNS = ("images", "story", "chain_of_thought")
+CONVERTED_FEATURES = Features(
     {
         "story_id": Value("string"),
         "captions": List(Value("string")),
@@ -40,24 +40,27 @@ BOX = re.compile(rf"[\[(]?{NUMBER},{NUMBER},{NUMBER},{NUMBER}[\])]?")
 
 
 def is_story_reasoning(column_names: Collection[str]) -> bool:
-    """Whether a data set has this format: `images`, `story` and `chain_of_thought`, and no `captions`."""
-    return set(COLUMNS) <= set(column_names) and "captions" not in column_names
+    """Return whether a data set has this format: `images`, `story` and `chain_of_thought`, and no `captions`."""
+    return set(SOURCE_COLUMNS) <= set(column_names) and "captions" not in column_names
 
 
 def story_reasoning_row(row: dict) -> dict:
-    """
-    `story_id`, `captions` and `boxes`, one a frame, of a row with `story`, `chain_of_thought` and `images` or, in
-    their place, `frame_count`. Images are counted, not looked at; whatever is wrong in the texts fails no row.
+    """Convert a row with `story`, `chain_of_thought` and `images` or, in their place, `frame_count`.
 
-    `captions`: the text of the blocks `<gdi imageN>`, N from 1, whatever their order; without tags, entities of HTML
-    read, white space folded. A block that is not closed ends at the next one. Blocks of the same N are joined in their
-    order, equal texts once, so that nothing is lost. `None` without a block or without words in it. Text outside of
-    blocks, blocks without a number and blocks beyond the images are left out.
+    Images are counted, but not read. Nothing in the texts makes a row fail.
 
-    `boxes`: lists of `entity` (char1, obj3), `kind` ("character" or "object") and `box` `[x1, y1, x2, y2]`, integers,
-    in pixels of the image, from the tables Characters and Objects under `## Image N`. Corners are put in order and
-    negative edges cut off; a box that is none, or has no area, is left out. The image's size is not known here: a box
-    may reach beyond it.
+    `captions` are the texts of the blocks `<gdi imageN>`, N from 1, whatever their order. Tags are removed, HTML
+    entities decoded and white space folded. A block that is not closed ends at the next one. Blocks of the same N are
+    joined in their order, equal texts once, so that nothing is lost. A frame without a block, or without words in it,
+    has `None`. Text outside of blocks, blocks without a number and blocks beyond the images are left out.
+
+    `boxes` are lists of `entity` (char1, obj3), `kind` ("character" or "object") and `box` `[x1, y1, x2, y2]`,
+    integers, in pixels of the image. They come from the tables Characters and Objects under `## Image N`. Corners are
+    put in order and negative edges cut off. A malformed box and one without an area are left out. The size of the image
+    is unknown here, so a box may reach beyond it.
+
+    Returns:
+        `story_id`, `captions` and `boxes`, the last two with one item a frame.
     """
     images = row.get("images")
     count = len(images) if images is not None else row.get("frame_count") or 0
@@ -70,31 +73,33 @@ def story_reasoning_row(row: dict) -> dict:
 
 
 def convert_story_reasoning(dataset: Dataset, name: str) -> Dataset:
-    """
-    The columns `images` as they are, `story_id`, `captions` and `boxes` of the data set `name`; see
-    `story_reasoning_row`. The texts are read once and then kept by `datasets`; no image is read or copied.
+    """Convert the data set `name` to the columns `images`, unchanged, and `story_id`, `captions` and `boxes`.
 
-    Raises `ValueError` where `images` is no list, or `story` or `chain_of_thought` no string.
+    See `story_reasoning_row`. The texts are read once and then cached by `datasets`; no image is read or copied.
+
+    Raises:
+        ValueError: where `images` is no list, or `story` or `chain_of_thought` no string.
     """
     if not hasattr(dataset.features["images"], "feature"):
-        raise ValueError(f"dataset: column 'images' of {name!r} is {dataset.features['images']}, expected a list")
+        raise ValueError(f"dataset: column 'images' of {name!r}: got {dataset.features['images']}, expected a list")
     for column in ("story", "chain_of_thought"):
         if getattr(dataset.features[column], "dtype", None) not in ("string", "large_string", "null"):
-            raise ValueError(f"dataset: column {column!r} of {name!r} is {dataset.features[column]}, expected text")
-    kept = [column for column in ("story_id", "story", "chain_of_thought") if column in dataset.column_names]
-    texts = dataset.select_columns(kept).add_column("frame_count", count_frames(dataset, "images"))
+            raise ValueError(f"dataset: column {column!r} of {name!r}: got {dataset.features[column]}, expected text")
+    columns = [column for column in ("story_id", "story", "chain_of_thought") if column in dataset.column_names]
+    texts = dataset.select_columns(columns).add_column("frame_count", count_frames(dataset, "images"))
+    # The cache key of the result has the name of this function and of its arguments.
     converted = texts.map(
         _convert,
-        fn_kwargs={"version": VERSION},
+        fn_kwargs={"version": CONVERSION_VERSION},
         remove_columns=texts.column_names,
-        features=FEATURES,
+        features=CONVERTED_FEATURES,
         desc="reading captions and boxes",
     )
     return concatenate_datasets([dataset.select_columns(["images"]), converted], axis=1)
 
 
 def count_frames(dataset: Dataset, column: str) -> list[int]:
-    """The length of each list of a column, 0 for a missing one, without reading what the lists hold."""
+    """Return the length of each list of a column, 0 for a missing one, without reading the items of the lists."""
     batches = dataset.select_columns([column]).with_format("arrow").iter(1000)
     return [length or 0 for batch in batches for length in pc.list_value_length(batch[column]).to_pylist()]
 
@@ -106,17 +111,17 @@ def _convert(row: dict, version: int) -> dict:
 
 
 def _read_blocks(story: str) -> dict[int, list[str]]:
-    """By N: the texts of the blocks of image N, none of them empty or equal to another."""
-    texts: dict[int, list[str]] = {}
+    """Return by N the different texts, none of them empty, of the blocks of image N."""
+    blocks: dict[int, list[str]] = {}
     tags = list(BLOCK.finditer(story))
     for tag, following in zip(tags, [*tags[1:], None]):
         if tag["close"] or tag["number"] is None:
             continue
         text = _plain(story[tag.end() : following.start() if following else len(story)])
-        told = texts.setdefault(int(tag["number"]), [])
-        if text and text not in told:
-            told.append(text)
-    return texts
+        texts = blocks.setdefault(int(tag["number"]), [])
+        if text and text not in texts:
+            texts.append(text)
+    return blocks
 
 
 def _plain(text: str) -> str:
@@ -124,7 +129,7 @@ def _plain(text: str) -> str:
 
 
 def _read_boxes(markdown: str) -> dict[int, list[dict]]:
-    """By N: the boxes of the tables under the heading of image N."""
+    """Return by N the boxes of the tables under the heading of image N."""
     boxes: dict[int, list[dict]] = {}
     number = level = kind = columns = None
     for line in markdown.splitlines():
@@ -147,13 +152,13 @@ def _read_boxes(markdown: str) -> dict[int, list[dict]]:
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a table's row, which may have pipes at its ends."""
+    """Split the row of a table, which may have pipes at its ends, into its cells."""
     cells = [cell.replace("\\|", "|").strip(" \t*`") for cell in PIPE.split(line.strip())]
     return cells[not cells[0] : len(cells) - (not cells[-1])]
 
 
 def _find_columns(cells: list[str]) -> tuple[int, int] | None:
-    """Where a table's head has the id, counted from the left, and the box, counted from the right (negative)."""
+    """Return the columns of a table's head: of the id, counted from the left, and of the box, from the right."""
     names = [" ".join(cell.casefold().split()) for cell in cells]
     ids = [index for index, name in enumerate(names) if name in ID_COLUMNS]
     boxes = [index - len(names) for index, name in enumerate(names) if name in BOX_COLUMNS]
@@ -161,13 +166,13 @@ def _find_columns(cells: list[str]) -> tuple[int, int] | None:
 
 
 def _read_row(cells: list[str], kind: str, id_column: int, box_column: int) -> dict | None:
-    """The box of a row; a pipe too many in a description between id and box does no harm."""
+    """Return the box of a row; a pipe too many in a description between id and box does no harm."""
     if id_column >= len(cells) or -box_column > len(cells):
         return None
-    entity, found = cells[id_column].casefold(), BOX.fullmatch(cells[box_column])
-    if not entity or not found:
+    entity, match = cells[id_column].casefold(), BOX.fullmatch(cells[box_column])
+    if not entity or not match:
         return None
-    x1, y1, x2, y2 = (min(max(float(edge), 0), MAX_EDGE) for edge in found.groups())
+    x1, y1, x2, y2 = (min(max(float(edge), 0), MAX_EDGE) for edge in match.groups())
     left, top = math.floor(min(x1, x2)), math.floor(min(y1, y2))
     right, bottom = math.ceil(max(x1, x2)), math.ceil(max(y1, y2))
     if left >= right or top >= bottom:

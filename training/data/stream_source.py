@@ -1,17 +1,18 @@
-"""Streams of stories: rows of a folder or a Hub data set in the schema, one after the other, nothing of them kept."""
+"""Stream stories: rows of a folder or a Hub data set in the schema, one after the other, none of them stored."""
 
 import hashlib
 from itertools import islice
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
+from ..common.loading import one_line_reason
 from .schema import check_columns, check_types
 from .sources import STORYWORLD, folder_kind, locate, name_of_split, read_stories
-from .splits import SHARE, hash_position, splits_to_make
+from .splits import SPLIT_SHARE, hash_position, splits_to_derive
 from .story_reasoning import is_story_reasoning, story_reasoning_row
 
-SHARDS = 61  # of a data set that is here already: a prime, so that its readers share one row of all stories
-ENCODED = List(Image(decode=False))
+MAX_SHARDS = 61  # of a local data set: a prime, so that its readers share one sequence of all stories
+ENCODED_IMAGES = List(Image(decode=False))
 
 
 def open_stream(
@@ -22,23 +23,33 @@ def open_stream(
     captions_column: str = "captions",
     storyworld_options: dict | None = None,
 ) -> IterableDataset:
-    """
-    The rows of a split in the schema of `read_stories`, their pictures not decoded, their ids as they came.
+    """Open the rows of a split as a stream in the schema of `read_stories`. Single stories are not checked.
 
-    What `datasets` can stream, from a folder or the Hub, is streamed; StoryWorld, folders of frames and what
-    `save_to_disk` wrote are read where they lie. Splits that are lacking are made by the hash of each story's id, as by
-    `assign_splits`, though nothing can be moved into one that stays empty.
+    What `datasets` can stream, from a folder or the Hub, is streamed. StoryWorld, folders of frames and the folders of
+    `save_to_disk` are read from the disk. Splits that are lacking are derived by the hash of each story's id, as by
+    `assign_splits`, but nothing can be moved into one that stays empty.
 
-    Raises `ValueError` as `read_stories`; single stories are not checked.
+    Args:
+        name: data set, as in `read_stories`.
+        split: name of the split.
+        frames_column: column that holds the frames.
+        captions_column: column that holds the captions.
+        storyworld_options: how StoryWorld is drawn.
+
+    Returns:
+        Stories whose pictures are not decoded and whose ids are unchanged.
+
+    Raises:
+        ValueError: as `read_stories`.
     """
     columns = {"frames_column": frames_column, "captions_column": captions_column}
     if name == STORYWORLD or folder_kind(locate(name)) is not None:
         stories = read_stories(name, split, storyworld_options=storyworld_options, **columns)
-        stories = stories.cast_column("frames", ENCODED)
-        return stories.to_iterable_dataset(num_shards=min(SHARDS, len(stories)))
+        stories = stories.cast_column("frames", ENCODED_IMAGES)
+        return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
     splits = _open(name)
-    made = splits_to_make(splits)
-    source = name_of_split(name, split, splits, made)
+    derived = splits_to_derive(splits)
+    source = name_of_split(name, split, splits, derived)
     stream = splits[source]
     if stream.features is None:
         stream = stream._resolve_features()
@@ -48,24 +59,31 @@ def open_stream(
     else:
         check_columns(names, name, frames_column, captions_column)
     check_types(stream.features, name, **columns)
-    untold = columns["captions_column"] is not None and getattr(stream.features[captions_column], "dtype", "") == "null"
-    stream = stream.cast_column(columns["frames_column"], ENCODED)
-    if made and source == "train":
-        stream = stream.filter(_is_in_split, fn_kwargs={"split": split, "made": made, **columns})
-    options = {"split": split, "untold": untold, **columns}
+    has_captions = (
+        columns["captions_column"] is None or getattr(stream.features[captions_column], "dtype", "") != "null"
+    )
+    stream = stream.cast_column(columns["frames_column"], ENCODED_IMAGES)
+    if derived and source == "train":
+        stream = stream.filter(_is_in_split, fn_kwargs={"split": split, "derived": derived, **columns})
+    options = {"split": split, "has_captions": has_captions, **columns}
     return stream.map(_to_schema, fn_kwargs=options, remove_columns=names)
 
 
 def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
-    """
-    The first `number` stories of a stream as a data set in memory: tokenizer, floors and evaluations need some at hand.
+    """Load the first stories of a stream into memory: tokenizer, floors and evaluations need some of them.
 
-    Raises `ValueError` where the stream, called `name`, has none.
+    Args:
+        stream: stories from `open_stream`.
+        number: how many stories are loaded; fewer where the stream is shorter.
+        name: what messages call the stream.
+
+    Raises:
+        ValueError: where the stream has no story.
     """
     rows = [{key: values[0] for key, values in batch.items()} for batch in islice(stream.iter(batch_size=1), number)]
     if not rows:
-        made = "; where a data set has no such split, a stream's is made of one story in 20 of 'train', by its id"
-        raise ValueError(f"dataset: {name} has no story, expected at least one{made}")
+        hint = "where a data set lacks the split, a stream derives it: one story in 20 of 'train', by its id"
+        raise ValueError(f"dataset: got no story in {name}, expected at least one; {hint}")
     features = {"story_id": Value("string"), "frames": List(Image()), "captions": List(Value("string"))}
     for column in ("boxes", "events"):
         if all(row.get(column) is not None for row in rows):
@@ -78,37 +96,39 @@ def _open(name: str) -> dict[str, IterableDataset]:
     try:
         return dict(load_dataset(locate(name), streaming=True))
     except Exception as error:  # the libraries raise a dozen kinds
-        reason = " ".join(str(error).split())
+        reason = one_line_reason(error)
         raise ValueError(f"dataset: {name!r} could not be streamed from a folder or the Hub: {reason}") from error
 
 
-def _is_in_split(row: dict, split: str, made: tuple[str, ...], frames_column: str, captions_column: str | None) -> bool:
-    number = int(hash_position(_key(_story(row, frames_column, captions_column))) / SHARE)
-    return split == (made[number] if number < len(made) else "train")
+def _is_in_split(
+    row: dict, split: str, derived: tuple[str, ...], frames_column: str, captions_column: str | None
+) -> bool:
+    number = int(hash_position(_key(_story(row, frames_column, captions_column))) / SPLIT_SHARE)
+    return split == (derived[number] if number < len(derived) else "train")
 
 
-def _to_schema(row: dict, split: str, untold: bool, frames_column: str, captions_column: str | None) -> dict:
+def _to_schema(row: dict, split: str, has_captions: bool, frames_column: str, captions_column: str | None) -> dict:
     story = _story(row, frames_column, captions_column)
-    if untold:
+    if not has_captions:
         story["captions"] = [None] * len(story["frames"] or ())
     return {**story, "story_id": f"{split}-{_digest(_key(story))}" if story["story_id"] is None else story["story_id"]}
 
 
 def _story(row: dict, frames_column: str, captions_column: str | None) -> dict:
-    """A row as it came in the schema; whatever is wrong with it stays, for whoever checks stories."""
-    told = story_reasoning_row(row) if captions_column is None else {**row, "captions": row[captions_column]}
-    captions, story_id = told["captions"], told.get("story_id")
+    """Return a row in the schema; whatever is wrong with it stays, and is found when stories are checked."""
+    columns = story_reasoning_row(row) if captions_column is None else {**row, "captions": row[captions_column]}
+    captions, story_id = columns["captions"], columns.get("story_id")
     if isinstance(captions, list):
         captions = [text if not isinstance(text, str) or text.strip() else None for text in captions]
-    places = {key: told[key] for key in ("boxes", "events") if told.get(key) is not None}
-    known = None if story_id is None else str(story_id)
-    return {"story_id": known, "frames": row[frames_column], "captions": captions, **places}
+    places = {key: columns[key] for key in ("boxes", "events") if columns.get(key) is not None}
+    story_id = None if story_id is None else str(story_id)
+    return {"story_id": story_id, "frames": row[frames_column], "captions": captions, **places}
 
 
 def _key(story: dict) -> str:
-    """What the split of a story goes by: its id, else its captions, else its first picture."""
-    told = " ".join(text for text in story["captions"] or () if text)
-    return story["story_id"] or told or repr((story["frames"] or [None])[0])
+    """Return the string whose hash gives a story its split: its id, else its captions, else its first picture."""
+    text = " ".join(text for text in story["captions"] or () if text)
+    return story["story_id"] or text or repr((story["frames"] or [None])[0])
 
 
 def _digest(text: str) -> str:

@@ -1,13 +1,14 @@
-"""Stories that are never all there: read as they come, shared out over processes and workers, shuffled in blocks."""
+"""Train on a stream of stories: read in order, shared out over processes and workers, shuffled in blocks."""
 
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
 import torch
 from datasets import IterableDataset
+from storyattn import StoryAttnConfig, StoryAttnProcessor
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
@@ -16,31 +17,43 @@ from .frame_cache import prepare_story
 from .validation import judge_bad_stories, story_problem
 from .windows import TrainingCollator, draw_start, draw_tasks
 
-PATIENCE = 1000  # bad stories in a row after which a reader gives up
-FEW = 1000  # stories, among which more than a small share may happen to be bad
+MAX_BAD_IN_A_ROW = 1000  # stories after which a reader gives up
+MIN_JUDGED = 1000  # stories; among fewer, a larger share may be bad by chance
 
 
 class StoryStream(TorchIterableDataset):
-    """
-    Endless batches of windows, of `config.max_frames` frames, of `stories`, a stream of rows in the schema whose
-    pictures are not decoded.
+    """Endless batches of windows, of `config.max_frames` frames, of a stream of stories.
 
-    Every worker of every process is a reader. Where the number of the stream's shards (files) is a multiple of that of
-    the readers, each reads shards of its own, again and again: nothing is read twice, and stories of smaller shares
-    come around more often. Else all readers go through one endless row of stories, in which every epoch has each once,
-    and each keeps every so-manieth. Shards change their order with the epoch, and stories are drawn from blocks of
-    `buffer_size`, as `seed` decides. Batch `first_batch` is the same whether a run began there or before. Windows are
-    changed by `augmentation`.
+    Every worker of every process is a reader. Where the number of the stream's shards (files) is a multiple of the
+    number of readers, each reader reads shards of its own again and again. Then no story is read by two readers, and
+    stories of smaller shards come around more often. Otherwise all readers go through one endless sequence of stories,
+    in which every epoch has each story once; of N readers each uses every Nth story. The order of the shards is drawn
+    anew each epoch, and stories are drawn from blocks of `buffer_size`, by `seed`. Batch `first_batch` is the same
+    whether a run began with it or earlier.
 
-    An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`, id and line of each bad story that stood in its
-    place (bad ones make it smaller), and how many stories were looked at; or `(None, [(None, what is wrong)], 0)`.
+    An item is `(tensors, bad, seen)`: a batch as of `TrainingCollator`; the id and a line for each bad story that was
+    read for it (they make the batch smaller); and the number of stories that were read. After an error it is
+    `(None, [(None, message)], 0)`.
+
+    Args:
+        stories: rows in the schema, their pictures not decoded; from `open_stream`.
+        processor: turns windows into tensors.
+        config: configuration of the model, with the frames of a window and the tasks.
+        batch_size: stories in a batch of this process.
+        seed: seed of the order and the windows.
+        buffer_size: stories that are shuffled together.
+        process: number of this process.
+        num_processes: number of all processes.
+        first_batch: batch with which to begin.
+        num_batches: batch before which to stop.
+        augmentation: changes of the windows.
     """
 
     def __init__(
         self,
         stories: IterableDataset,
-        processor,
-        config,
+        processor: StoryAttnProcessor,
+        config: StoryAttnConfig,
         batch_size: int,
         *,
         seed: int = 0,
@@ -65,7 +78,7 @@ class StoryStream(TorchIterableDataset):
     def _batches(self) -> Iterator[tuple[dict[str, torch.Tensor], list[tuple[str, str]], int]]:
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        # The loader asks its workers in turn, from the first; who is asked for batch b reads share b % workers.
+        # The loader takes batches from its workers in turn, from the first: that of batch b reads share b % workers.
         share = (self.first_batch + number) % workers
         done = len(range(share, self.first_batch, workers))
         left = len(range(self.first_batch + number, self.num_batches, workers))
@@ -75,15 +88,15 @@ class StoryStream(TorchIterableDataset):
         for _ in range(left):
             batch = [ahead.popleft() if ahead else next(rows) for _ in range(self.batch_size)]
             items, bad = self._windows(batch)
-            while not items:  # all were bad: the next good story stands in, and has its own turn all the same
-                if len(ahead) == PATIENCE:
-                    raise ValueError(f"dataset: {len(ahead)} stories in a row are bad: {bad[0][1]}")
+            while not items:  # all were bad: the next good story stands in, and still comes in its own turn
+                if len(ahead) == MAX_BAD_IN_A_ROW:
+                    raise ValueError(f"dataset: got {len(ahead)} bad stories in a row, expected good ones: {bad[0][1]}")
                 ahead.append(next(rows))
                 items, _ = self._windows([ahead[-1]])
             yield collate(items), bad, len(batch)
 
     def _windows(self, rows: list[tuple[int, dict]]) -> tuple[list[dict], list[tuple[str, str]]]:
-        """The windows of good rows, and of others the id and why they give none."""
+        """Return the windows of good rows, and of bad rows the id and a line that says why."""
         items, bad = [], []
         for epoch, row in rows:
             prepared = self._window(epoch, row)
@@ -94,7 +107,7 @@ class StoryStream(TorchIterableDataset):
         return items, bad
 
     def _window(self, epoch: int, row: dict) -> dict:
-        """`pixels` and `caption_ids` of a window of a row, or its `problem`."""
+        """Return a window of a row as `TrainingWindows` gives it, with its `problem`; a bad row has nothing else."""
         problem = story_problem(row)
         if problem is not None:
             return {"problem": problem}
@@ -113,16 +126,17 @@ class StoryStream(TorchIterableDataset):
         return {**prepared, "pixels": pixels, **texts, **tasks}
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:
-        """`(epoch, row)` of a reader's share, epoch after epoch, block by block in another order."""
-        number = self.stories.num_shards
-        sharded = number % num_readers == 0
-        shards = list(range(reader, number, num_readers)) if sharded else list(range(number))
-        drawn_by = f"{self.seed}/{reader}" if sharded else f"{self.seed}"  # all of one row must draw alike
+        """Yield `(epoch, row)` of a reader's share, epoch after epoch, each in another order."""
+        num_shards = self.stories.num_shards
+        sharded = num_shards % num_readers == 0
+        shards = list(range(reader, num_shards, num_readers)) if sharded else list(range(num_shards))
+        drawn_by = f"{self.seed}/{reader}" if sharded else f"{self.seed}"  # readers of one sequence must draw alike
         epoch = position = 0
         while True:
             order = random.Random(f"{drawn_by}/{epoch}")
             order.shuffle(shards)
-            rows, before = (row for shard in shards for row in _rows_of(self.stories.shard(number, shard))), position
+            rows = (row for shard in shards for row in _rows_of(self.stories.shard(num_shards, shard)))
+            before = position
             while block := list(islice(rows, self.buffer_size)):
                 order.shuffle(block)
                 for row in block:
@@ -130,13 +144,13 @@ class StoryStream(TorchIterableDataset):
                         yield epoch, row
                     position += 1
             if position == before:
-                raise ValueError(f"dataset: found no story for reader {reader + 1} of {num_readers}, expected some")
+                raise ValueError(f"dataset: got no story for reader {reader + 1} of {num_readers}, expected some")
             epoch += 1
             shards.sort()
 
 
 def _rows_of(stories: IterableDataset) -> Iterator[dict]:
-    """Every row; iterated over as such, a stream would share itself out over the workers once more."""
+    """Yield every row. Plain iteration would share the rows out over the workers once more."""
     for batch in stories.iter(batch_size=1):
         yield {name: values[0] for name, values in batch.items()}
 
@@ -148,10 +162,26 @@ def stream_loader(
     num_workers: int,
     pin_memory: bool,
     on_bad_story: str,
-    warn,
-    worker_init_fn=None,
-):
-    """The batches of a stream, loaded by `num_workers` processes; bad stories are judged by `judge_bad_stories`."""
+    warn: Callable[[str], None],
+    worker_init_fn: Callable[[int], None] | None = None,
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Load the batches of a stream.
+
+    Args:
+        stream: the stream.
+        name: what messages call it.
+        num_workers: processes that load; 0: this one does.
+        pin_memory: place the tensors in page-locked memory.
+        on_bad_story: "skip" or "raise"; see `judge_bad_stories`.
+        warn: called with a warning of bad stories, once a story.
+        worker_init_fn: called with the worker's number in each process.
+
+    Yields:
+        Batches as of `TrainingCollator`.
+
+    Raises:
+        ValueError: as `judge_bad_stories`, for a reader without stories, and for too many bad stories in a row.
+    """
     loader = DataLoader(
         stream,
         batch_size=None,
@@ -160,13 +190,14 @@ def stream_loader(
         pin_memory=pin_memory,
         worker_init_fn=worker_init_fn,
     )
-    known, seen = {}, 0
-    for batch, bad, number in loader:
+    problems, num_seen = {}, 0
+    for batch, bad, seen in loader:
         if batch is None:
             raise ValueError(bad[0][1])
-        seen += number
-        new = {story: line for story, line in bad if story not in known}
-        known.update(new)
+        num_seen += seen
+        new = {story: line for story, line in bad if story not in problems}
+        problems.update(new)
         if new:
-            judge_bad_stories(list(known.values()), seen, name, on_bad_story, warn, few=FEW, named=list(new.values()))
+            counted = {"min_stories": MIN_JUDGED, "new_problems": list(new.values())}
+            judge_bad_stories(list(problems.values()), num_seen, name, on_bad_story, warn, **counted)
         yield batch

@@ -1,67 +1,71 @@
-"""Check single stories, and say what happens to bad ones."""
+"""Check single stories and decide what happens to bad ones."""
 
 import os
 from collections.abc import Callable
 
 import datasets
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from storyattn.pictures import open_picture
 
-SMALLEST_SIDE = 8  # pixels; anything less is a placeholder or a broken export
+from ..common.loading import one_line_reason
+
+MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken export
 PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events")
-POLICIES = ("skip", "raise")
-BAD_SHARE = 0.05  # of the stories: more of them bad, and something else is wrong
-NAMED = 5
+BAD_STORY_POLICIES = ("skip", "raise")
+MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
+MAX_LISTED = 5  # bad stories that a message describes
 
 
 def story_problem(story: dict) -> str | None:
-    """What is wrong with the numbers of a story's frames, captions and the rest, or `None`."""
+    """Return why the frames, captions and other columns of a story do not fit together, or `None`."""
     frames, captions = story["frames"], story["captions"]
     if not isinstance(frames, (list, type(None))):
-        return f"frames is a {type(frames).__name__}, expected a list of images"
+        return f"frames: got a {type(frames).__name__}, expected a list of images"
     if not frames:
-        return "frames is empty, expected at least one image"
+        return "frames: got none, expected at least one image"
     if captions is None:
-        return f"captions is missing, expected one for each of {len(frames)} frames"
+        return f"captions: got none, expected one for each of {len(frames)} frames"
     wrong = [text for text in captions if not isinstance(text, (str, type(None)))]
     if isinstance(captions, str) or wrong:
-        found = f"{wrong[0]!r} in captions" if wrong else "a string as captions"
-        return f"found {found}, expected one string or nothing for each frame"
+        value = repr(wrong[0]) if wrong else "a string"
+        return f"captions: got {value}, expected one string or null for each frame"
     for column in PER_FRAME_COLUMNS:
         values = story.get(column)
         if values is not None and len(values) != len(frames):
-            return f"found {len(frames)} frames and {len(values)} {column}, expected as many"
+            return f"{column}: got {len(values)} for {len(frames)} frames, expected as many as frames"
     return None
 
 
-def decode_frame(story: dict, index: int):
-    """
-    Frame `index`, kept as `{"bytes", "path"}`, as the model reads pictures: whole, upright and RGB; see
-    `storyattn.pictures`. Its `info["mode"]` is the mode that it had.
+def decode_frame(story: dict, index: int) -> Image.Image:
+    """Decode frame `index` of a story whose frames are stored as `{"bytes", "path"}`.
 
-    Raises `ValueError` that names the frame, for none, for one of less than `SMALLEST_SIDE` pixels a side, and for what
-    `open_picture` refuses: broken files, numbers of an unknown range, and files of too many pixels.
+    Returns:
+        The whole picture as the model reads it (see `storyattn.pictures`), upright and RGB; of an animation the first
+        frame. Its `info["mode"]` is the mode that it had.
+
+    Raises:
+        ValueError: naming the frame, where there is none, where a side has fewer than `MIN_FRAME_SIDE` pixels, and for
+            a file that is broken, has numbers of an unknown range, or more pixels than Pillow allows.
     """
-    picture, of = story["frames"][index], ""
+    picture, file = story["frames"][index], ""
     try:
         if picture is None:
-            raise ValueError("is missing, expected an image")
+            raise ValueError("got none, expected an image")
         if isinstance(picture, dict):
-            of = f" ({picture['path']})" if picture.get("path") else ""
-            if picture.get("bytes") is None and of:
+            file = f" ({picture['path']})" if picture.get("path") else ""
+            if picture.get("bytes") is None and file:
                 if _is_missing_file(picture["path"]):
-                    raise ValueError("found no such file")
+                    raise ValueError("got no such file, expected an image")
                 if "://" in picture["path"]:
                     picture = datasets.Image().decode_example(picture)
         picture = open_picture(picture)
-        if min(picture.size) < SMALLEST_SIDE:
-            found = f"{picture.width}x{picture.height} pixels"
-            raise ValueError(f"found {found}, expected at least {SMALLEST_SIDE} a side")
+        if min(picture.size) < MIN_FRAME_SIDE:
+            size = f"{picture.width}x{picture.height} pixels"
+            raise ValueError(f"got {size}, expected at least {MIN_FRAME_SIDE} a side")
     except UnidentifiedImageError as error:
-        raise ValueError(f"frame {index}{of}: is no image that Pillow can read") from error
-    except Exception as error:  # what a broken file makes Pillow raise depends on its format
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"frame {index}{of}: {reason}") from error
+        raise ValueError(f"frame {index}{file}: got no image that Pillow can read, expected one") from error
+    except Exception as error:  # the type that Pillow raises for a broken file depends on the format
+        raise ValueError(f"frame {index}{file}: {one_line_reason(error)}") from error
     return picture
 
 
@@ -70,32 +74,45 @@ def _is_missing_file(path: str) -> bool:
 
 
 def judge_bad_stories(
-    bad: list[str],
-    number: int,
+    problems: list[str],
+    num_stories: int,
     name: str,
     on_bad_story: str,
     warn: Callable[[str], None],
     *,
-    few: int = 0,
-    named: list[str] | None = None,
+    min_stories: int = 0,
+    new_problems: list[str] | None = None,
 ) -> None:
-    """
-    Tells by `warn`, or refuses, `bad` ones (a line for each) among `number` stories of `name`; see `prepare_stories`.
+    """Warn of bad stories or refuse them; see `prepare_stories`.
 
-    Of fewer stories than `few` no share of bad ones is refused. `named` are those to tell of; by default all.
+    Args:
+        problems: a line for each bad story.
+        num_stories: how many stories were read, good and bad.
+        name: what messages call the stories.
+        on_bad_story: "skip" or "raise".
+        warn: called with the warning.
+        min_stories: with fewer stories than this, no share of bad ones is refused.
+        new_problems: those of `problems` that the warning describes; by default all.
+
+    Raises:
+        ValueError: for an unknown `on_bad_story`, for any bad story with "raise", and for a share of bad stories above
+            `MAX_BAD_SHARE`.
     """
-    if on_bad_story not in POLICIES:
-        raise ValueError(f"on_bad_story: found {on_bad_story!r}, expected one of {', '.join(POLICIES)}")
-    if not bad:
+    if on_bad_story not in BAD_STORY_POLICIES:
+        raise ValueError(f"on_bad_story: got {on_bad_story!r}, expected one of {', '.join(BAD_STORY_POLICIES)}")
+    if not problems:
         return
-    found = f"{name}: {len(bad)} of {number} stories are bad"
     if on_bad_story == "raise":
-        raise ValueError(f"{found}: {_first(bad)}")
-    if number >= few and len(bad) > BAD_SHARE * number:
-        raise ValueError(f"{found}, expected at most {BAD_SHARE:.0%} to be left out: {'; '.join(bad)}")
-    warn(f"{found} and left out: {_first(bad if named is None else named)}")
+        raise ValueError(f"{name}: got {len(problems)} bad of {num_stories} stories, expected none: {_first(problems)}")
+    if num_stories >= min_stories and len(problems) > MAX_BAD_SHARE * num_stories:
+        raise ValueError(
+            f"{name}: got {len(problems)} bad of {num_stories} stories, expected at most {MAX_BAD_SHARE:.0%}: "
+            f"{'; '.join(problems)}"
+        )
+    described = _first(problems if new_problems is None else new_problems)
+    warn(f"{name}: {len(problems)} of {num_stories} stories are bad and left out: {described}")
 
 
-def _first(bad: list[str]) -> str:
-    more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-    return "; ".join(bad[:NAMED]) + more
+def _first(problems: list[str]) -> str:
+    more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+    return "; ".join(problems[:MAX_LISTED]) + more

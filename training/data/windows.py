@@ -1,11 +1,12 @@
-"""Windows of stories for training and evaluation, the order in which training sees them, and batches of them."""
+"""Cut stories into windows for training and evaluation, order them for training, and collate them into batches."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from datasets import Dataset
+from storyattn import StoryAttnConfig, StoryAttnProcessor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
@@ -14,18 +15,23 @@ from .prepared_stories import PreparedStories
 
 
 class StoryWindows(TorchDataset):
-    """
-    Every run of `num_frames` frames of `stories` (schema of `read_stories`), in order; a shorter story is one window,
-    the whole of it.
+    """Every run of `num_frames` frames of the stories, in order; a shorter story is one window.
 
     An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
     first frame) and, where the stories have them, `boxes` and `events`.
 
-    Raises `ValueError` for fewer than two frames.
+    Args:
+        stories: stories in the schema of `read_stories`.
+        num_frames: frames of a window.
+
+    Raises:
+        ValueError: for fewer than two frames.
     """
 
     def __init__(self, stories: Dataset | PreparedStories, num_frames: int):
-        self.stories, self.num_frames = stories, _at_least_two(num_frames)
+        if num_frames < 2:
+            raise ValueError(f"num_frames: got {num_frames}, expected at least 2")
+        self.stories, self.num_frames = stories, num_frames
         lasts = [last_start(len(captions), num_frames) for captions in stories["captions"]]
         self.index = [(story, start) for story, last in enumerate(lasts) for start in range(last + 1)]
 
@@ -40,21 +46,28 @@ class StoryWindows(TorchDataset):
 
 
 class TrainingWindows(TorchDataset):
-    """
-    A window of `config.max_frames` frames of a story, drawn anew each epoch: item `(epoch, story)` is a function of
-    these and of `seed`, whatever process or worker asks. Every window of a story is as likely as any other, so a long
-    story is seen evenly over the epochs, but for its first and last frames, which lie in fewer windows; a short story
-    gives as many windows as a long one.
+    """A window of `config.max_frames` frames of each story, drawn anew each epoch.
 
-    An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`, `caption_ids` (one array a frame; with
-    two tokenizers also `decoder_caption_ids`), `story_id`, `start`, and what `draw_tasks` gives.
+    Item `(epoch, story)` is a function of these two and of `seed`, in every process and worker. Every window of a story
+    is equally likely. So a long story is seen evenly over the epochs, except for its first and last frames, which lie
+    in fewer windows. A short story gives as many windows as a long one.
+
+    An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`; `caption_ids`, one array a frame (with
+    two tokenizers also `decoder_caption_ids`); `story_id`; `start`; and the masks of `draw_tasks`.
+
+    Args:
+        stories: the stories.
+        processor: its tokenizers encode the captions.
+        config: configuration of the model, with the frames of a window and the tasks.
+        seed: seed of the run.
+        augmentation: changes of the windows.
     """
 
     def __init__(
         self,
         stories: PreparedStories,
-        processor,
-        config,
+        processor: StoryAttnProcessor,
+        config: StoryAttnConfig,
         seed: int = 0,
         augmentation: Augmentation = UNCHANGED,
     ):
@@ -85,12 +98,21 @@ class TrainingWindows(TorchDataset):
 
 
 class StoryOrder(Sampler):
-    """
-    Batches of `(epoch, story)` for one process: epoch after epoch, each in an order drawn by `seed` and the epoch.
+    """Batches of `(epoch, story)` for one process: epoch after epoch, each in an order drawn by `seed` and the epoch.
 
-    All processes together go through one endless row of stories, in which every epoch has each of `num_stories` once;
-    each batch takes the next ones of it. So nothing is left out or seen twice where the numbers do not divide, one
-    process sees what several see together, and batch `first_batch` is the same whether the run began there or before.
+    All processes together go through one endless sequence of stories, in which every epoch has each story once. Each
+    batch takes the next stories of it. So nothing is left out or repeated where the numbers do not divide evenly, and
+    one process sees the stories that several see together. Batch `first_batch` is the same whether the run began with
+    it or earlier.
+
+    Args:
+        num_stories: stories of an epoch.
+        batch_size: stories in a batch of one process.
+        seed: seed of the run.
+        process: number of this process.
+        num_processes: number of all processes.
+        first_batch: batch with which to begin.
+        num_batches: batch before which to stop.
     """
 
     def __init__(
@@ -127,31 +149,49 @@ class StoryOrder(Sampler):
 class TrainingCollator:
     """Turns items of `TrainingWindows` into the tensors of a `StoryAttnProcessor`."""
 
-    def __init__(self, processor):
+    def __init__(self, processor: StoryAttnProcessor):
         self.processor = processor
 
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
-        """
-        `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)` (with two tokenizers
-        also `decoder_input_ids` and `decoder_attention_mask`), `next_caption_mask (B,T-1)`, `reconstructed (B,R)` and
-        `caption_mask (B,T)`.
+        """Collate windows of up to T frames into a batch.
+
+        Returns:
+            `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)` (with two
+            tokenizers also `decoder_input_ids` and `decoder_attention_mask`), `next_caption_mask (B,T-1)`,
+            `reconstructed (B,R)` and `caption_mask (B,T)`.
         """
         batch = dict(self.processor.batch_frames([item["pixels"] for item in items]))
-        number = batch["frame_mask"].shape[1]
+        num_frames = batch["frame_mask"].shape[1]
         for kind in self.processor.tokenizers:
-            batch.update(self.processor.pad_captions([item[f"{kind}caption_ids"] for item in items], number, kind))
+            captions = [item[f"{kind}caption_ids"] for item in items]
+            batch.update(self.processor.pad_captions(captions, num_frames, kind))
         return {
             **batch,
-            "next_caption_mask": _padded([item["next_caption_mask"] for item in items], 0, number - 1),
+            "next_caption_mask": _padded([item["next_caption_mask"] for item in items], 0, num_frames - 1),
             "reconstructed": _padded([item["reconstructed"] for item in items], -1),
-            "caption_mask": _padded([item["caption_mask"] for item in items], 0, number),
+            "caption_mask": _padded([item["caption_mask"] for item in items], 0, num_frames),
         }
 
 
 def training_loader(
-    windows: TorchDataset, processor, *, num_workers: int, pin_memory: bool = False, worker_init_fn=None, **order
-):
-    """Batches of `windows`, in the order of `StoryOrder(len(windows), **order)`, loaded by `num_workers` processes."""
+    windows: TrainingWindows,
+    processor: StoryAttnProcessor,
+    *,
+    num_workers: int,
+    pin_memory: bool = False,
+    worker_init_fn: Callable[[int], None] | None = None,
+    **order: int,
+) -> DataLoader:
+    """Return a loader of batches of training windows.
+
+    Args:
+        windows: the windows.
+        processor: turns them into tensors.
+        num_workers: processes that load; 0: this one does.
+        pin_memory: place the tensors in page-locked memory.
+        worker_init_fn: called with the worker's number in each process.
+        **order: the order of the batches, see `StoryOrder`.
+    """
     return DataLoader(
         windows,
         batch_sampler=StoryOrder(len(windows), **order),
@@ -164,32 +204,60 @@ def training_loader(
 
 
 def epoch_order(num_stories: int, seed: int, epoch: int) -> list[int]:
-    """The order of the stories in an epoch."""
+    """Return the order of the stories, numbers from 0, in an epoch."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(num_stories, generator=generator).tolist()
 
 
 def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int | str) -> int:
-    """First frame of the window that a story of `length` frames gives in an epoch."""
+    """Draw the first frame of the window that a story gives in an epoch.
+
+    Args:
+        length: frames of the story.
+        num_frames: frames of a window.
+        seed: seed of the run.
+        epoch: number of the epoch.
+        story: number or id of the story.
+    """
     return random.Random(f"{seed}/{epoch}/{story}").randint(0, last_start(length, num_frames))
 
 
 def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
-    """Of something per frame of each story: that of every window, in the order of `StoryWindows`."""
+    """Cut lists of one item a frame, one list a story, into windows, in the order of `StoryWindows`."""
     return [
-        told[start : start + num_frames] for told in stories for start in range(last_start(len(told), num_frames) + 1)
+        items[start : start + num_frames]
+        for items in stories
+        for start in range(last_start(len(items), num_frames) + 1)
     ]
 
 
 def draw_tasks(
-    length: int, config, seed: int, epoch: int, story: int | str, *, caption_dropout: float = 0.0
+    length: int,
+    config: StoryAttnConfig,
+    seed: int,
+    epoch: int,
+    story: int | str,
+    *,
+    caption_dropout: float = 0.0,
 ) -> dict[str, list]:
-    """
-    What a training step does with a window of `length` frames: `next_caption_mask`, for each transition whether its
-    painting reads the next caption, `reconstructed`, the frames to reconstruct, and `caption_mask`, for each frame
-    whether its caption is read with the story; a share `caption_dropout` is hidden there as if it were missing, but
-    still to be written, aligned and painted. Drawn with the window and not by the model, so that a story is trained on
-    alike in every process and batch.
+    """Draw what a training step does with a window.
+
+    The tasks are drawn with the window and not by the model, so that a story is trained on alike in every process and
+    batch.
+
+    Args:
+        length: frames of the window.
+        config: configuration of the model, with the shares and numbers of the tasks.
+        seed: seed of the run.
+        epoch: number of the epoch.
+        story: number or id of the story.
+        caption_dropout: share of captions that are hidden, in [0, 1).
+
+    Returns:
+        `next_caption_mask`, for each of the `length - 1` transitions whether the next frame is painted with its
+        caption; `reconstructed`, the indices of the frames to reconstruct; and `caption_mask`, for each frame whether
+        its caption is read with the story. A hidden caption is read as if it were missing, but still written, aligned
+        and painted.
     """
     rng = random.Random(f"{seed}/{epoch}/{story}/tasks")
     return {
@@ -200,24 +268,18 @@ def draw_tasks(
 
 
 def last_start(length: int, num_frames: int) -> int:
-    """First frame of the last window of a story of `length` frames."""
+    """Return the first frame of the last window of a story of `length` frames."""
     return max(0, length - num_frames)
 
 
 def _shared(encoded: list[list[int]]) -> list[np.ndarray]:
-    """Ids of captions as parts of one array, which worker processes share."""
+    """Return the ids of captions as parts of one array, which worker processes share."""
     ends = np.cumsum([len(ids) for ids in encoded])
     flat = np.fromiter((token for ids in encoded for token in ids), np.int32, count=int(ends[-1]))
     return np.split(flat, ends[:-1])
 
 
-def _padded(rows: list[list], value, length: int = 0) -> torch.Tensor:
-    """Rows of numbers as a tensor of whole numbers, `value` where one is shorter than the longest or `length`."""
+def _padded(rows: list[list], value: int, length: int = 0) -> torch.Tensor:
+    """Return rows as an integer tensor, padded with `value` to the longest row, and to at least `length`."""
     length = max(length, *map(len, rows))
     return torch.tensor([[*map(int, row), *[value] * (length - len(row))] for row in rows])
-
-
-def _at_least_two(num_frames: int) -> int:
-    if num_frames < 2:
-        raise ValueError(f"num_frames: found {num_frames}, expected at least 2")
-    return num_frames

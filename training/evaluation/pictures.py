@@ -11,7 +11,7 @@ from storyattn import StoryAttnProcessor
 
 from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
-from ..figures import PAINTED, TARGET, Cell, _grid, _save
+from ..figures import PAINTED, TARGET, Cell, draw_grid, save_picture
 from .windows import MeasuredWindows, Model, WindowBatch
 
 
@@ -45,7 +45,7 @@ def evaluation_picture(
     first_windows = _first_windows(MeasuredWindows(stories, model.config.max_frames), num_stories)
     with evaluation_mode(model):
         rows = [(str(item["story_id"]), _story_cells(model, processor, item)) for item in first_windows]
-    return _save(_grid(rows, 200), path)
+    return save_picture(draw_grid(rows, 200), path)
 
 
 def attention_overlay(frame: Image.Image, maps: torch.Tensor) -> Image.Image:

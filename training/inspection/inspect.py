@@ -1,11 +1,10 @@
-"""
-Looks at a data set before it is trained on: what is in it, what is wrong with it, and what to do about that.
+"""Check a data set before training: what it holds, what is wrong with it, and what to do about that.
 
     storyattn data check storyworld
     storyattn data check FOLDER_OR_HUB_ID --max_caption_length 64 --image_size 96 96 --output data-check
 
-Prints a table and findings; writes `report.json` and a sheet of pictures, `stories.png`. Exit status 1: something would
-hurt training or what is measured after it; 2: a mistake in what it was given.
+The command prints a table and findings, and writes `report.json` and a sheet of pictures, `stories.png`. Its exit
+status is 1 where something would hurt training or what is measured after it, and 2 for an error in its input.
 """
 
 import argparse
@@ -16,10 +15,12 @@ from itertools import combinations
 from pathlib import Path
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
-from ..data.licenses import known_licences
+from ..common.columns import columns_of
+from ..data.licenses import count_licenses
 from ..data.sources import STORYWORLD, open_source, read_stories
-from ..data.splits import splits_to_make
+from ..data.splits import splits_to_derive
 from ..models.presets import load_preset
 from ..models.tokenizer import load_tokenizer, train_tokenizer
 from .findings import HURTS, Finding, judge
@@ -28,26 +29,26 @@ from .report import draw_sheet, format_table, overlap_numbers, split_numbers
 from .survey import Survey, survey_split
 
 NUM_ENDS = 2  # the start and end token, which count as tokens of a caption
-ORDER = ("train", "validation", "test")
+SPLIT_ORDER = ("train", "validation", "test")
 
 
 @dataclass
 class Source:
-    """What is looked at: the stories of each split, and what the data set says beside them."""
+    """The data set that is checked: the stories of each split, and what it says beside them."""
 
     stories: dict[str, Dataset] = field(default_factory=dict)
     empty: dict[str, str] = field(default_factory=dict)  # split: why it has no stories
-    ids: dict[str, Counter] = field(default_factory=dict)  # split: how often each id is there
+    ids: dict[str, Counter] = field(default_factory=dict)  # split: how many stories have each id
     titles: dict[str, dict[str, str]] = field(default_factory=dict)  # split: title by id
-    licences: dict[str, int] = field(default_factory=dict)  # licence: stories
+    licenses: dict[str, int] = field(default_factory=dict)  # license: stories
 
 
 def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
-    """
-    Prints and writes what is found.
+    """Check a data set, print and write the report, and return the findings.
 
-    Raises `ValueError` for options out of range and for a data set or tokenizer that cannot be read, `OSError` where
-    nothing can be written.
+    Raises:
+        ValueError: for flags out of range and for a data set or tokenizer that cannot be read.
+        OSError: where nothing can be written.
     """
     _check(arguments)
     output = Path(arguments.output).expanduser()
@@ -60,10 +61,10 @@ def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
     tokens = count_tokens(surveys, tokenizer)
     splits = {split: split_numbers(survey, tokens[split], arguments) for split, survey in surveys.items()}
     pairs = {two: shared_stories(*two, surveys) for two in combinations(surveys, 2)}
-    shared = [overlap_numbers(*two, found, surveys, source.titles) for two, found in pairs.items()]
-    findings = judge(splits, source.empty, shared, source.licences, arguments)
+    shared = [overlap_numbers(*two, stories, surveys, source.titles) for two, stories in pairs.items()]
+    findings = judge(splits, source.empty, shared, source.licenses, arguments)
     report = {"dataset": arguments.dataset, "options": vars(arguments), "splits": splits, "empty_splits": source.empty}
-    report.update(shared=shared, licences=source.licences, findings=[asdict(finding) for finding in findings])
+    report.update(shared=shared, licences=source.licenses, findings=[asdict(finding) for finding in findings])
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (output / "report.json").write_text(text + "\n", encoding="utf-8")
     num_rows = draw_sheet(source.stories, surveys, sum(pairs.values(), []), output / "stories.png")
@@ -73,72 +74,81 @@ def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
 
 
 def read_source(arguments: argparse.Namespace) -> Source:
-    """All splits of the data set, those that are there and those that training would make; raises `ValueError`."""
-    options = {name: getattr(arguments, name) for name in ("frames_column", "captions_column", "max_stories")}
+    """Read all splits of a data set, those that it has and those that training would derive.
+
+    Raises:
+        ValueError: where the data set or one of its splits cannot be read.
+    """
+    options = {**columns_of(arguments), "max_stories": arguments.max_stories}
     name, source = arguments.dataset, Source()
     if name == STORYWORLD:
         from ..storyworld.dataset import SPLITS
 
         source.stories = {split: read_stories(name, split, **options) for split in SPLITS}
-        source.licences = {"drawn by the program": sum(map(len, source.stories.values()))}
+        source.licenses = {"drawn by the program": sum(map(len, source.stories.values()))}
         return source
     existing = open_source(name)
-    made = splits_to_make(existing)
-    for split in sorted((*existing, *made), key=lambda split: ORDER.index(split) if split in ORDER else len(ORDER)):
+    derived = splits_to_derive(existing)
+    for split in sorted((*existing, *derived), key=_split_position):
         if split in existing and not len(existing[split]):
             source.empty[split] = f"split {split!r} has no story"
             continue
         try:
-            source.stories[split] = read_stories(name, split, **options)
+            source.stories[split] = read_stories(name, split, splits=existing, **options)
         except ValueError as error:
             if split in existing:
                 raise
-            source.empty[split] = f"split {split!r} cannot be made: {error}"
-    limit = None if made else arguments.max_stories  # of a split that is made it counts after the division
+            source.empty[split] = f"split {split!r} cannot be derived: {error}"
+    limit = None if derived else arguments.max_stories  # counted after the division where splits are derived
     for split in source.stories:
-        _read_beside(source, split, existing["train" if split in made else split], limit)
-    source.licences = known_licences(name, existing)
+        _read_beside(source, split, existing["train" if split in derived else split], limit)
+    source.licenses = count_licenses(name, existing)
     return source
 
 
-def duplicate_ids(names: list[str], known: Counter) -> Counter:
+def duplicate_ids(names: list[str], ids: Counter) -> Counter:
+    """Return the ids that stand for several stories, with the number of these stories.
+
+    Args:
+        names: `story_id` of each story from `read_stories`, which puts a number behind an id that an earlier story has.
+        ids: how often each id is in the data set.
     """
-    Which of the ids that a data set has (`known`: how often) stand for several stories among those called `names` by
-    `read_stories`, and for how many: it puts a number behind those of all but the first.
-    """
-    found = Counter(names)
+    counts = Counter(names)
     for name in names:
         original = name.rpartition("-")[0]
-        if name not in known and known[original] > 1:
-            found[original] += 1
-    return Counter({name: count for name, count in found.items() if count > 1})
+        if name not in ids and ids[original] > 1:
+            counts[original] += 1
+    return Counter({name: count for name, count in counts.items() if count > 1})
 
 
-def count_tokens(surveys: dict[str, Survey], tokenizer=None) -> dict[str, list[int]]:
+def count_tokens(surveys: dict[str, Survey], tokenizer: PreTrainedTokenizerBase | None = None) -> dict[str, list[int]]:
+    """Return the lengths in tokens of the captions of each split, with start and end token, empty ones left out.
+
+    Without `tokenizer`, one of the tiny preset's size is trained on the captions of `train`, or of the first split that
+    has any.
     """
-    The lengths of the captions of each split, start and end token included, empty ones left out.
-
-    Where no tokenizer is given, one of the tiny preset's size is trained on the captions of `train`, or of the first
-    split that has any.
-    """
-    told = {
+    captions = {
         split: [text for captions in survey.captions for text in captions if text and text.strip()]
         for split, survey in surveys.items()
     }
     if tokenizer is None:
-        texts = told.get("train") or next(filter(None, told.values()), None)
+        texts = captions.get("train") or next(filter(None, captions.values()), None)
         if texts is None:
-            return {split: [] for split in told}
+            return {split: [] for split in captions}
         tokenizer = train_tokenizer(texts, load_preset("tiny").text_config.vocab_size)
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     return {
         split: [len(ids) + NUM_ENDS for ids in tokenizer(texts, **options)["input_ids"]] if texts else []
-        for split, texts in told.items()
+        for split, texts in captions.items()
     }
 
 
+def _split_position(split: str) -> int:
+    return SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER)
+
+
 def _read_beside(source: Source, split: str, rows: Dataset, limit: int | None) -> None:
-    """Ids and titles of a split, from the rows of the data set that have its stories."""
+    """Read ids and titles of a split from the rows of the data set that have its stories."""
     number = len(rows) if limit is None else min(limit, len(rows))
     if "story_id" not in rows.column_names:
         return
@@ -150,8 +160,8 @@ def _read_beside(source: Source, split: str, rows: Dataset, limit: int | None) -
 
 def _print(splits: dict[str, dict], source: Source, findings: list[Finding]) -> None:
     print(format_table(splits))
-    licences = ", ".join(f"{licence} ({count} stories)" for licence, count in source.licences.items())
-    print(f"\nlicences: {licences or 'none known'}\n")
+    licenses = ", ".join(f"{license} ({count} stories)" for license, count in source.licenses.items())
+    print(f"\nlicenses: {licenses or 'none known'}\n")
     for finding in findings:
         print(f"{finding.severity}: {finding.text}")
     if not any(finding.severity == HURTS for finding in findings):
@@ -159,11 +169,15 @@ def _print(splits: dict[str, dict], source: Source, findings: list[Finding]) -> 
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuses values that mean nothing; raises `ValueError`."""
-    smallest = {"max_caption_length": 3, "num_frames": 2, "max_stories": 1}
-    for name, least in smallest.items():
+    """Refuse flags out of range.
+
+    Raises:
+        ValueError: for the first one.
+    """
+    minimum = {"max_caption_length": 3, "num_frames": 2, "max_stories": 1}
+    for name, least in minimum.items():
         value = getattr(arguments, name)
         if value is not None and value < least:
-            raise ValueError(f"{name}: found {value}, expected at least {least}")
+            raise ValueError(f"{name}: got {value}, expected at least {least}")
     if min(arguments.image_size) < 1:
-        raise ValueError(f"image_size: found {list(arguments.image_size)}, expected height and width in pixels")
+        raise ValueError(f"image_size: got {list(arguments.image_size)}, expected height and width in pixels")

@@ -1,5 +1,6 @@
-"""The numbers of a data set: counted for each split, set as a table, and shown as a sheet of pictures."""
+"""Report on a data set: the numbers of each split, a table of them, and a sheet of pictures."""
 
+import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from ..figures import story_sheet
 from .overlap import SharedStory
 from .survey import Survey
 
-FIRST_BAD = 5
+NUM_FIRST_BAD = 5
 STORIES_SHOWN, FRAMES_SHOWN, PAIRS_SHOWN = 3, 8, 3
 LISTED_PAIRS = 100
-ROWS = {  # of the table: what it says, and the number
+TABLE_ROWS = {  # title and number
     "stories": lambda numbers: numbers["stories"],
     "bad stories": lambda numbers: numbers["bad_stories"],
     "with unequal numbers": lambda numbers: numbers["unequal_numbers"],
@@ -38,18 +39,21 @@ ROWS = {  # of the table: what it says, and the number
 }
 
 
-def split_numbers(survey: Survey, tokens: list[int], options) -> dict:
-    """
-    The numbers of a split as they stand in `report.json`; `tokens` are the lengths of its captions that are not empty.
+def split_numbers(survey: Survey, tokens: list[int], options: argparse.Namespace) -> dict:
+    """Return the numbers of a split, by their names in `report.json`.
 
-    Those of frames, pictures and captions are of good stories alone; sizes are `[width, height]`.
+    Numbers of frames, pictures and captions are those of good stories; sizes are `[width, height]` in pixels.
+
+    Args:
+        survey: survey of the split.
+        tokens: lengths of its captions that are not empty, in tokens.
+        options: flags of the command: `max_caption_length`, `num_frames`, `image_size`.
     """
-    told = [text for captions in survey.captions for text in captions]
-    cut = sum(length > options.max_caption_length for length in tokens)
+    captions = [text for captions in survey.captions for text in captions]
     return {
         "stories": survey.num_stories,
         "bad_stories": len(survey.bad),
-        "first_bad": survey.bad[:FIRST_BAD],
+        "first_bad": survey.bad[:NUM_FIRST_BAD],
         "unequal_numbers": survey.unequal,
         "unreadable_images": survey.unreadable_images,
         "duplicate_ids": survey.duplicate_ids.most_common(),
@@ -60,18 +64,30 @@ def split_numbers(survey: Survey, tokens: list[int], options) -> dict:
         "repeated_frames": len(survey.repeated),
         **_picture_numbers(survey.sizes, *options.image_size),
         "modes": dict(survey.modes.most_common()),
-        "captions": len(told),
-        "empty_captions": sum(not (text and text.strip()) for text in told),
-        "told_captions": len(tokens),
+        "captions": len(captions),
+        "empty_captions": sum(not (text and text.strip()) for text in captions),
+        "told_captions": len(tokens),  # those that are not empty
         "caption_tokens": _spread(tokens, {"median": 50, "95%": 95, "99%": 99, "max": 100}),
-        "cut_captions": cut,
+        "cut_captions": sum(length > options.max_caption_length for length in tokens),
     }
 
 
 def overlap_numbers(
-    first: str, second: str, shared: list[SharedStory], surveys: dict[str, Survey], titles: dict
+    first: str,
+    second: str,
+    shared: list[SharedStory],
+    surveys: dict[str, Survey],
+    titles: dict[str, dict[str, str]],
 ) -> dict:
-    """What two splits have in common, with the first pairs by name; `titles` has those of stories by split and name."""
+    """Return what two splits have in common, with the first pairs of stories by name.
+
+    Args:
+        first: name of the one split.
+        second: name of the other.
+        shared: pairs of stories of the two, from `shared_stories`.
+        surveys: survey of each split.
+        titles: titles of stories by split and name, as far as the data set has any.
+    """
     pictures = {(pair.second_row, position) for pair in shared for _, position in pair.frames}
     pairs = []
     for pair in shared[:LISTED_PAIRS]:
@@ -91,16 +107,22 @@ def overlap_numbers(
 
 
 def format_table(splits: dict[str, dict]) -> str:
-    """The numbers of `split_numbers`, one column a split."""
-    rows = [[title, *(str(number(numbers)) for numbers in splits.values())] for title, number in ROWS.items()]
+    """Format the numbers of `split_numbers` as a table, one column a split."""
+    rows = [[title, *(str(number(numbers)) for numbers in splits.values())] for title, number in TABLE_ROWS.items()]
     return text_table(["", *splits], rows)
 
 
 def draw_sheet(stories: dict[str, Dataset], surveys: dict[str, Survey], shared: list[SharedStory], path: Path) -> int:
-    """
-    Writes a sheet to `path`: stories of each split, spread evenly, then pairs that two splits share, side by side.
+    """Draw a sheet of stories of each split, spread evenly, then of pairs that two splits share, side by side.
 
-    Returns its number of rows; there is no sheet where that is 0.
+    Args:
+        stories: stories of each split.
+        surveys: survey of each split.
+        shared: pairs of stories, from `shared_stories`.
+        path: image file that is written.
+
+    Returns:
+        The number of rows of the sheet; with 0 no file is written.
     """
     rows = []
     for split, survey in surveys.items():
@@ -108,14 +130,14 @@ def draw_sheet(stories: dict[str, Dataset], surveys: dict[str, Survey], shared: 
         for row in (survey.rows[number * len(survey.rows) // count] for number in range(count)):
             story = stories[split][row]
             rows.append({**story, "story_id": f"{split}: {story['story_id']}"})
-    rows += [_paired(pair, stories) for pair in _pairs_to_show(shared)]
+    rows += [_pair_row(pair, stories) for pair in _pairs_to_show(shared)]
     if rows:
         story_sheet(rows, path, num_stories=len(rows))
     return len(rows)
 
 
 def _pairs_to_show(shared: list[SharedStory]) -> list[SharedStory]:
-    """The first pair of each two splits, then others; those that are the same story first, then those with `train`."""
+    """Return the first pair of each two splits, then others: the same story first, then those with `train`."""
     ordered = sorted(shared, key=lambda pair: (not pair.is_same, "train" not in (pair.first, pair.second)))
     firsts: dict[tuple[str, str], SharedStory] = {}
     for pair in ordered:
@@ -124,8 +146,8 @@ def _pairs_to_show(shared: list[SharedStory]) -> list[SharedStory]:
     return [*chosen, *(pair for pair in ordered if all(pair is not other for other in chosen))][:PAIRS_SHOWN]
 
 
-def _paired(pair: SharedStory, stories: dict[str, Dataset]) -> dict:
-    """A row of the sheet: frames that show the same stand side by side."""
+def _pair_row(pair: SharedStory, stories: dict[str, Dataset]) -> dict:
+    """Return a row of the sheet in which frames that show the same stand side by side."""
     one, other = stories[pair.first][pair.first_row], stories[pair.second][pair.second_row]
     frames, captions = [], []
     for positions in (pair.frames or [(0, 0), (1, 1)])[: FRAMES_SHOWN // 2]:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..common.files import replaced_at_end
+from ..common.files import replaced_at_end, write_text
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -70,4 +70,4 @@ def store_weights(folder: Path, dtype: str) -> None:
     for path in folder.glob("*.safetensors.index.json"):
         index = json.loads(path.read_text(encoding="utf-8"))
         index["metadata"]["total_size"] = size
-        path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", path)

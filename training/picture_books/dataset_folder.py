@@ -1,4 +1,4 @@
-"""Writes picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, whom to credit."""
+"""Write picture books as a folder that `datasets.load_dataset` reads: Parquet files, a card, and credits."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ from datasets import Dataset, Features, Image, List, Value
 
 from .repositories import Story
 
-FEATURES = Features(
+BOOK_FEATURES = Features(
     {
         **dict.fromkeys(("story_id", "title", "source", "license", "text_by", "images_by"), Value("string")),
         "frames": List(Image()),
@@ -18,9 +18,9 @@ FEATURES = Features(
     }
 )
 ATTRIBUTION_COLUMNS = ("split", "story_id", "title", "text_by", "images_by", "source", "license")
+MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is recognized
 # The head of the card has sizes because `datasets` caches by folder name and head: with the names of the files alone,
-# a data set made anew would be read as the old one.
-MARK = "Made by `storyattn data picture-books`."  # a line of the card, by which an earlier result is known
+# a new data set would be read as the old one.
 CARD = """\
 ---
 pretty_name: Picture books
@@ -64,23 +64,30 @@ picture shows), `descriptions` (list: what the picture shows, for pages of Book 
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Refuses a folder with anything in it, unless it is an earlier result and may go; raises `ValueError`."""
+    """Refuse an output folder with anything in it, except for an earlier result with `overwrite`.
+
+    Raises:
+        ValueError: for a file or such a folder.
+    """
     if output.exists() and not output.is_dir():
-        raise ValueError(f"output: found a file {str(output)!r}, expected a folder")
-    found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if not found:
+        raise ValueError(f"output: got the file {str(output)!r}, expected a folder")
+    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    if not names:
         return
     card = output / "README.md"
-    known = {card.name, "ATTRIBUTION.csv", "train.parquet", "validation.parquet", "test.parquet"}
-    ours = (
-        set(found) <= known
+    written = {card.name, "ATTRIBUTION.csv", "train.parquet", "validation.parquet", "test.parquet"}
+    is_earlier_result = (
+        set(names) <= written
         and card.is_file()
         and MARK in card.read_text(encoding="utf-8", errors="replace").splitlines()
     )
-    if not ours:
-        raise ValueError(f"output: the folder {str(output)!r} holds {found[0]!r}, expected none or an empty one")
+    if not is_earlier_result:
+        raise ValueError(f"output: got the folder {str(output)!r} with {names[0]!r}, expected none or an empty one")
     if not overwrite:
-        raise ValueError(f"output: the folder {str(output)!r} holds an earlier result; --overwrite replaces it")
+        raise ValueError(
+            f"output: got the folder {str(output)!r} with an earlier result, expected none or an empty one; "
+            "--overwrite replaces it"
+        )
 
 
 def write_books(
@@ -91,11 +98,18 @@ def write_books(
     max_side: int,
     overwrite: bool = False,
 ) -> None:
-    """
-    Writes the data set into `output`, which then is complete or as it was: everything is written beside it and renamed.
+    """Write the data set into `output`, completely or not at all: it is written beside it and renamed.
 
-    `frames` holds each story's image files, one per page; `splits` the numbers of the stories of each split. A split
-    without stories has no file. Raises `ValueError` as `check_output`.
+    Args:
+        output: folder of the data set.
+        stories: the stories.
+        frames: image files of each story, one per page.
+        splits: numbers of the stories of each split; a split without stories has no file.
+        max_side: longest side of an image in pixels, for the card.
+        overwrite: replace an earlier result.
+
+    Raises:
+        ValueError: as `check_output`.
     """
     check_output(output, overwrite)
     output = output.resolve()
@@ -107,7 +121,7 @@ def write_books(
         for split, chosen in splits.items():
             if chosen:
                 rows = [_row(stories[index], frames[index]) for index in chosen]
-                dataset = Dataset.from_list(rows, features=FEATURES)
+                dataset = Dataset.from_list(rows, features=BOOK_FEATURES)
                 dataset.to_parquet(str(beside / f"{split}.parquet"))
                 num_bytes[split] = dataset.data.nbytes
         file_bytes = sum(path.stat().st_size for path in beside.iterdir())
@@ -147,7 +161,7 @@ def _write_attribution(path: Path, stories: list[Story], splits: dict[str, list[
 def _card(
     stories: list[Story], splits: dict[str, list[int]], max_side: int, num_bytes: dict[str, int], file_bytes: int
 ) -> str:
-    """The card; `num_bytes` are those in memory, of each split that has stories, `file_bytes` those of all files."""
+    """Return the card. `num_bytes` counts bytes in memory by split with stories, `file_bytes` those of all files."""
     counts, sizes = [], []
     for split, size in num_bytes.items():
         chosen = splits[split]

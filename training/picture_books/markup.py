@@ -1,9 +1,9 @@
-"""Text of the picture books: captions without markup, titles to compare, and which licences are allowed."""
+"""Clean the text of picture books: captions without markup, and licenses by their names."""
 
 import html
 import re
 
-MARKUP = (  # what is taken away, in this order, and what stands in its place
+MARKUP = (  # patterns that are replaced, in this order, and their replacements
     (re.compile(r"<!--.*?-->|\{%.*?%\}|\{\{.*?\}\}|\{:.*?\}", re.DOTALL), " "),  # comments, Liquid, kramdown attributes
     (re.compile(r"!\[[^\]]*\]\([^)]*\)"), " "),  # images
     (re.compile(r"\[([^\]]*)\]\([^)]*\)"), r"\1"),  # links
@@ -20,7 +20,7 @@ CC_BY_4 = re.compile(r"licenses/by/4\.0|Attribution 4\.0|\bCC[ -]BY 4\.0\b", re.
 
 
 def plain_text(markdown: str) -> str:
-    """One line without Markdown, HTML, Liquid and kramdown, white space folded; empty where nothing else is there."""
+    """Return one line without Markdown, HTML, Liquid and kramdown, white space folded; empty for markup alone."""
     for pattern, replacement in MARKUP:
         markdown = pattern.sub(replacement, markdown)
     for _ in range(2):  # emphasis within emphasis
@@ -29,12 +29,12 @@ def plain_text(markdown: str) -> str:
 
 
 def story_license(text: str) -> str | None:
-    """The name of a licence such as `[CC-BY]`, "CC BY", with its version where it has one; `None` for any other."""
+    """Return "CC BY" for a license such as `[CC-BY]`, with its version where it has one; `None` for any other."""
     label = re.sub(r"\(.*?\)", "", text).strip(" \t[]*_").upper()
-    found = CC_BY.fullmatch(label)
-    return found and (f"CC BY {found[1]}" if found[1] else "CC BY")
+    match = CC_BY.fullmatch(label)
+    return match and (f"CC BY {match[1]}" if match[1] else "CC BY")
 
 
 def rights_license(text: str) -> str | None:
-    """`CC BY 4.0` where a statement of rights grants that licence and names no restriction, else `None`."""
+    """Return `CC BY 4.0` where a statement of rights grants that license and names no restriction, else `None`."""
     return "CC BY 4.0" if CC_BY_4.search(text) and not RESTRICTED.search(text) else None

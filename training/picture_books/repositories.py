@@ -1,10 +1,9 @@
-"""
-Reads picture books from copies of three repositories: Book Dash's books, and the texts and images of African Storybook.
+"""Read picture books from copies of three repositories: Book Dash's books, African Storybook's texts, and its images.
 
-Book Dash: `SLUG/en/index.md` links a page's image and then tells its text; `_data/meta.yml` has title, creators and
-rights. African Storybook: `en/NNNN_title.md` has the pages of a story, split by lines `##`, and the licence of its
-text; `medium/NNNN/NN.jpg` of the other repository has its images, 01 the cover, so that page i belongs to image i + 1;
-a table in the `README.md` there has the licence of the images.
+Book Dash: `SLUG/en/index.md` links the image of each page, followed by its text; `_data/meta.yml` has title, creators
+and rights. African Storybook: `en/NNNN_title.md` has the pages of a story, split by lines `##`, and the license of its
+text; `medium/NNNN/NN.jpg` of the other repository has its images. Image 01 is the cover, so page i belongs to image
+i + 1. A table in the `README.md` of the images has their licenses.
 """
 
 import re
@@ -19,12 +18,12 @@ BOOK_DASH, AFRICAN_STORYBOOK = "Book Dash", "African Storybook"
 LINK = re.compile(r"!\[([^\]]*)\]\(\s*(?:\{\{[^}]*\}\}/|images/)([^)\s]+)[^)]*\)")
 END = re.compile(r"^\s*(?:#{1,6}\s|([-*_])(?:\s*\1){2,}\s*$)", re.MULTILINE)  # a heading or a rule
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-FEWEST_PAGES = 2
+MIN_PAGES = 2
 
 
 @dataclass
 class Page:
-    """A page of a story; `number` counts as the story's source does."""
+    """A page of a story; `number` is that of the story's source."""
 
     number: int
     image: Path
@@ -34,7 +33,7 @@ class Page:
 
 @dataclass
 class Story:
-    """A story and whom to credit for it."""
+    """A story and the people to credit for it."""
 
     story_id: str
     title: str
@@ -47,7 +46,7 @@ class Story:
 
 @dataclass
 class Report:
-    """What was left out and why, as pairs of what it is and the reason; notes tell of what looks odd and was kept."""
+    """Stories and pages that are left out, as pairs of a name and a reason, and notes on odd ones that are kept."""
 
     stories: list[tuple[str, str]] = field(default_factory=list)
     pages: list[tuple[str, str]] = field(default_factory=list)
@@ -55,17 +54,21 @@ class Report:
 
 
 class Unusable(ValueError):
-    """Why a story is left out."""
+    """The reason why a story is left out."""
 
 
 def read_book_dash(repository: Path, report: Report) -> list[Story]:
-    """
-    The books with an English edition, by their folder's name; what is left out goes to `report`.
+    """Read the books that have an English edition, in the order of their folders' names.
 
-    A page without text has its description as caption, and one with neither is left out; so is a page without an image
-    file. What follows the last page's text after a heading or a rule is no part of the story.
+    A page without text has its description as caption. A page with neither is left out, and so is a page without an
+    image file. Text after the last page that follows a heading or a rule is no part of the story.
 
-    Raises `ValueError` where `_data/meta.yml` is missing or names no book.
+    Args:
+        repository: folder of `bookdash-books`.
+        report: gets what is left out.
+
+    Raises:
+        ValueError: where `_data/meta.yml` is missing or names no book.
     """
     records = read_meta(repository / "_data" / "meta.yml")
     stories = []
@@ -82,13 +85,18 @@ def read_book_dash(repository: Path, report: Report) -> list[Story]:
 
 
 def read_african_storybook(texts: Path, images: Path, report: Report) -> list[Story]:
-    """
-    The English stories that texts and images allow, by their number; what is left out goes to `report`.
+    """Read the English stories whose texts and images are openly licensed, in the order of their numbers.
 
     A story is kept where it has one or two images more than pages of text; otherwise they do not line up. A page
     without text or without an image file is left out.
 
-    Raises `ValueError` where `README.md` of the images has no table of licences.
+    Args:
+        texts: folder of `asp-source`.
+        images: folder of `asp-imagebank`.
+        report: gets what is left out.
+
+    Raises:
+        ValueError: where `README.md` of the images has no table of licenses.
     """
     table = read_image_table(images / "README.md")
     stories, seen = [], set()
@@ -97,7 +105,7 @@ def read_african_storybook(texts: Path, images: Path, report: Report) -> list[St
         story_id = f"asp/{number}"
         try:
             if number in seen:
-                raise Unusable(f"found {path.name}, expected one file with the number {number}")
+                raise Unusable(f"got {path.name}, expected one file with the number {number}")
             seen.add(number)
             stories.append(_read_story(path, story_id, images / "medium" / number, table.get(number), report))
         except Unusable as reason:
@@ -106,8 +114,7 @@ def read_african_storybook(texts: Path, images: Path, report: Report) -> list[St
 
 
 def read_meta(path: Path) -> dict[str, dict[str, str]]:
-    """
-    `title`, `creator` and `rights` of each book in `meta.yml`, by the name of its folder.
+    """Read `title`, `creator` and `rights` of each book in `meta.yml`, by the name of its folder.
 
     Where the file as a whole is not valid YAML, these three are read line by line.
     """
@@ -117,33 +124,33 @@ def read_meta(path: Path) -> dict[str, dict[str, str]]:
     except (yaml.YAMLError, AttributeError):
         titles = _read_meta_lines(text)
     if not isinstance(titles, dict) or not titles:
-        raise ValueError(f"{path}: found no book, expected them under 'titles:'")
+        raise ValueError(f"{path}: got no book, expected them under 'titles:'")
     fields = ("title", "creator", "rights")
     books = {str(slug): book for slug, book in titles.items() if isinstance(book, dict)}
     return {slug: {name: str(book.get(name) or "").strip() for name in fields} for slug, book in books.items()}
 
 
 def read_image_table(path: Path) -> dict[str, tuple[str, str]]:
-    """Illustrators and licence of each story's images, by the story's number, from the table in `README.md`."""
+    """Read illustrators and license of each story's images, by the story's number, from the table in `README.md`."""
     table = {}
     for line in _read_text(path).splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if len(cells) >= 4 and cells[0].isdigit():
             table[cells[0]] = (plain_text(cells[-2]), cells[-1])
     if not table:
-        raise ValueError(f"{path}: found no table of stories, expected rows 'number | title | illustrator | license'")
+        raise ValueError(f"{path}: got no table of stories, expected rows 'number | title | illustrator | license'")
     return table
 
 
 def _read_book(path: Path, story_id: str, record: dict | None, report: Report) -> Story:
     if record is None:
-        raise Unusable("found no entry in _data/meta.yml, expected its title, creator and rights")
+        raise Unusable("got no entry in _data/meta.yml, expected its title, creator and rights")
     license = rights_license(record["rights"])
     if license is None:
-        raise Unusable(f"found the rights {_short(record['rights'])}, expected CC BY 4.0")
+        raise Unusable(f"got the rights {_short(record['rights'])}, expected CC BY 4.0")
     title, creator = plain_text(record["title"]), plain_text(record["creator"])
     if not title or not creator:
-        raise Unusable(f"found title {title!r} and creator {creator!r} in _data/meta.yml, expected both")
+        raise Unusable(f"got title {title!r} and creator {creator!r} in _data/meta.yml, expected both")
     parts = LINK.split(_read_text(path))[1:]  # description, file and text of one link after the other
     pages = []
     for description, name, text in zip(parts[::3], parts[1::3], parts[2::3]):
@@ -165,18 +172,18 @@ def _read_story(path: Path, story_id: str, images: Path, row: tuple[str, str] | 
     facts = dict(re.findall(r"^\* ([^:\n]+): *(.*)$", texts.pop(), flags=re.MULTILINE)) if texts else {}
     license = story_license(facts.get("License", ""))
     if license is None:
-        raise Unusable(f"found the licence {facts.get('License')!r} in {path.name}, expected CC BY")
+        raise Unusable(f"got the license {facts.get('License')!r} in {path.name}, expected CC BY")
     if row is None:
-        raise Unusable("found no row in the table of images, expected their licence")
+        raise Unusable("got no row in the table of images, expected their license")
     if story_license(row[1]) is None:
-        raise Unusable(f"found the licence {row[1]!r} in the table of images, expected CC BY")
+        raise Unusable(f"got the license {row[1]!r} in the table of images, expected CC BY")
     title, text_by = plain_text(head), plain_text(facts.get("Text", ""))
     images_by = plain_text(facts.get("Illustration", "")) or row[0]
     if not (title and text_by and images_by):
-        raise Unusable(f"found title {title!r}, text by {text_by!r}, images by {images_by!r}, expected all three")
+        raise Unusable(f"got title {title!r}, text by {text_by!r}, images by {images_by!r}, expected all three")
     files = {int(file.stem): file for file in images.glob("*") if _is_page_image(file)}
     if len(files) - len(texts) not in (1, 2):
-        raise Unusable(f"found {len(files)} images for {len(texts)} pages of text, expected one or two images more")
+        raise Unusable(f"got {len(files)} images for {len(texts)} pages of text, expected one or two images more")
     _note_gaps(story_id, {0, *files}, report)
     pages = [
         Page(number, files.get(number + 1, images / f"{number + 1:02}.jpg"), plain_text(text))
@@ -188,17 +195,21 @@ def _read_story(path: Path, story_id: str, images: Path, row: tuple[str, str] | 
 
 
 def _usable_pages(story_id: str, pages: list[Page], report: Report) -> list[Page]:
-    """The pages that have words and an image file."""
+    """Return the pages that have words and an image file."""
     usable = []
     for page in pages:
         if not page.caption:
-            report.pages.append((f"page {page.number} of {story_id}", "found neither text nor description"))
+            report.pages.append(
+                (f"page {page.number} of {story_id}", "got neither text nor description, expected one of them")
+            )
         elif not page.image.is_file():
-            report.pages.append((f"page {page.number} of {story_id}", f"found no image {page.image.name}"))
+            report.pages.append(
+                (f"page {page.number} of {story_id}", f"got no file {page.image.name}, expected its image")
+            )
         else:
             usable.append(page)
-    if len(usable) < FEWEST_PAGES:
-        raise Unusable(f"found {len(usable)} usable pages, expected at least {FEWEST_PAGES}")
+    if len(usable) < MIN_PAGES:
+        raise Unusable(f"got {len(usable)} usable pages, expected at least {MIN_PAGES}")
     return usable
 
 
@@ -214,21 +225,21 @@ def _is_page_image(path: Path) -> bool:
 
 
 def _read_meta_lines(text: str) -> dict[str, dict[str, str]]:
-    """Books of a file that is no valid YAML: a line `slug:` two spaces in, its fields four spaces in."""
+    """Read the books of a file that is not valid YAML: `slug:` is indented by two spaces, its fields by four."""
     books: dict[str, dict[str, str]] = {}
     book: dict[str, str] = {}
     for line in text.partition("\ntitles:")[2].splitlines():
         if slug := re.fullmatch(r" {2}([\w-]+): *(?:#.*)?", line):
             book = books.setdefault(slug[1], {})
-        elif found := re.fullmatch(r" {4}(title|creator|rights): *(.*)", line):
-            value = re.sub(r"\s#.*$", "", found[2]).strip()
-            book[found[1]] = value[1:-1] if value[:1] in ('"', "'") and value[-1:] == value[:1] else value.strip("\"'")
+        elif entry := re.fullmatch(r" {4}(title|creator|rights): *(.*)", line):
+            value = re.sub(r"\s#.*$", "", entry[2]).strip()
+            book[entry[1]] = value[1:-1] if value[:1] in ('"', "'") and value[-1:] == value[:1] else value.strip("\"'")
     return books
 
 
 def _read_text(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"found no file {path}, expected it in the repository")
+        raise ValueError(f"source: got no file {path}, expected it in the repository")
     return path.read_text(encoding="utf-8-sig", errors="replace").replace("\r\n", "\n")
 
 

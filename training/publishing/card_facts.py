@@ -12,11 +12,11 @@ from huggingface_hub import ModelCard
 
 from ..arguments import parse_arguments
 from ..common.hub_ids import is_hub_id
-from ..data.licenses import known_licences, licence_of_card
+from ..data.licenses import count_licenses, license_of_card
 from ..data.sources import STORYWORLD, open_source
 from ..models.build import pretrained_sources
 from ..models.provenance import part_summaries, source_name
-from ..storyworld import VERSION, generate_story
+from ..storyworld import STORYWORLD_VERSION, generate_story
 from .release_files import CARD
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def published_facts(model_args: ModelArguments, data_args: DataArguments) -> dic
     return {
         "license": model_args.license,
         "pretrained": part_summaries(model_args),
-        "base_models": {name: licence_of_card(source, ModelCard) for name, source in named.items()},
+        "base_models": {name: license_of_card(source, ModelCard) for name, source in named.items()},
         "data": data_facts(data_args.dataset, streaming=data_args.streaming),
     }
 
@@ -67,13 +67,13 @@ def data_facts(name: str, *, streaming: bool = False) -> dict:
         ValueError: as `open_source` does.
     """
     if name == STORYWORLD:
-        return {"revision": str(VERSION), "licences": {}, "sources": {}, "credits": []}
+        return {"revision": str(STORYWORLD_VERSION), "licences": {}, "sources": {}, "credits": []}
     if streaming and not Path(name).expanduser().is_dir():
-        return {"revision": None, "licences": known_licences(name, {}), "sources": {}, "credits": []}
+        return {"revision": None, "licences": count_licenses(name, {}), "sources": {}, "credits": []}
     splits = open_source(name)
     return {
         "revision": revision_of(splits) if is_hub_id(name) else None,
-        "licences": known_licences(name, splits),
+        "licences": count_licenses(name, splits),
         "sources": _sources(splits),
         "credits": list(dict.fromkeys(line for rows in splits.values() for line in credit_lines(rows))),
     }

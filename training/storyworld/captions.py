@@ -1,8 +1,8 @@
-"""The words of StoryWorld: several ways to tell each kind of event, each naming who, what and where."""
+"""Write the captions of StoryWorld: several wordings for each kind of event, each naming who, what and where."""
 
 import random
 
-from .scenery import LANDMARK_NAMES
+from .landmarks import LANDMARK_NAMES
 from .stage import Stage
 
 SETTING_NAMES = {
@@ -17,7 +17,7 @@ SETTING_NAMES = {
 }
 WEATHER_WORDS = {"clear": "clear", "cloudy": "cloudy", "rain": "rainy", "snow": "snowy", "storm": "stormy"}
 
-# {who}, {other}: characters; {prop}; {place}: the landmark; {setting}: "in the forest"; {then}: weather and time.
+# {who}, {other}: characters; {prop}; {place}: the landmark; {setting}: "in the forest".
 TEMPLATES = {
     "enter": [
         "{who} comes along and stops by {place} {setting}.",
@@ -136,8 +136,20 @@ TEMPLATES = {
 }
 
 
-def tell(kind: str, rng: random.Random, stage: Stage, who: str, place: int, prop: str = "", other: str = "") -> str:
-    """A sentence for an event of `kind` (a key of `TEMPLATES`) that leads to `stage`."""
+def event_caption(
+    kind: str, rng: random.Random, stage: Stage, who: str, place: int, prop: str = "", other: str = ""
+) -> str:
+    """Write the caption of an event.
+
+    Args:
+        kind: kind of the event, a key of `TEMPLATES`.
+        rng: draws the wording.
+        stage: the moment after the event.
+        who: the character who acts.
+        place: where it happens, 0 to 2.
+        prop: the prop of the event, if there is one.
+        other: the other character of the event, if there is one.
+    """
     template = rng.choice(TEMPLATES[kind])
     text = template.format(
         who=f"the {who}",
@@ -149,8 +161,8 @@ def tell(kind: str, rng: random.Random, stage: Stage, who: str, place: int, prop
     return _sentences(text)
 
 
-def tell_opening(rng: random.Random, stage: Stage) -> str:
-    """The first sentence of a story: weather, time, setting, and everyone and everything that is there."""
+def opening_caption(rng: random.Random, stage: Stage) -> str:
+    """Write the first sentence of a story: weather, time, setting, and every character and prop on stage."""
     when = f"{WEATHER_WORDS[stage.weather]} {stage.time}"
     start = rng.choice(
         ("On a {when} {setting}", "It is a {when} {setting}:", "One {when} {setting}", "Once, on a {when} {setting},")
@@ -167,11 +179,11 @@ def tell_opening(rng: random.Random, stage: Stage) -> str:
 
 
 def _sentences(text: str) -> str:
-    """Capital letters at the start of each sentence, "an" before a vowel, no doubled spaces."""
+    """Set capital letters at the start of each sentence, and "an" before a vowel."""
     for vowel in "aeiou":
         text = text.replace(f" a {vowel}", f" an {vowel}").replace(f"A {vowel}", f"An {vowel}")
     for mark in ("! ", "? "):
-        first, found, rest = text.partition(mark)
-        if found:
+        first, separator, rest = text.partition(mark)
+        if separator:
             text = first + mark + rest[0].upper() + rest[1:]
     return text[0].upper() + text[1:]

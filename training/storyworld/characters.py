@@ -1,16 +1,16 @@
-"""The characters of StoryWorld: animals and people that one tells apart at twenty pixels."""
+"""Draw the characters of StoryWorld: animals and people that can be distinguished at twenty pixels."""
 
 from collections.abc import Callable
 from functools import partial
 
 from PIL import Image
 
-from .pen import Pen
+from .pen import Colour, Pen
 
-WIDTH, HEIGHT = 20, 25  # of a character, in design units; it stands at the bottom, in the middle
+# In design units. A character stands at the bottom, in the middle.
+CHARACTER_WIDTH, CHARACTER_HEIGHT = 20, 25
 INK, WHITE, PINK = (45, 38, 48), (252, 250, 244), (240, 150, 160)
-
-Colour = tuple[int, int, int]
+PALE, TAN, BROWN = (250, 216, 186), (224, 172, 128), (146, 96, 66)  # skins
 
 
 def draw_animal(
@@ -23,7 +23,18 @@ def draw_animal(
     scarf: Colour | None = None,
     dark: Colour | None = None,
 ) -> None:
-    """An animal that sits upright: tail, feet, body, head with `ears`, face, and a scarf."""
+    """Draw an animal that sits upright.
+
+    Args:
+        pen: draws on the canvas of one character.
+        fur: colour of the fur.
+        belly: colour of the belly, and of other light parts.
+        ears: kind of ears, see `_ears`; any other word draws none.
+        tail: kind of tail, see `_tail`; any other word draws none.
+        nose: kind of nose, see `_face`; any other word draws a small one.
+        scarf: colour of a scarf; by default there is none.
+        dark: colour of the dark parts; by default a darker fur.
+    """
     dark = dark or tuple(int(channel * 0.72) for channel in fur)
     _tail(pen, tail, fur, dark, belly)
     pen.oval(7, 23.6, 3, 1.4, dark)
@@ -116,7 +127,18 @@ def draw_person(
     dress: bool = False,
     trousers: Colour = (70, 80, 120),
 ) -> None:
-    """A person from the front: hair, legs, a dress or a shirt, arms, face, hat."""
+    """Draw a person from the front.
+
+    Args:
+        pen: draws on the canvas of one character.
+        clothes: colour of the dress or shirt.
+        hair: colour of the hair.
+        skin: colour of the skin.
+        style: "long", "plaits", "bun", "short", "beard", "bald" or "wizard", who has a hat and a long beard.
+        hat: colour of a hat; by default there is none.
+        dress: draw a dress, not shirt and trousers.
+        trousers: colour of the trousers.
+    """
     if style == "long":
         pen.box(4.6, 5, 15.4, 15, hair, 4)
     elif style == "plaits":
@@ -153,8 +175,6 @@ def draw_person(
         pen.box(3, 3.8, 17, 5.4, hat, 0.8)
 
 
-PALE, TAN, BROWN = (250, 216, 186), (224, 172, 128), (146, 96, 66)
-
 CHARACTERS: dict[str, Callable[[Pen], None]] = {
     "fox": partial(draw_animal, fur=(226, 108, 38), belly=(255, 238, 220), ears="pointed", tail="bushy"),
     "bear": partial(draw_animal, fur=(124, 78, 48), belly=(206, 164, 120), ears="round", scarf=(206, 44, 44)),
@@ -186,7 +206,7 @@ CHARACTERS: dict[str, Callable[[Pen], None]] = {
 
 
 def draw_character(name: str, scale: float) -> Image.Image:
-    """The character facing the reader as an RGBA picture, `scale` pixels per design unit."""
-    pen = Pen(WIDTH, HEIGHT, scale)
+    """Draw a character, which faces the reader, as an RGBA picture of `scale` pixels per design unit."""
+    pen = Pen(CHARACTER_WIDTH, CHARACTER_HEIGHT, scale)
     CHARACTERS[name](pen)
     return pen.picture()

@@ -1,25 +1,28 @@
-"""Stories of StoryWorld as a data set: seeded, split so that one holds what the others never combine."""
+"""Draw the stories of StoryWorld as a data set: by seeds, with a split of combinations that no other split has."""
 
 import hashlib
 import random
+from collections.abc import Iterator
 
 from datasets import Dataset, Features, Image, List, Value
 
-from .captions import tell_opening
+from .captions import opening_caption
 from .characters import CHARACTERS
-from .plots import ALL_SETTINGS, PLOTS, Step, open_stage, play
+from .events import Step
+from .plots import PLOTS, open_stage, play
+from .settings import ALL_SETTINGS
 from .stage import Stage, draw_stage
 
-# Goes into what the drawn stories are kept under: raise it with every change of what is drawn or told.
-VERSION = 2
+# Part of the cache key of the drawn stories: raise it with every change of frames, captions, boxes or events.
+STORYWORLD_VERSION = 2
 SPLITS = ("train", "validation", "test", "test_unseen")
 NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200}
-HELD_OUT = 10  # one combination of character, setting and plot in so many is shown by `test_unseen` alone
-# Pictures that training never shows: 15 in 100 for validation, as many for the two tests.
+HELD_OUT = 10  # one in ten combinations of character, setting and plot is in `test_unseen` alone
+# Pictures that are never in `train`: 15 in 100 for validation, as many for the two tests.
 RESERVED = {"validation": range(15), "test": range(15, 30), "test_unseen": range(15, 30)}
-MIN_RESERVED = 3  # frames of a story of these splits that are such pictures, or half of them
+MIN_RESERVED = 3  # frames of a story of these splits that are such pictures; of a short story half of them
 
-FEATURES = Features(
+STORYWORLD_FEATURES = Features(
     {
         "story_id": Value("string"),
         "frames": List(Image()),
@@ -34,28 +37,36 @@ FEATURES = Features(
 
 
 def is_held_out(character: str, setting: str, plot: str) -> bool:
-    """Whether only `test_unseen` shows this combination."""
+    """Return whether this combination is in `test_unseen` alone."""
     digest = hashlib.sha256(f"{character}/{setting}/{plot}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % HELD_OUT == 0
 
 
 def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 96), num_frames: int = 6) -> dict:
-    """
-    One story, a function of `seed`, `split` and `num_frames` alone (and drawn at `image_size`, height and width).
+    """Draw one story.
 
-    Returns `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible:
-    `entity`, `kind` "character" or "prop", `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive), `events` (per
-    frame: `kind`, `entity`, `box`: where the event shows, empty for weather, time, travel, celebrations and the
-    opening), `setting` (of the opening), `plot` and `characters` (hero and friend).
+    Args:
+        seed: number of the story. With `split` and `num_frames` it determines the story; `image_size` does not change
+            what happens.
+        split: one of `SPLITS`.
+        image_size: height and width of the frames, in pixels, at least 16.
+        num_frames: number of frames, at least 2.
 
-    Raises `ValueError` for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
+    Returns:
+        `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible: `entity`,
+        `kind` "character" or "prop", `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive), `events` (per frame:
+        `kind`, `entity`, `box`: where the event shows, empty for weather, time, travel, celebrations and the opening),
+        `setting` (of the opening), `plot` and `characters` (hero and friend).
+
+    Raises:
+        ValueError: for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
     """
     _check(split, image_size, num_frames)
     rng = random.Random(f"storyworld/{split}/{seed}")
     while True:
         plot, setting, cast, settings = _choose(rng, split)
         stage = open_stage(plot, rng, setting, cast)
-        opening = Step(stage, "opening", "", tell_opening(rng, stage))
+        opening = Step(stage, "opening", "", opening_caption(rng, stage))
         steps = [opening, *play(plot, rng, stage, num_frames - 1, settings)]
         if _belongs([step.stage for step in steps], split):
             break
@@ -85,22 +96,30 @@ def load_storyworld(
     cache_dir: str | None = None,
     num_proc: int | None = None,
 ) -> Dataset:
-    """
-    The stories of a split, drawn at the first call and then kept by `datasets` (in `cache_dir`, by default its own).
+    """Return the stories of a split, drawn at the first call and then cached by `datasets`, frames as PNG.
 
-    `num_stories` is 3500 for `train` and 200 for the others where it is not given; `seed` gives other stories of the
-    same kind. Frames are kept as PNG. Raises `ValueError` as `generate_story`, and for `num_stories` below 1.
+    Args:
+        split: one of `SPLITS`.
+        num_stories: number of stories; by default 3500 for `train` and 200 for the others.
+        num_frames: frames of a story, at least 2.
+        image_size: height and width of the frames, in pixels, at least 16.
+        seed: another seed gives other stories of the same kind.
+        cache_dir: folder of the cache; by default that of `datasets`.
+        num_proc: processes that draw.
+
+    Raises:
+        ValueError: as `generate_story`, and for `num_stories` below 1.
     """
     _check(split, image_size, num_frames)
     num_stories = NUM_STORIES[split] if num_stories is None else num_stories
     if num_stories < 1:
-        raise ValueError(f"storyworld: num_stories is {num_stories}, expected at least 1")
+        raise ValueError(f"num_stories: got {num_stories}, expected at least 1")
     seeds = [seed * 1_000_000 + number for number in range(num_stories)]
-    options = {"split": split, "image_size": tuple(image_size), "num_frames": num_frames, "version": VERSION}
+    options = {"split": split, "image_size": tuple(image_size), "num_frames": num_frames, "version": STORYWORLD_VERSION}
     key = hashlib.sha256(repr((sorted(options.items()), seed, num_stories)).encode()).hexdigest()[:16]
     return Dataset.from_generator(
         _stories,
-        features=FEATURES,
+        features=STORYWORLD_FEATURES,
         cache_dir=cache_dir,
         gen_kwargs={"seeds": seeds, **options},
         num_proc=num_proc,
@@ -109,22 +128,25 @@ def load_storyworld(
     )
 
 
-def _stories(seeds, split, image_size, num_frames, version):
+def _stories(
+    seeds: list[int], split: str, image_size: tuple[int, int], num_frames: int, version: int
+) -> Iterator[dict]:
+    """Draw stories for `Dataset.from_generator`; `version` is there for its cache key alone."""
     for seed in seeds:
         yield generate_story(seed, split, image_size=image_size, num_frames=num_frames)
 
 
 def _check(split: str, image_size: tuple[int, int], num_frames: int) -> None:
     if split not in SPLITS:
-        raise ValueError(f"storyworld: found no split {split!r}, expected one of {', '.join(SPLITS)}")
+        raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)} in 'storyworld'")
     if num_frames < 2:
-        raise ValueError(f"storyworld: num_frames is {num_frames}, expected at least 2")
+        raise ValueError(f"num_frames: got {num_frames}, expected at least 2")
     if len(image_size) != 2 or min(image_size) < 16:
-        raise ValueError(f"storyworld: image_size is {image_size}, expected (height, width) of at least 16 pixels")
+        raise ValueError(f"image_size: got {image_size}, expected (height, width) of at least 16 pixels")
 
 
 def _choose(rng: random.Random, split: str) -> tuple[str, str, tuple[str, str], list[str]]:
-    """Plot, setting, hero and friend of a story of `split`, and the settings to which it may travel."""
+    """Draw plot, setting, hero and friend of a story of `split`, and the settings to which it may travel."""
     while True:
         plot, setting = rng.choice(list(PLOTS)), rng.choice(ALL_SETTINGS)
         cast = tuple(rng.sample(list(CHARACTERS), 2))
@@ -132,17 +154,16 @@ def _choose(rng: random.Random, split: str) -> tuple[str, str, tuple[str, str], 
             if is_held_out(cast[0], setting, plot):
                 return plot, setting, cast, list(ALL_SETTINGS)
             continue
-        seen = [place for place in ALL_SETTINGS if not any(is_held_out(who, place, plot) for who in cast)]
-        if setting in seen:
-            return plot, setting, cast, seen
+        allowed = [place for place in ALL_SETTINGS if not any(is_held_out(who, place, plot) for who in cast)]
+        if setting in allowed:
+            return plot, setting, cast, allowed
 
 
 def _belongs(stages: list[Stage], split: str) -> bool:
-    """
-    Whether a story may be one of `split`: a world this small would tell the same story in training and in a test.
+    """Return whether a story may be in `split`: a world this small would repeat stories of `train` in a test.
 
-    By the hash of its look a picture is reserved for validation, for the tests, or for none; training shows none that
-    is, and of a story of another split at least `MIN_RESERVED` are its own.
+    By the hash of its look a picture is reserved for validation, for the tests, or for neither. A story of `train` has
+    no reserved picture, and a story of another split at least `MIN_RESERVED` pictures that are reserved for it.
     """
     digests = [hashlib.sha256(repr(stage.look()).encode()).digest() for stage in stages]
     marks = [int.from_bytes(digest[:4], "big") % 100 for digest in digests]
@@ -152,9 +173,9 @@ def _belongs(stages: list[Stage], split: str) -> bool:
 
 
 def _event_box(entity: str, boxes: list[dict], before: list[dict]) -> list[int]:
-    """The entity's box in the frame, else (it has left) the one in the frame before; empty where it has neither."""
-    for found in (boxes, before):
-        for box in found:
+    """Return the entity's box in the frame; where it has left, that in the frame before; empty without either."""
+    for frame_boxes in (boxes, before):
+        for box in frame_boxes:
             if entity and box["entity"] == entity:
                 return box["box"]
     return []

@@ -1,4 +1,4 @@
-"""The props of StoryWorld: things to find, carry, give and lose."""
+"""Draw the props of StoryWorld: things to find, carry, give and lose."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from PIL import Image
 
 from .pen import Pen
 
-WIDTH, HEIGHT = 11, 11  # of a prop, in design units
+PROP_WIDTH, PROP_HEIGHT = 11, 11  # in design units
 INK = (60, 44, 40)
 
 
@@ -120,7 +120,7 @@ PROPS: dict[str, Callable[[Pen], None]] = {
 
 
 def draw_prop(name: str, scale: float) -> Image.Image:
-    """The prop as an RGBA picture, `scale` pixels per design unit."""
-    pen = Pen(WIDTH, HEIGHT, scale)
+    """Draw a prop as an RGBA picture of `scale` pixels per design unit."""
+    pen = Pen(PROP_WIDTH, PROP_HEIGHT, scale)
     PROPS[name](pen)
     return pen.picture()

@@ -1,0 +1,161 @@
+"""The read-out of frames: which ones are painted, and what the frame decoder reads for each."""
+
+import torch
+import torch.nn.functional as F
+
+from .layers import select_frames, select_last
+from .outputs import EncodedStories
+
+
+class FrameReadoutMixin:
+    """Reads frames out of encoded stories, for [`StoryAttnForConditionalGeneration`]."""
+
+    def unnormalize(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Turn the processor's `pixel_values (..., 3, H, W)` into pictures in [0, 1]."""
+        mean, std = (pixel_values.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
+        return (pixel_values * std + mean).clamp(0, 1)
+
+    def _all_frames(
+        self,
+        stories: EncodedStories,
+        frames: torch.Tensor,
+        next_caption_mask: torch.Tensor,
+        reconstructed: torch.Tensor,
+    ) -> dict[str, torch.Tensor | None]:
+        """Paint the T - 1 predictions, with what they are mixed of, and the R reconstructions, all in one pass.
+
+        Args:
+            stories (`EncodedStories`): what the model read.
+            frames (`(B, T, 3, H, W)`): its frames in [0, 1].
+            next_caption_mask (`(B, T - 1)`, bool): True where the predicted frame t + 1 reads caption t + 1.
+            reconstructed (`(B, R)`): indices of the frames to reconstruct; -1 counts as 0.
+
+        Returns:
+            fields of [`StoryAttnOutput`].
+        """
+        output, reconstructed = stories.output, reconstructed.clamp(min=0)
+        batch, num_predicted, device = frames.shape[0], frames.shape[1] - 1, frames.device
+        captions = stories.text_states[:, 1:], stories.text_mask[:, 1:]
+        context, context_mask = join_context(output.continue_states[:, :-1], *captions, next_caption_mask)
+        described = select_frames(output.describe_states, reconstructed)  # (B, R, K, D)
+        described_mask = torch.arange(context.shape[2], device=device) < described.shape[2]
+        described = F.pad(described, (0, 0, 0, context.shape[2] - described.shape[2]))
+        steps = torch.arange(num_predicted, device=device).expand(batch, -1)
+        source = torch.cat([steps, reconstructed], dim=1)  # (B, T - 1 + R)
+        decoded = self.frame_decoder(
+            frames,
+            stories.gated_features,
+            stories.detail_features,
+            torch.cat([context, described], dim=1),
+            torch.cat([context_mask, described_mask.expand(*reconstructed.shape, -1)], dim=1),
+            source,
+            _visible_frames(stories.frame_mask, source, num_predicted),
+            num_predicted,
+        )
+        return {
+            "predicted_frames": decoded.frames[:, :num_predicted],
+            "painted_frames": decoded.painted[:, :num_predicted],
+            "lit_frames": decoded.lit,
+            "moved_frames": decoded.moved,
+            "reconstructed_frames": decoded.frames[:, num_predicted:],
+        }
+
+    def _next_frame(
+        self,
+        stories: EncodedStories,
+        pixel_values: torch.Tensor,
+        next_input_ids: torch.Tensor | None,
+        next_attention_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Paint the frame `(B, 3, H, W)` after the last one of each story, by its caption `(B, L)` if there is one."""
+        mask = stories.frame_mask
+        last = mask.sum(1, keepdim=True) - 1  # (B, 1)
+        states = select_last(stories.output.continue_states, mask)[:, None]
+        reads_caption = torch.zeros_like(last, dtype=torch.bool)
+        if next_input_ids is not None:
+            next_input_ids, next_attention_mask = next_input_ids[:, None], next_attention_mask[:, None]
+            reads_caption = next_attention_mask.any(-1)
+        text, text_mask, _ = self.model.read_captions(next_input_ids, next_attention_mask, last.shape)
+        text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
+        decoded = self.frame_decoder(
+            self.unnormalize(pixel_values),
+            stories.gated_features,
+            stories.detail_features,
+            *join_context(states, text, text_mask, reads_caption),
+            last,
+            mask[:, None],
+            num_predicted=1,
+        )
+        return decoded.frames[:, 0]
+
+    def _choose_targets(
+        self,
+        frame_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        use_next_caption: bool,
+        next_caption_mask: torch.Tensor | None,
+        reconstructed: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Choose what the frame decoder paints, at random in training where the caller does not say.
+
+        Args:
+            frame_mask (`(B, T)`, bool), attention_mask (`(B, T, L)`, *optional*): of the stories.
+            use_next_caption, next_caption_mask, reconstructed: as in [`StoryAttnForConditionalGeneration.forward`].
+
+        Returns:
+            `(B, T - 1)`, bool: whether the predicted frame t + 1 reads caption t + 1; and `(B, R)`: the indices of the
+            frames to reconstruct.
+        """
+        reads_caption = self._next_caption_mask(frame_mask, attention_mask, use_next_caption, next_caption_mask)
+        return reads_caption, self._random_frames(frame_mask) if reconstructed is None else reconstructed
+
+    def _next_caption_mask(
+        self,
+        frame_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        use_next_caption: bool,
+        next_caption_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        shape = frame_mask.shape[0], frame_mask.shape[1] - 1
+        if attention_mask is None or not use_next_caption:
+            return torch.zeros(shape, dtype=torch.bool, device=frame_mask.device)
+        mask = attention_mask[:, 1:].any(-1)
+        if next_caption_mask is not None:
+            return mask & next_caption_mask.bool()
+        if self.training and self.config.next_caption_dropout:
+            mask = mask & (torch.rand(shape, device=mask.device) >= self.config.next_caption_dropout)
+        return mask
+
+    def _random_frames(self, frame_mask: torch.Tensor) -> torch.Tensor:
+        """Draw `num_reconstructed_frames` frames of each story in training; all T in evaluation."""
+        batch, number = frame_mask.shape
+        if not self.training or number <= self.config.num_reconstructed_frames:
+            return torch.arange(number, device=frame_mask.device).expand(batch, -1)
+        order = torch.rand(batch, number, device=frame_mask.device) + frame_mask  # padding comes last
+        return order.topk(self.config.num_reconstructed_frames, dim=1).indices
+
+
+def _visible_frames(frame_mask: torch.Tensor, source: torch.Tensor, num_predicted: int) -> torch.Tensor:
+    """Mark the frames `(B, N, T)` that are read: up to `source (B, N)` to predict, it alone to reconstruct."""
+    steps = torch.arange(frame_mask.shape[1], device=source.device)
+    is_predicted = torch.arange(source.shape[1], device=source.device)[:, None] < num_predicted
+    visible = (source[..., None] >= steps) & frame_mask[:, None] & is_predicted
+    return visible | (source[..., None] == steps)
+
+
+def join_context(
+    states: torch.Tensor, text_states: torch.Tensor, text_mask: torch.Tensor, reads_caption: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join story state and caption for N frames to paint.
+
+    Args:
+        states (`(B, N, K, D)`): the story states.
+        text_states (`(B, N, L, D)`), text_mask (`(B, N, L)`, bool): the captions.
+        reads_caption (`(B, N)`, bool): False for frames that are painted without their caption.
+
+    Returns:
+        `(B, N, K + L, D)` and its mask.
+    """
+    always = torch.ones(*states.shape[:3], dtype=torch.bool, device=states.device)
+    context = torch.cat([states, text_states.to(states.dtype)], dim=2)
+    return context, torch.cat([always, text_mask & reads_caption[..., None]], dim=2)

@@ -1,0 +1,238 @@
+"""Writing captions, painting the next frame, and carrying a story on."""
+
+import copy
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
+
+from .caption_readout import TASKS
+from .layers import select_last
+from .outputs import EncodedStories, StoryContinuation
+
+MODES = ("text", "image")
+
+
+class GenerationStoryAttnMixin:
+    """`generate`, `predict_next_frame` and `continue_story` of [`StoryAttnForConditionalGeneration`]."""
+
+    @torch.no_grad()
+    def generate(
+        self,
+        pixel_values: torch.Tensor,
+        frame_mask: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        task: str = "continue",
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        generation_mode: str = "text",
+        **generation_kwargs,
+    ) -> torch.Tensor:
+        """Write a caption for each of B stories, or paint its next frame.
+
+        Args:
+            pixel_values, frame_mask, input_ids, attention_mask: as in [`StoryAttnModel`].
+            task: `"continue"` writes the caption after the last frame; `"describe"` writes that of the last frame, from
+                the pictures and the captions before it, without reading its caption.
+            decoder_input_ids, decoder_attention_mask: as in [`StoryAttnForConditionalGeneration`].
+            generation_mode: `"text"`, or `"image"` for what `predict_next_frame` gives, which ignores all that concerns
+                writing. The library's any-to-any pipeline asks for it.
+            generation_kwargs: arguments of the text decoder's `generate` (`max_new_tokens`, `num_beams`, ...), which
+                win over `generation_config`; up to `max_caption_length` tokens are written where neither has a length.
+                `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
+
+        Returns:
+            token ids `(B * num_return_sequences, n)`, without the start token; or frames `(B, 3, H, W)` in [0, 1].
+
+        Raises:
+            ValueError: for an unknown task or mode, and for `guidance_scale` without `negative_prompt_ids`.
+        """
+        for name, value, expected in (("generation_mode", generation_mode, MODES), ("task", task, TASKS)):
+            if value not in expected:
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, expected))}")
+        spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
+        stories = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
+        if generation_mode == "image":
+            return self._next_frame(stories, pixel_values, None, None)
+        captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
+        return self._write(stories, *captions, task, **generation_kwargs)
+
+    def _write(
+        self,
+        stories: EncodedStories,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        task: str,
+        **generation_kwargs,
+    ) -> torch.Tensor:
+        """Write what `generate` returns for encoded stories; captions are in the ids of the text decoder."""
+        output, frame_mask = stories.output, stories.frame_mask
+        states = output.describe_states if task == "describe" else output.continue_states
+        context = self._context_of_last(states, frame_mask, input_ids, attention_mask, task)
+        prefix, mask = self._prefix(select_last(states, frame_mask), *context, task)
+        start = torch.full((len(prefix), 1), self.config.bos_token_id, device=prefix.device)
+        start = self.text_decoder.get_input_embeddings()(start).to(prefix.dtype)
+        config, others = self._generation_options(**generation_kwargs)
+        decoder = _uncached(self.text_decoder) if config.use_cache is False else self.text_decoder
+        return decoder.generate(
+            inputs_embeds=torch.cat([prefix, start], dim=1),
+            attention_mask=torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1),
+            generation_config=config,
+            **others,
+        )
+
+    def _generation_options(self, generation_config: GenerationConfig | None = None, **generation_kwargs) -> tuple:
+        """Merge arguments into a copy of the configuration; return it and what is left for `generate` itself."""
+        config = copy.deepcopy(generation_config or self.generation_config)
+        for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+            if getattr(config, name) is None:
+                setattr(config, name, getattr(self.config, name))
+        others = config.update(**generation_kwargs)  # streamers, stopping criteria and the like
+        if config.guidance_scale not in (None, 1) and others.get("negative_prompt_ids") is None:
+            got = f"guidance_scale: got {config.guidance_scale} without negative_prompt_ids"
+            raise ValueError(f"{got}, expected both: what is read before the caption has no ids to leave out")
+        if config.max_length is None and config.max_new_tokens is None:
+            config.max_new_tokens = self.config.max_caption_length
+        return config, others
+
+    def _context_of_last(
+        self,
+        states: torch.Tensor,
+        frame_mask: torch.Tensor,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        task: str,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Select ids and mask `(B, S)` of the captions that the text decoder reads before it writes the next one."""
+        if input_ids is None:
+            empty = torch.zeros(len(states), 0, dtype=torch.long, device=states.device)
+            return empty, empty
+        ids, mask = self._last_captions(input_ids, attention_mask, task)
+        return select_last(ids, frame_mask), select_last(mask, frame_mask)
+
+    @torch.no_grad()
+    def predict_next_frame(
+        self,
+        pixel_values: torch.Tensor,
+        frame_mask: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        next_input_ids: torch.Tensor | None = None,
+        next_attention_mask: torch.Tensor | None = None,
+        spatial_temperature: float | None = None,
+        spatial_gamma: float | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Paint the frame after the last one of each story.
+
+        Args:
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
+                as in [`StoryAttnModel`].
+            next_input_ids, next_attention_mask (`(B, L)`, *optional*): the caption of the frame to paint.
+            decoder_input_ids, decoder_attention_mask: not read; they are among what the processor gives.
+
+        Returns:
+            frames `(B, 3, H, W)` in [0, 1].
+
+        Raises:
+            ValueError: for one of `next_input_ids` and `next_attention_mask` without the other.
+        """
+        if (next_input_ids is None) != (next_attention_mask is None):
+            raise ValueError("next_input_ids and next_attention_mask: got one without the other, expected both")
+        stories = self.model.encode(
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma
+        )
+        return self._next_frame(stories, pixel_values, next_input_ids, next_attention_mask)
+
+    @torch.no_grad()
+    def continue_story(
+        self,
+        processor: ProcessorMixin,
+        frames: list,
+        captions: list | None = None,
+        num_steps: int = 1,
+        return_attention: bool = False,
+        **generation_kwargs,
+    ) -> StoryContinuation:
+        """Carry B stories on: write the next caption, paint its frame, and so on.
+
+        Args:
+            processor (`StoryAttnProcessor`): turns pictures and texts into tensors and back.
+            frames (`list[list[PIL.Image.Image]]`): per story, the frames so far; the last `max_frames - 1` are read.
+            captions (`list[list[str | None]]`, *optional*): per story, one caption a frame.
+            num_steps: captions and frames to add, at least 1.
+            return_attention: also return the maps of the spatial attention of each step.
+            generation_kwargs: as in `generate`, but for `return_dict_in_generate`; of several sequences the first
+                carries the story on. `spatial_temperature` and `spatial_gamma` hold for the painting as well.
+
+        Returns:
+            [`StoryContinuation`] with the new pictures and texts alone.
+
+        Raises:
+            ValueError: for `num_steps` below 1, `return_dict_in_generate`, and whatever the processor refuses.
+        """
+        if generation_kwargs.get("return_dict_in_generate"):
+            raise ValueError("return_dict_in_generate: got True, expected False: stories are carried on by token ids")
+        if not isinstance(num_steps, int) or num_steps < 1:
+            raise ValueError(f"num_steps: got {num_steps}, expected a whole number of at least 1")
+        frames = [list(story) for story in frames]
+        captions = captions or [None] * len(frames)
+        captions = [list(texts or [None] * len(story)) for texts, story in zip(captions, frames)]
+        steps = [self._continue_once(processor, frames, captions, **generation_kwargs) for _ in range(num_steps)]
+        new_captions, new_frames, attentions = ([list(values) for values in zip(*by_step)] for by_step in zip(*steps))
+        return StoryContinuation(new_frames, new_captions, attentions if return_attention else None)
+
+    def _continue_once(
+        self,
+        processor: ProcessorMixin,
+        frames: list[list],
+        captions: list[list],
+        spatial_temperature: float | None = None,
+        spatial_gamma: float | None = None,
+        **generation_kwargs,
+    ) -> tuple[list[str], list, list[torch.Tensor]]:
+        """Take one step of `continue_story`, appending to the stories in place.
+
+        Returns, per story, the caption, the painted picture, and the maps `(T, heads, h, w)` of the T frames read.
+        """
+        read = self.config.max_frames - 1
+        last_frames, last_captions = ([story[-read:] for story in stories] for stories in (frames, captions))
+        inputs = processor(frames=last_frames, captions=last_captions, return_tensors="pt").to(self.device, self.dtype)
+        pictures = inputs["pixel_values"], inputs["frame_mask"]
+        encoder_captions = inputs["input_ids"], inputs["attention_mask"]
+        stories = self.model.encode(*pictures, *encoder_captions, spatial_temperature, spatial_gamma)
+        decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
+        decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
+        sequences = generation_kwargs.get("num_return_sequences", 1)
+        ids = self._write(stories, *decoder_captions, "continue", **generation_kwargs)[::sequences]
+        new_captions = processor.batch_decode(ids, skip_special_tokens=True)
+        tokens = processor.tokenize_captions([[caption] for caption in new_captions]).to(self.device)
+        next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
+        new_frames = processor.postprocess_frames(self._next_frame(stories, inputs["pixel_values"], *next_caption))
+        for story, new in (*zip(captions, new_captions), *zip(frames, new_frames)):
+            story.append(new)
+        maps = stories.output.spatial_attentions
+        return new_captions, new_frames, [m[: len(story)].float().cpu() for m, story in zip(maps, last_frames)]
+
+
+def _uncached(decoder: PreTrainedModel) -> PreTrainedModel:
+    """Return a view of `decoder` that reads everything again for each new token.
+
+    The library's `generate` sets `use_cache` wherever a text begins with embeddings.
+    """
+    view = copy.copy(decoder)
+
+    def prepare(
+        input_ids: torch.Tensor,
+        inputs_embeds: torch.Tensor | None,
+        past_key_values: object,
+        next_sequence_length: int | None,
+        is_first_iteration: bool = False,
+        **kwargs,
+    ):
+        tokens = decoder.get_input_embeddings()(input_ids).to(inputs_embeds.dtype)
+        return {**kwargs, "inputs_embeds": torch.cat([inputs_embeds, tokens], dim=1), "use_cache": False}
+
+    view.prepare_inputs_for_generation = prepare
+    return view
