@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from .input_checks import ValueChecks, check_frame_indices, check_mask
 from .layers import select_frames, select_last
 from .outputs import EncodedStories
 
@@ -105,7 +106,17 @@ class FrameReadoutMixin:
         Returns:
             `(B, T - 1)`, bool: whether the predicted frame t + 1 reads caption t + 1; and `(B, R)`: the indices of the
             frames to reconstruct.
+
+        Raises:
+            ValueError: for a tensor of another shape or range.
         """
+        checks = ValueChecks(frame_mask, self.training)
+        if next_caption_mask is not None:
+            shape = frame_mask.shape[0], frame_mask.shape[1] - 1
+            check_mask("next_caption_mask", next_caption_mask, shape, checks)
+        if reconstructed is not None:
+            check_frame_indices("reconstructed", reconstructed, tuple(frame_mask.shape), checks)
+        checks.run()
         reads_caption = self._next_caption_mask(frame_mask, attention_mask, use_next_caption, next_caption_mask)
         return reads_caption, self._random_frames(frame_mask) if reconstructed is None else reconstructed
 

@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.image_processing_storyattn import to_rgb
+from storyattn.pictures import read_picture
 from transformers import set_seed
 
 from ..common.columns import add_column_flags, columns_of
@@ -161,19 +161,15 @@ def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], lis
         raise ValueError(f"story {story['story_id']!r}: {problem}")
     captions = story["captions"][: arguments.given]
     try:
-        return [to_rgb(decode_frame(story, index)) for index in range(len(captions))], captions
+        return [decode_frame(story, index) for index in range(len(captions))], captions
     except ValueError as error:
         raise ValueError(f"story {story['story_id']!r}: {error}") from error
 
 
 def _open_image(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return to_rgb(image)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"frames: got {path!r}, which does not exist, expected an image file") from error
-    except (UnidentifiedImageError, IsADirectoryError) as error:
-        raise ValueError(f"frames: got {path!r}, expected an image file that Pillow can read") from error
+    if not Path(path).exists():
+        raise FileNotFoundError(f"frames: got {path!r}, which does not exist, expected an image file")
+    return read_picture(Path(path), "frames")
 
 
 def _generation_options(arguments: argparse.Namespace) -> dict[str, object]:

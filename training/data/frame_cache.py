@@ -21,7 +21,7 @@ from .validation import decode_frame, story_problem
 
 logger = logging.get_logger(__name__)
 
-FRAMES_VERSION = 1  # part of the fingerprint: raise it when the same pictures would give other frames
+FRAMES_VERSION = 2  # part of the fingerprint: raise it when the same pictures would give other frames
 FRAMES_FILE = "frames.arrow"
 STORIES_AT_ONCE = 16  # in one batch of the file
 PARALLEL_FROM = 2000  # frames from which on several processes decode

@@ -109,7 +109,8 @@ def _judge_pictures(splits: dict[str, dict], options: argparse.Namespace) -> lis
     for name, numbers in splits.items():
         odd = [f"{count} {mode}" for mode, count in numbers["modes"].items() if mode not in USUAL_MODES]
         if odd:
-            advice = "they are turned into RGB, what is transparent laid on white; look at the sheet"
+            advice = "they are turned into RGB, floats and 16 bits scaled to 8, what is transparent laid on white"
+            advice += "; look at the sheet"
             findings.append(Finding(NOTE, f"{', '.join(odd)} pictures in {name}: {advice}"))
     size = f"are smaller than {options.image_size[0]}x{options.image_size[1]} (height x width)"
     advice = "they are blurred by enlarging; a smaller image_size fits them"

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from datasets import Dataset
 from PIL import Image
-from storyattn.image_processing_storyattn import to_rgb
 from tqdm.auto import tqdm
 
 from ..data.near_duplicates import HASH_SIDE, picture_hash, title_key
@@ -138,12 +137,11 @@ def _read_pictures(survey: Survey, story: dict) -> tuple[list[tuple], str | None
     for index in range(len(story["frames"])):
         try:
             picture = decode_frame(story, index)
-            shown = to_rgb(picture)
         except ValueError as error:
             survey.unreadable_images += 1
             problem = problem or str(error)
             continue
-        pictures.append((picture.size, picture.mode, picture_hash(shown), thumbnail(shown)))
+        pictures.append((picture.size, picture.info["mode"], picture_hash(picture), thumbnail(picture)))
     return pictures, problem
 
 
