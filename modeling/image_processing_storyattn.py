@@ -37,9 +37,9 @@ class StoryAttnImageProcessor(PilBackend):
         frames = np.stack([self.to_frame(picture, size) for picture in opened])
         return BatchFeature({"pixel_values": self.to_values(frames)}, tensor_type=return_tensors)
 
-    def open_picture(self, picture: object) -> Image.Image:
-        """Open a picture of any kind that `pictures.open_picture` takes: RGB and upright, in its own size."""
-        return read_picture(picture, "picture")
+    def open_picture(self, picture: object, place: str = "picture") -> Image.Image:
+        """Open a picture of any kind, RGB and upright, in its own size; raise `ValueError` that begins with `place`."""
+        return read_picture(picture, place)
 
     def to_frame(self, picture: Image.Image | np.ndarray, size: object = None) -> np.ndarray:
         """Turn a PIL picture or array into a frame `(height, width, 3)`, uint8: upright, RGB, resized and cropped."""

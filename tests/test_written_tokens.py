@@ -147,16 +147,14 @@ def test_captions_that_were_read_are_penalised_or_not_repeated(model, inputs):
 
 
 def test_runs_of_tokens_in_captions_are_not_repeated(model, inputs):
-    one, eos = inputs["long"], model.config.eos_token_id
+    one = inputs["long"]
     caption = one["input_ids"][0, 0][one["attention_mask"][0, 0].bool()].tolist()[1:-1]
     assert len(caption) > 3
-    bias = {"sequence_bias": {(caption[0],): 40.0, (caption[0], caption[1]): 99.0}, "suppress_tokens": [eos]}
-    plain = model.generate(**one, max_length=2, do_sample=False, **bias)
-    assert plain[0].tolist() == caption[:2]
-    kept = model.generate(**one, max_length=2, do_sample=False, encoder_no_repeat_ngram_size=2, **bias)
-    assert kept[0, 0] == caption[0] and kept[0, 1] != caption[1]
-    longer = model.generate(**one, max_length=2, do_sample=False, encoder_no_repeat_ngram_size=3, **bias)
-    assert torch.equal(longer, plain)
+    options = {"max_length": 2, "do_sample": False, "sequence_bias": {(caption[1],): 99.0}}
+    options["prefix_allowed_tokens_fn"] = lambda story, ids: [caption[1], 7] if len(ids) else [caption[0]]
+    for size, second in ((None, caption[1]), (2, 7), (3, caption[1])):
+        ids = model.generate(**one, encoder_no_repeat_ngram_size=size, **options)
+        assert ids[0].tolist() == [caption[0], second], size
 
 
 def test_the_first_token_can_be_forced(model, inputs):
@@ -172,7 +170,7 @@ def test_prompt_lookup_changes_nothing(model, inputs, small_processor, story):
     gap["captions"][1] = None
     gap = dict(small_processor([gap["frames"]], [gap["captions"]]))
     for one in (inputs[story], gap):
-        options = {"do_sample": False, "max_length": 12}
+        options = {"do_sample": False, "max_new_tokens": 12}
         expected = model.generate(**one, **options)
         assert torch.equal(model.generate(**one, **options, prompt_lookup_num_tokens=3), expected)
 
