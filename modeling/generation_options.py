@@ -1,6 +1,7 @@
 """The options of `generate`: lengths and penalties count written tokens, and what cannot work is refused by name."""
 
 import copy
+import math
 
 import torch
 import transformers
@@ -8,6 +9,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from .configuration_storyattn import StoryAttnConfig
+from .input_checks import check_factor
 from .logits_processors import CaptionRepetitionPenalty, FirstToken, NoRepeatOfCaptions
 from .story_inputs import kind_of
 
@@ -24,6 +26,11 @@ UNSUPPORTED = {
     "inputs_embeds": "the story is given as pixel_values and input_ids",
     "position_ids": "they follow from the story",
 }
+# Beyond these, scores are no numbers any more, or memory ends before a caption is better.
+SMALLEST_TEMPERATURE, FACTORS = 1e-6, (1e-6, 1e6)
+MOST = {"num_beams": 256, "num_return_sequences": 4096}
+LARGEST_DECAY = 1e30
+TOKEN_OPTIONS = ("pad_token_id", "forced_bos_token_id", "forced_eos_token_id")
 # Below this version the library's prompt lookup writes something else wherever a text begins with embeddings.
 FIRST_WITH_PROMPT_LOOKUP = (5, 18)
 
@@ -33,6 +40,7 @@ def generation_options(
     defaults: GenerationConfig,
     num_stories: int,
     captions: tuple[torch.Tensor | None, torch.Tensor | None],
+    room: int,
     generation_config: GenerationConfig | None = None,
     **generation_kwargs,
 ) -> tuple[GenerationConfig, dict]:
@@ -43,6 +51,7 @@ def generation_options(
         defaults (`GenerationConfig`): of the model.
         num_stories: B.
         captions (`tuple`): ids and mask `(B, T, L)` of the captions that are read before writing, or two `None`.
+        room: how many tokens the text decoder can write behind what it has read.
         generation_config (*optional*): wins over `defaults`.
         generation_kwargs: win over both.
 
@@ -62,9 +71,11 @@ def generation_options(
             setattr(config, name, getattr(model_config, name))
     others = config.update(**generation_kwargs)  # streamers, stopping criteria and the like
     _refuse_unsupported(config, others)
+    _check_numbers(config, model_config.vocab_size)
     _check_guidance(config, others, num_stories)
     _check_prompt_lookup(config, num_stories)
-    _count_written_tokens(config, model_config.max_caption_length)
+    _count_written_tokens(config, model_config.max_caption_length, room)
+    _check_decay(config)
     special = {model_config.bos_token_id, model_config.eos_token_id, model_config.pad_token_id}
     given = others.pop("logits_processor", None) or []
     processors = [*_penalty_processors(config, given), *_caption_processors(config, num_stories, captions, special)]
@@ -77,6 +88,38 @@ def _refuse_unsupported(config: GenerationConfig, others: dict) -> None:
         value = others.get(name, getattr(config, name, None))
         if value is not None and value is not False:
             raise ValueError(f"{name}: got {kind_of(value)}, expected none: {reason}")
+
+
+def _check_numbers(config: GenerationConfig, vocab_size: int) -> None:
+    """Refuse numbers that would end in an error without a name, in scores that are no numbers, or without memory."""
+    for name, most in MOST.items():
+        value = getattr(config, name)
+        if value is not None and not (_is_whole(value) and 1 <= value <= most):
+            raise ValueError(f"{name}: got {kind_of(value)}, expected a whole number from 1 to {most}")
+    if config.do_sample:
+        check_factor("temperature", config.temperature, least=SMALLEST_TEMPERATURE, includes_least=True)
+    for name in ("length_penalty", "guidance_scale"):
+        value = getattr(config, name)
+        if value is not None and not (_is_number(value) and abs(value) < FACTORS[1]):
+            raise ValueError(f"{name}: got {kind_of(value)}, expected a number")
+    for name in TOKEN_OPTIONS:
+        value = getattr(config, name)
+        ids = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        if wrong := [one for one in ids if not (_is_whole(one) and 0 <= one < vocab_size)]:
+            raise ValueError(f"{name}: got {kind_of(wrong[0])}, expected the id of a token from 0 to {vocab_size - 1}")
+
+
+def _check_decay(config: GenerationConfig) -> None:
+    """Refuse a decay of the chance to go on that ends in numbers without end."""
+    decay, name = config.exponential_decay_length_penalty, "exponential_decay_length_penalty"
+    if decay is None:
+        return
+    expected = f"expected a whole number and a factor whose power stays below {LARGEST_DECAY:g}"
+    if not isinstance(decay, (list, tuple)) or len(decay) != 2 or not _is_whole(decay[0]) or not _is_number(decay[1]):
+        raise ValueError(f"{name}: got {kind_of(decay)}, {expected}")
+    steps, factor = max(config.max_new_tokens - decay[0], 0), decay[1]
+    if decay[0] < 0 or factor <= 0 or steps * math.log(factor) > math.log(LARGEST_DECAY):
+        raise ValueError(f"{name}: got {decay}, {expected} over {config.max_new_tokens} tokens")
 
 
 def _check_guidance(config: GenerationConfig, others: dict, num_stories: int) -> None:
@@ -107,21 +150,25 @@ def _check_prompt_lookup(config: GenerationConfig, num_stories: int) -> None:
         raise ValueError(f"{got} with use_cache False, expected use_cache True")
 
 
-def _count_written_tokens(config: GenerationConfig, longest: int) -> None:
+def _count_written_tokens(config: GenerationConfig, longest: int, room: int) -> None:
     """Turn `max_length` and `min_length`, which the library counts from the start of the story state, into new tokens.
 
-    `longest` new tokens are written where there is neither of `max_length` and `max_new_tokens`.
+    `longest` new tokens, or as many as `room` holds, are written where there is neither of `max_length` and
+    `max_new_tokens`.
     """
     for name, new_tokens, least in (("max_length", "max_new_tokens", 1), ("min_length", "min_new_tokens", 0)):
+        name = name if getattr(config, new_tokens) is None else new_tokens
         value = getattr(config, name)
-        if value is None or getattr(config, new_tokens) is not None:
+        if value is None:
             continue
-        if not isinstance(value, int) or value < least:
+        if not (_is_whole(value) and value >= least):
             raise ValueError(f"{name}: got {kind_of(value)}, expected a whole number of at least {least}")
+        if value > room:
+            raise ValueError(f"{name}: got {kind_of(value)}, expected at most {room}, for which there are positions")
         setattr(config, new_tokens, value)
-        setattr(config, name, None)
+    config.max_length = config.min_length = None
     if config.max_new_tokens is None:
-        config.max_new_tokens = longest
+        config.max_new_tokens = min(longest, max(room, 1))
 
 
 def _penalty_processors(config: GenerationConfig, given: list[LogitsProcessor]) -> list[LogitsProcessor]:
@@ -146,7 +193,7 @@ def _caption_processors(
 ) -> list[LogitsProcessor]:
     """Build the processors that look at the captions read; unset their options."""
     penalty, size = _take_factor(config, "encoder_repetition_penalty"), config.encoder_no_repeat_ngram_size or 0
-    if not isinstance(size, int) or size < 0:
+    if not (_is_whole(size) and size >= 0):
         got = f"encoder_no_repeat_ngram_size: got {kind_of(size)}"
         raise ValueError(f"{got}, expected a whole number of at least 0")
     config.encoder_no_repeat_ngram_size = 0
@@ -173,6 +220,14 @@ def _take_factor(config: GenerationConfig, name: str) -> float:
     setattr(config, name, 1.0)
     if value is None:
         return 1.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ValueError(f"{name}: got {kind_of(value)}, expected a number above 0")
+    if not (_is_number(value) and FACTORS[0] <= value <= FACTORS[1]):
+        raise ValueError(f"{name}: got {kind_of(value)}, expected a number from {FACTORS[0]:g} to {FACTORS[1]:g}")
     return float(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,6 +1,8 @@
 """Writing captions, painting the next frame, and carrying a story on."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
@@ -10,8 +12,11 @@ from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
 from .layers import select_last
 from .outputs import EncodedStories, StoryContinuation
+from .story_inputs import kind_of
 
 MODES = ("text", "image")
+MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
+SHOWN = 200  # characters of options in an error
 
 
 class GenerationStoryAttnMixin:
@@ -72,22 +77,28 @@ class GenerationStoryAttnMixin:
         """Write what `generate` returns for encoded stories; captions are in the ids of the text decoder."""
         output, frame_mask = stories.output, stories.frame_mask
         states = output.describe_states if task == "describe" else output.continue_states
-        captions = input_ids, self._read_before_writing(attention_mask, frame_mask, task)
-        options = self.config, self.generation_config, len(frame_mask), captions
-        config, others = generation_options(*options, **generation_kwargs)
         context = self._context_of_last(states, frame_mask, input_ids, attention_mask, task)
         prefix, mask = self._prefix(select_last(states, frame_mask), *context, task)
+        captions = input_ids, self._read_before_writing(attention_mask, frame_mask, task)
+        options = self.config, self.generation_config, len(frame_mask), captions, self._room_behind(mask)
+        config, others = generation_options(*options, **generation_kwargs)
         if config.prompt_lookup_num_tokens is not None:  # for one story, whose padding the library would misplace
             prefix, mask = prefix[:, mask[0].bool()], mask[:, mask[0].bool()]
         start = torch.full((len(prefix), 1), self.config.bos_token_id, device=prefix.device)
         start = self.text_decoder.get_input_embeddings()(start).to(prefix.dtype)
         decoder = _uncached(self.text_decoder) if config.use_cache is False else self.text_decoder
-        return decoder.generate(
-            inputs_embeds=torch.cat([prefix, start], dim=1),
-            attention_mask=torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1),
-            generation_config=config,
-            **others,
-        )
+        with _naming_options(generation_kwargs):
+            return decoder.generate(
+                inputs_embeds=torch.cat([prefix, start], dim=1),
+                attention_mask=torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1),
+                generation_config=config,
+                **others,
+            )
+
+    def _room_behind(self, mask: torch.Tensor) -> int:
+        """Return how many tokens the text decoder can write behind the longest of prefixes with a mask `(N, S)`."""
+        positions = getattr(self.config.decoder_config, "max_position_embeddings", None)
+        return positions - int(mask.sum(1).max()) if positions else MOST_TOKENS
 
     def _read_before_writing(
         self, attention_mask: torch.Tensor | None, frame_mask: torch.Tensor, task: str
@@ -219,6 +230,18 @@ class GenerationStoryAttnMixin:
             story.append(new)
         maps = stories.output.spatial_attentions
         return new_captions, new_frames, [m[: len(story)].float().cpu() for m, story in zip(maps, last_frames)]
+
+
+@contextmanager
+def _naming_options(options: dict) -> Iterator[None]:
+    """Name the options under which the library can draw no token, in place of an error that does not."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        got = ", ".join(f"{name} {kind_of(value)}" for name, value in options.items())[:SHOWN]
+        raise ValueError(f"generate: got {got or 'no option'}, expected some token to have a probability") from error
 
 
 def _uncached(decoder: PreTrainedModel) -> PreTrainedModel:

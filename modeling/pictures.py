@@ -7,8 +7,10 @@
 | other whole numbers | 0 to 255; in Pillow's mode I, where one is above 255, 0 to 65535 |
 | floats | 0 to 1; in Pillow's mode F, where one is above 1, 0 to 255, as Pillow converts other modes to it |
 
-What lies outside, is infinite, complex or no number, is refused. Pictures are turned upright by their EXIF tag.
-Palettes and the other modes of Pillow become RGB, and transparent pictures lie on white.
+What lies outside, is infinite, complex or no number, is refused. In modes I and F the largest number alone decides, and
+a dark picture may be misread. So `info["range"]` names the range, by which a data set is held to one.
+Pictures are turned upright by their EXIF tag. Palettes and the other modes of Pillow become RGB; transparent pictures
+lie on white.
 """
 
 import base64
@@ -20,17 +22,23 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from transformers.utils import logging
-
-logger = logging.get_logger(__name__)
 
 PICTURE_TYPES = (str, os.PathLike, bytes, bytearray, Image.Image, np.ndarray, torch.Tensor)
 BACKGROUND = (255, 255, 255)  # behind transparent pictures: the paper of a book
 CHANNELS = (1, 3, 4)
 HALF_STEP = 0.5 / 255  # rounding that leaves the 8-bit number as it is
 DEEP_FORMATS = ("PNG", "PPM")  # whose pictures of mode I have 16 bits
+SHORTEST_BASE64 = 40  # characters; no image file has fewer than 30 bytes
 LARGEST_DOWNLOAD = 500_000_000  # bytes
 SHOWN = 200  # characters of a path or a reason in an error
+
+
+class UnknownRange(ValueError):
+    """Numbers of a picture that lie in no range of which black and white are known; `kind` is what they are."""
+
+    def __init__(self, kind: str, least: float, greatest: float, most: float):
+        super().__init__(f"its {kind} lie in [{least:g}, {greatest:g}], not in [0, {most}]")
+        self.kind = kind
 
 
 def read_picture(picture: object, place: str, timeout: float | None = None) -> Image.Image:
@@ -64,10 +72,12 @@ def open_picture(picture: object, timeout: float | None = None) -> Image.Image:
         timeout (*optional*): seconds that a URL may take.
 
     Returns:
-        the picture, RGB and upright; `info["mode"]` is the mode of the file or PIL picture.
+        the picture, RGB and upright; `info["mode"]` is the mode of the file or PIL picture, and `info["range"]` the
+        range of its numbers where one picture alone leaves it open, else None.
 
     Raises:
-        ValueError: for numbers out of their range, and shapes that no picture has.
+        UnknownRange: for numbers out of their range.
+        ValueError: for shapes that no picture has.
         OSError: for what Pillow cannot read, and for files and URLs that are not there.
         PIL.Image.DecompressionBombError: for files of more pixels than Pillow allows, with both numbers.
     """
@@ -90,10 +100,10 @@ def to_rgb(picture: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
         picture = _of_array(picture)
     if 0 in picture.size:
         raise ValueError(f"it has {picture.width}x{picture.height} pixels")
-    mode, file_format = picture.mode, picture.format
+    mode, file_format, most = picture.mode, picture.format, None
     picture = ImageOps.exif_transpose(picture)
     if mode == "F" or mode.startswith("I"):
-        picture = _of_numbers(np.asarray(picture), mode, file_format).convert("RGB")
+        picture, most = _of_numbers(np.asarray(picture), mode, file_format)
     elif mode == "La":  # which Pillow turns into LA alone
         picture = picture.convert("LA")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info:
@@ -102,6 +112,7 @@ def to_rgb(picture: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
         picture = Image.alpha_composite(paper, picture)
     picture = picture if picture.mode == "RGB" else picture.convert("RGB")
     picture.info["mode"] = mode
+    picture.info["range"] = None if most is None else f"{'floats' if mode == 'F' else 'whole numbers'} from 0 to {most}"
     return picture
 
 
@@ -138,10 +149,13 @@ def _decoded(text: str) -> bytes:
     """Decode a base64 string, with or without the start of a data URL."""
     if text.startswith("data:image/"):
         text = text.partition(",")[2]
+    missing = "there is no such file, and it is neither a URL nor base64"
+    if len(text) < SHORTEST_BASE64:
+        raise FileNotFoundError(missing)
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
-        raise FileNotFoundError("there is no such file, and it is neither a URL nor base64") from error
+        raise FileNotFoundError(missing) from error
 
 
 def _of_array(array: np.ndarray | torch.Tensor) -> Image.Image:
@@ -171,28 +185,30 @@ def _of_array(array: np.ndarray | torch.Tensor) -> Image.Image:
     return Image.fromarray(array.astype(np.uint8))
 
 
-def _of_numbers(values: np.ndarray, mode: str, file_format: str | None) -> Image.Image:
-    """Turn a PIL picture of deep or fractional numbers `(H, W)` into one of 8 bits."""
-    values = values.astype(np.float64)
+def _of_numbers(values: np.ndarray, mode: str, file_format: str | None) -> tuple[Image.Image, int | None]:
+    """Turn a PIL picture of deep or fractional numbers `(H, W)` into one of 8 bits.
+
+    Returns it with the number that was taken for white; `None` where the mode says it, and where all is black.
+    """
+    values, kind = values.astype(np.float64), "floats" if mode == "F" else "whole numbers"
+    is_deep = mode.startswith("I;16") or file_format in DEEP_FORMATS
     if mode == "F":
-        if values.max() > 1 + HALF_STEP:
-            _check_range("floats", values, 255, 0.5)
-        else:
-            _check_range("floats", values, 1, HALF_STEP)
-            logger.warning_once("pictures: got floats from 0 to 1, which are scaled to 0 to 255")
-            values = (values * 255).round()
-    elif mode.startswith("I;16") or file_format in DEEP_FORMATS or values.max() > 255:
-        _check_range("whole numbers", values, 65535)
-        values = values / 257.0
+        most, tolerance = (1, HALF_STEP) if values.max() <= 1 + HALF_STEP else (255, 0.5)
     else:
-        _check_range("whole numbers", values, 255)
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+        most, tolerance = 65535 if is_deep or values.max() > 255 else 255, 0.0
+    _check_range(kind, values, most, tolerance)
+    is_open = not is_deep and values.max() > 0
+    values = values / (most / 255)
+    values = values.round() if most == 1 else values
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8)), most if is_open else None
 
 
 def _check_range(kind: str, values: np.ndarray, most: float, tolerance: float = 0.0) -> None:
     least, greatest = values.min(), values.max()
-    if not (least >= -tolerance and greatest <= most + tolerance):  # what is no number is neither
-        raise ValueError(f"its {kind} lie in [{least:g}, {greatest:g}], not in [0, {most}]")
+    if not np.isfinite([least, greatest]).all():
+        raise ValueError(f"its {kind} are not all finite")
+    if least < -tolerance or greatest > most + tolerance:
+        raise UnknownRange(kind, least, greatest, most)
 
 
 def _shown(picture: object) -> str:

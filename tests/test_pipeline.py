@@ -252,9 +252,9 @@ BAD_PICTURES = [
     (b"Once upon a time", "got 16 bytes, expected a picture: cannot identify"),
     (np.zeros((5, 6, 7), np.uint8), r"got ndarray \(5, 6, 7\) of uint8, expected a picture: its shape"),
     (np.zeros((0, 4, 3), np.uint8), "its shape is none of"),
-    (np.zeros((4, 4), np.int64), "of int64, expected a picture: its values are neither uint8"),
+    (np.full((4, 4), 300), r"of int64, expected a picture: its whole numbers lie in \[300, 300\]"),
     (np.full((4, 4, 3), 200.0), r"its floats lie in \[200, 200\], not in \[0, 1\]"),
-    (np.full((4, 4, 3), np.nan), "not in"),
+    (np.full((4, 4, 3), np.nan), "its floats are not all finite"),
 ]
 
 

@@ -182,7 +182,8 @@ class TrainingArguments:
         for name in ("warmup_steps", "eval_steps", "save_steps", "weight_decay"):
             _expect(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("num_train_epochs", "learning_rate", "max_grad_norm"):
-            _expect(self, name, getattr(self, name) > 0, "above 0")
+            _expect(self, name, 0 < getattr(self, name) < float("inf"), "above 0")
+        _expect(self, "seed", 0 <= self.seed < 2**32, f"from 0 to {2**32 - 1}")
         for name in ("vision_learning_rate", "text_learning_rate", "decoder_learning_rate"):
             _expect(self, name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "augment_crop", "augment_colour", "caption_dropout"):

@@ -18,3 +18,9 @@ def one_line(command: str) -> Iterator[None]:
         if not getattr(error, "is_reported", False):
             print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def check_seed(seed: int) -> None:
+    """Raise `ValueError` for a seed that the random generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed: got {seed}, expected a whole number from 0 to {2**32 - 1}")

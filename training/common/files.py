@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 22  # read at once for a sum
@@ -25,6 +26,29 @@ def replaced_at_end(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path, field: str) -> None:
+    """Try whether a file can be written at `path`; nothing is left behind.
+
+    Raises:
+        ValueError: naming `field`, where there is a folder, or nothing can be written beside it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{field}: got the folder {str(path)!r}, expected the name of a file")
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"{field}: got {str(path)!r}, expected a file that can be written: {reason}") from error
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -17,6 +17,7 @@ from datasets import Dataset, Features, List, Value
 from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
+from .number_ranges import range_of
 from .validation import decode_frame, story_problem
 
 logger = logging.get_logger(__name__)
@@ -30,7 +31,12 @@ DEFAULT_LIMIT_GB = 20.0
 IN_USE: set[Path] = set()  # entries that this process has mapped
 
 CACHE_FEATURES = Features(
-    {"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")}
+    {
+        "pixels": Value("large_binary"),
+        "sizes": List(List(Value("int32"))),
+        "problem": Value("string"),
+        "ranges": List(Value("string")),
+    }
 )
 
 
@@ -56,8 +62,8 @@ def cached_frames(
 
     Returns:
         A memory-mapped data set with a row for each story: `pixels` (the bytes of its frames `(n, height, width, 3)`,
-        uint8), `sizes` (`[height, width]` of the pictures before resizing) and `problem` (why the story is bad, or
-        `None`). A bad story has no pixels.
+        uint8), `sizes` (`[height, width]` of the pictures before resizing), `problem` (why the story is bad, or
+        `None`) and `ranges` (see `NumberRanges`). A bad story has no pixels.
 
     Raises:
         ValueError: where the disk has no room for the frames, and where `cache_dir` cannot be written.
@@ -141,17 +147,20 @@ def prepare_story(story: dict, image_processor: StoryAttnImageProcessor) -> dict
 
     Whatever is wrong with the story goes to `problem`; nothing is raised.
     """
-    problem, pixels, sizes = story_problem(story), [], []
+    problem, pixels, sizes, ranges = story_problem(story), [], [], set()
     try:
         for index in range(len(story["frames"]) if problem is None else 0):
             picture = decode_frame(story, index)
+            ranges.add(range_of(picture))
             pixels.append(image_processor.to_frame(picture).tobytes())
             sizes.append([picture.height, picture.width])
     except ValueError as error:
         problem = str(error)
+        ranges.add(range_of(error))
+    found = {"problem": problem, "ranges": sorted(ranges - {None})}
     if problem is not None:
-        return {"pixels": b"", "sizes": [], "problem": problem}
-    return {"pixels": b"".join(pixels), "sizes": sizes, "problem": None}
+        return {"pixels": b"", "sizes": [], **found}
+    return {"pixels": b"".join(pixels), "sizes": sizes, **found}
 
 
 def _prepare_batch(table: pa.Table, image_processor: StoryAttnImageProcessor) -> dict[str, list]:

@@ -14,6 +14,7 @@ from transformers.utils import logging
 from ..common.columns import columns_of
 from ..common.interruption import leave_signals_to_parent
 from .augmentation import augmentation_of
+from .number_ranges import NumberRanges
 from .prepared_stories import PreparedStories, prepare_stories
 from .sources import STORYWORLD, open_source, read_stories
 from .stream_source import first_stories, open_stream
@@ -83,6 +84,7 @@ def prepare_splits(
 ) -> dict[str, PreparedStories]:
     """Prepare the good stories of each split of `load_splits`; see `prepare_stories`."""
     options = {"cache_dir": args.cache_dir, "cache_limit_gb": args.cache_limit_gb, "on_bad_story": args.on_bad_story}
+    options["ranges"] = NumberRanges()
     names = split_names(args)
     return {
         key: prepare_stories(split, image_processor, f"split {names[key]!r} of {args.dataset}", **options)

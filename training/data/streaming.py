@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from .augmentation import UNCHANGED, Augmentation
 from .frame_cache import prepare_story
+from .number_ranges import NumberRanges
 from .validation import judge_bad_stories, story_problem
 from .windows import TrainingCollator, draw_start, draw_tasks
 
@@ -68,6 +69,7 @@ class StoryStream(TorchIterableDataset):
         self.seed, self.buffer_size = seed, buffer_size
         self.process, self.num_processes = process, num_processes
         self.first_batch, self.num_batches, self.augmentation = first_batch, num_batches, augmentation
+        self.ranges = NumberRanges()
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor] | None, list[tuple[str | None, str]], int]]:
         try:
@@ -100,6 +102,7 @@ class StoryStream(TorchIterableDataset):
         items, bad = [], []
         for epoch, row in rows:
             prepared = self._window(epoch, row)
+            self.ranges.add([(row["story_id"], prepared.pop("ranges", []))])
             if prepared["problem"] is None:
                 items.append(prepared)
             else:

@@ -1,6 +1,5 @@
 """Check single stories and decide what happens to bad ones."""
 
-import os
 from collections.abc import Callable
 
 import datasets
@@ -13,6 +12,7 @@ MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken exp
 PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states")
 BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
+SHOWN = 80  # characters of a path in a message
 MAX_LISTED = 5  # bad stories that a message describes
 
 
@@ -41,7 +41,7 @@ def decode_frame(story: dict, index: int) -> Image.Image:
 
     Returns:
         The whole picture as the model reads it (see `storyattn.pictures`), upright and RGB; of an animation the first
-        frame. Its `info["mode"]` is the mode that it had.
+        frame. Its `info["mode"]` is the mode that it had, `info["range"]` that of its numbers.
 
     Raises:
         ValueError: naming the frame, where there is none, where a side has fewer than `MIN_FRAME_SIDE` pixels, and for
@@ -52,25 +52,21 @@ def decode_frame(story: dict, index: int) -> Image.Image:
         if picture is None:
             raise ValueError("got none, expected an image")
         if isinstance(picture, dict):
-            file = f" ({picture['path']})" if picture.get("path") else ""
-            if picture.get("bytes") is None and file:
-                if _is_missing_file(picture["path"]):
-                    raise ValueError("got no such file, expected an image")
-                if "://" in picture["path"]:
-                    picture = datasets.Image().decode_example(picture)
+            path = picture.get("path") or ""
+            file = f" ({path if len(path) <= SHOWN else f'{path[:SHOWN]}...'})" if path else ""
+            if picture.get("bytes") is None and "://" in path:
+                picture = datasets.Image().decode_example(picture)
         picture = open_picture(picture)
         if min(picture.size) < MIN_FRAME_SIDE:
             size = f"{picture.width}x{picture.height} pixels"
             raise ValueError(f"got {size}, expected at least {MIN_FRAME_SIDE} a side")
+    except FileNotFoundError as error:
+        raise ValueError(f"frame {index}{file}: got no such file, expected an image") from error
     except UnidentifiedImageError as error:
         raise ValueError(f"frame {index}{file}: got no image that Pillow can read, expected one") from error
     except Exception as error:  # the type that Pillow raises for a broken file depends on the format
         raise ValueError(f"frame {index}{file}: {one_line_reason(error)}") from error
     return picture
-
-
-def _is_missing_file(path: str) -> bool:
-    return "://" not in path and not os.path.isfile(path)
 
 
 def judge_bad_stories(

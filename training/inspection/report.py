@@ -64,6 +64,7 @@ def split_numbers(survey: Survey, tokens: list[int], options: argparse.Namespace
         "repeated_frames": len(survey.repeated),
         **_picture_numbers(survey.sizes, *options.image_size),
         "modes": dict(survey.modes.most_common()),
+        "number_ranges": survey.ranges,
         "captions": len(captions),
         "empty_captions": sum(not (text and text.strip()) for text in captions),
         "told_captions": len(tokens),  # those that are not empty
