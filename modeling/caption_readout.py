@@ -42,7 +42,7 @@ class CaptionReadoutMixin:
         if not self.config.decoder_tokenizer:
             check_vocabulary("input_ids", input_ids, self.num_embeddings, checks)
             checks.run()
-            return input_ids, attention_mask.long()
+            return input_ids.long(), attention_mask.long()
         if decoder_input_ids is None or decoder_attention_mask is None:
             raise ValueError(
                 "decoder_input_ids and decoder_attention_mask: got input_ids without them, expected them as well, as "
@@ -52,7 +52,7 @@ class CaptionReadoutMixin:
         captions = decoder_input_ids, decoder_attention_mask
         check_captions(names, *captions, tuple(input_ids.shape[:2]), limits, checks)
         checks.run()
-        return decoder_input_ids, decoder_attention_mask.long()
+        return decoder_input_ids.long(), decoder_attention_mask.long()
 
     def _all_caption_logits(
         self,

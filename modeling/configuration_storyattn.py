@@ -294,7 +294,7 @@ class StoryAttnConfig(PreTrainedConfig):
         self._check_losses()
 
     def _check_images(self) -> None:
-        doublings = math.log2(self.frame_stride) if self.frame_stride > 0 else 0
+        doublings = math.log2(self.frame_stride) if self.frame_stride > 0 else 0.0
         _expect(doublings.is_integer() and doublings >= 2, "frame_stride", self.frame_stride, "a power of two above 2")
         _expect(len(self.image_size) == 2, "image_size", self.image_size, "[height, width]")
         sizes_fit = all(side > 0 and side % self.frame_stride == 0 for side in self.image_size)

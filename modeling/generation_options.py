@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import torch
 import transformers
@@ -30,6 +31,7 @@ UNSUPPORTED = {
 SMALLEST_TEMPERATURE, FACTORS = 1e-6, (1e-6, 1e6)
 MOST = {"num_beams": 256, "num_return_sequences": 4096}
 LARGEST_DECAY = 1e30
+SHOWN = 200  # characters of the library's message
 TOKEN_OPTIONS = ("pad_token_id", "forced_bos_token_id", "forced_eos_token_id")
 # Below this version the library's prompt lookup writes something else wherever a text begins with embeddings.
 FIRST_WITH_PROMPT_LOOKUP = (5, 18)
@@ -69,7 +71,7 @@ def generation_options(
     for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
         if getattr(config, name) is None:
             setattr(config, name, getattr(model_config, name))
-    others = config.update(**generation_kwargs)  # streamers, stopping criteria and the like
+    others = _updated(config, generation_kwargs)
     _refuse_unsupported(config, others)
     _check_numbers(config, model_config.vocab_size)
     _check_guidance(config, others, num_stories)
@@ -81,6 +83,16 @@ def generation_options(
     processors = [*_penalty_processors(config, given), *_caption_processors(config, num_stories, captions, special)]
     others["logits_processor"] = LogitsProcessorList([*processors, *given])
     return config, others
+
+
+def _updated(config: GenerationConfig, options: dict) -> dict:
+    """Set options in a configuration; return the others: streamers, stopping criteria and the like."""
+    try:
+        return config.update(**options)
+    except (TypeError, ValueError) as error:  # of the library's own checks
+        message = " ".join(str(error).split())
+        name = next((name for name in re.findall(r"`(\w+)`", message) if hasattr(config, name)), "generation_config")
+        raise ValueError(f"{name}: {message[:SHOWN]}") from error
 
 
 def _refuse_unsupported(config: GenerationConfig, others: dict) -> None:
@@ -96,6 +108,10 @@ def _check_numbers(config: GenerationConfig, vocab_size: int) -> None:
         value = getattr(config, name)
         if value is not None and not (_is_whole(value) and 1 <= value <= most):
             raise ValueError(f"{name}: got {kind_of(value)}, expected a whole number from 1 to {most}")
+    sequences, beams = config.num_return_sequences or 1, config.num_beams or 1
+    if sequences > beams and not (config.do_sample and beams == 1):
+        expected = f"expected at most num_beams, {beams}, or do_sample without beams"
+        raise ValueError(f"num_return_sequences: got {sequences}, {expected}")
     if config.do_sample:
         check_factor("temperature", config.temperature, least=SMALLEST_TEMPERATURE, includes_least=True)
     for name in ("length_penalty", "guidance_scale"):

@@ -221,7 +221,7 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         first_mask = torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
         if input_ids is None:
             return first, first_mask, first.new_zeros(first.shape[0], 0, hidden_width(self.config.text_config))
-        ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1).bool()
+        ids, mask = input_ids.flatten(0, 1).long(), attention_mask.flatten(0, 1).bool()
         readable = mask.clone()
         readable[:, 0] |= ~mask.any(1)  # an encoder must have something to read
         token_states = self.text_encoder(input_ids=ids, attention_mask=readable.long()).last_hidden_state

@@ -96,11 +96,11 @@ class Inputs:
         if dtype in ("object", "U4"):
             return np.full(shape, "a", dtype=dtype)
         scale = self.random.choice((0, 1, 1, 1, 255, 255, -1, 1000, 1e30))
-        numbers = self.numbers.random(shape) * scale
+        numbers = np.asarray(self.numbers.random(shape) * scale)
         if dtype.startswith(("float", "complex")) and self.chance(0.2):
             numbers[self.numbers.random(shape) < 0.3] = self.random.choice((np.nan, np.inf, -np.inf))
         with np.errstate(all="ignore"):
-            return np.asarray(numbers).astype(dtype)
+            return numbers.astype(dtype)
 
     def array(self) -> np.ndarray:
         """Draw an array of any type and shape."""
@@ -139,7 +139,7 @@ class Inputs:
         file, picture = io.BytesIO(), self.pillow()
         try:
             picture.save(file, self.random.choice(FORMATS))
-        except (OSError, ValueError, KeyError, SystemError):  # a mode or size that the format does not have
+        except (OSError, ValueError, KeyError, SystemError, MemoryError):  # a mode or size that a format has not
             Image.new("RGB", (48, 32)).save(file, "PNG")
         content = bytearray(file.getvalue())
         if self.chance(0.2):
@@ -170,7 +170,7 @@ class Inputs:
 
     def texts(self, frames: object) -> object:
         """Draw the captions of a story of these frames."""
-        number = len(frames) if isinstance(frames, (list, tuple, np.ndarray, torch.Tensor)) and np.ndim(frames) else 1
+        number = len(frames) if isinstance(frames, (list, tuple, np.ndarray, torch.Tensor)) else 1
         if self.chance(0.05):
             number += self.random.choice((-1, 1, 3))
         texts = [self.random.choice(TEXTS) if self.chance(0.8) else None for _ in range(number)]

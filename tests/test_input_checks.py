@@ -8,8 +8,8 @@ from conftest import draw_story
 @pytest.fixture(scope="module")
 def inputs(small_processor) -> dict[str, torch.Tensor]:
     """Two stories, of three frames and of two."""
-    stories = [draw_story(1, 3), draw_story(2, 2)]
-    return dict(small_processor(*([story[name] for story in stories] for name in ("frames", "captions"))))
+    frames = [draw_story(1, 3)["frames"], draw_story(2, 2)["frames"]]
+    return dict(small_processor(frames, [["A fox.", None, "The red fox walks."], ["An owl.", "It sleeps."]]))
 
 
 def last_frame_nan(frames: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 
 from .common.columns import COLUMN_FLAGS
 from .common.files import write_text
+from .common.loading import one_line_reason
 from .data.frame_cache import DEFAULT_LIMIT_GB
 from .models.presets import preset_names
 
@@ -318,7 +319,9 @@ def _assign(holder: Any, name: str, value: Any, path: str) -> None:
         try:
             setattr(holder, name, value)
         except Exception as error:  # strict configurations raise an error of another type
-            raise ValueError(f"config_overrides: {path}: got {value!r}, expected another value: {error}") from error
+            raise ValueError(
+                f"config_overrides: {path}: got {value!r}, expected another value: {one_line_reason(error)}"
+            ) from error
 
 
 def _member(holder: Any, name: str, path: str) -> Any:
