@@ -12,7 +12,7 @@ from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
 from .layers import select_last
 from .outputs import EncodedStories, StoryContinuation
-from .story_inputs import kind_of
+from .story_inputs import check_stories, kind_of
 
 MODES = ("text", "image")
 MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
@@ -191,10 +191,9 @@ class GenerationStoryAttnMixin:
         if generation_kwargs.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: got True, expected False: stories are carried on by token ids")
         if not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f"num_steps: got {num_steps}, expected a whole number of at least 1")
-        frames = [list(story) for story in frames]
-        captions = captions or [None] * len(frames)
-        captions = [list(texts or [None] * len(story)) for texts, story in zip(captions, frames)]
+            raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
+        stories = check_stories(frames, captions)
+        frames, captions = ([getattr(story, name) for story in stories] for name in ("frames", "captions"))
         steps = [self._continue_once(processor, frames, captions, **generation_kwargs) for _ in range(num_steps)]
         new_captions, new_frames, attentions = ([list(values) for values in zip(*by_step)] for by_step in zip(*steps))
         return StoryContinuation(new_frames, new_captions, attentions if return_attention else None)

@@ -36,8 +36,8 @@ SHOWN = 200  # characters of a path or a reason in an error
 class UnknownRange(ValueError):
     """Numbers of a picture that lie in no range of which black and white are known; `kind` is what they are."""
 
-    def __init__(self, kind: str, least: float, greatest: float, most: float):
-        super().__init__(f"its {kind} lie in [{least:g}, {greatest:g}], not in [0, {most}]")
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
         self.kind = kind
 
 
@@ -205,10 +205,12 @@ def _of_numbers(values: np.ndarray, mode: str, file_format: str | None) -> tuple
 
 def _check_range(kind: str, values: np.ndarray, most: float, tolerance: float = 0.0) -> None:
     least, greatest = values.min(), values.max()
-    if not np.isfinite([least, greatest]).all():
-        raise ValueError(f"its {kind} are not all finite")
-    if least < -tolerance or greatest > most + tolerance:
-        raise UnknownRange(kind, least, greatest, most)
+    if least >= -tolerance and greatest <= most + tolerance:
+        return
+    message = f"its {kind} lie in [{least:g}, {greatest:g}], not in [0, {most}]"
+    if np.isfinite([least, greatest]).all():
+        raise UnknownRange(message, kind)
+    raise ValueError(message)
 
 
 def _shown(picture: object) -> str:

@@ -289,8 +289,9 @@ class Targets:
 
     def call(self, inputs: Inputs) -> object:
         """Call one of the three with drawn inputs."""
-        calls = (self.call_processor, self.call_pipeline, self.call_model, self.call_generate, self.call_painter)
-        return inputs.random.choices(calls, weights=(10, 3, 5, 2, 2))[0](inputs)
+        calls = (self.call_processor, self.call_model, self.call_pipeline, self.call_continuation)
+        calls += (self.call_generate, self.call_painter)
+        return inputs.random.choices(calls, weights=(9, 5, 3, 1, 3, 2))[0](inputs)
 
     def call_processor(self, inputs: Inputs) -> object:
         """Turn stories into tensors, or pictures alone."""
@@ -320,6 +321,11 @@ class Targets:
         options = inputs.options("spatial_temperature", "spatial_gamma", "return_loss")
         model = self.model if inputs.chance(0.7) else self.model.base_model
         return model(**inputs.tensors({**self.inputs, **masks}), **options)
+
+    def call_continuation(self, inputs: Inputs) -> object:
+        """Carry stories on without the pipeline."""
+        options = {"max_new_tokens": 2, "do_sample": False, **inputs.options("num_steps", "spatial_temperature")}
+        return self.model.continue_story(self.processor, **inputs.stories(), **options)
 
     def call_generate(self, inputs: Inputs) -> object:
         """Write a caption."""
