@@ -320,6 +320,8 @@ class StoryAttnConfig(PreTrainedConfig):
             divides = heads > 0 and self.hidden_size % heads == 0
             _expect(divides, name, heads, f"a divisor of hidden_size ({self.hidden_size})")
         self._expect_at_least(1, "num_text_tokens", "projection_dim", "mlp_ratio")
+        is_finite = math.isfinite(self.logit_scale_init_value)
+        _expect(is_finite, "logit_scale_init_value", self.logit_scale_init_value, "a finite number")
         self._expect_at_least(0, "num_story_layers", "num_fusion_layers")
         _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
 

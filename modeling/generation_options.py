@@ -63,14 +63,7 @@ def generation_options(
     Raises:
         ValueError: for an option that cannot work, or has no value that it may have.
     """
-    config = copy.deepcopy(defaults if generation_config is None else generation_config)
-    if not isinstance(config, GenerationConfig):
-        raise ValueError(f"generation_config: got {kind_of(config)}, expected a GenerationConfig")
-    if generation_config is not None:
-        config.update(**defaults.to_dict(), defaults_only=True, allow_custom_entries=True)
-    for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
-        if getattr(config, name) is None:
-            setattr(config, name, getattr(model_config, name))
+    config = _configuration(model_config, defaults, generation_config)
     others = _updated(config, generation_kwargs)
     _refuse_unsupported(config, others)
     _check_numbers(config, model_config.vocab_size)
@@ -83,6 +76,21 @@ def generation_options(
     processors = [*_penalty_processors(config, given), *_caption_processors(config, num_stories, captions, special)]
     others["logits_processor"] = LogitsProcessorList([*processors, *given])
     return config, others
+
+
+def _configuration(
+    model_config: StoryAttnConfig, defaults: GenerationConfig, generation_config: GenerationConfig | None
+) -> GenerationConfig:
+    """Copy the configuration that was given, or the model's, and fill what it leaves open."""
+    config = copy.deepcopy(defaults if generation_config is None else generation_config)
+    if not isinstance(config, GenerationConfig):
+        raise ValueError(f"generation_config: got {kind_of(config)}, expected a GenerationConfig")
+    if generation_config is not None:
+        config.update(**defaults.to_dict(), defaults_only=True, allow_custom_entries=True)
+    for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
+        if getattr(config, name) is None:
+            setattr(config, name, getattr(model_config, name))
+    return config
 
 
 def _updated(config: GenerationConfig, options: dict) -> dict:

@@ -57,21 +57,17 @@ def base_config(args: ModelArguments) -> StoryAttnConfig:
 
 
 def check_parts(config: StoryAttnConfig, overrides: str) -> None:
-    """Build the model of a configuration without weights, and run it once without numbers.
+    """Try to build the model of a configuration, without weights.
 
     Args:
         config: the configuration.
         overrides: what `--config_overrides` has changed in it, for the error.
 
     Raises:
-        ValueError: where a part cannot be built, or the parts do not fit together.
+        ValueError: where a part cannot be built.
     """
-    expected = "parts that can be built"
-    with expecting("config_overrides", overrides, expected), torch.device("meta"), torch.no_grad():
-        model = StoryAttnForConditionalGeneration(copy.deepcopy(config)).eval()
-        ids = torch.zeros(1, 2, 2, dtype=torch.long)
-        decoder = {"decoder_input_ids": ids, "decoder_attention_mask": ids + 1} if config.decoder_tokenizer else {}
-        model(torch.zeros(1, 2, 3, *config.image_size), input_ids=ids, attention_mask=ids + 1, **decoder)
+    with expecting("config_overrides", overrides, "a model that can be built"), torch.device("meta"):
+        StoryAttnForConditionalGeneration(copy.deepcopy(config))
 
 
 def build_tokenizers(
