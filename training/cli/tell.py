@@ -19,11 +19,12 @@ from storyattn.input_checks import check_factor
 from storyattn.pictures import read_picture
 from transformers import set_seed
 
+from ..common.access_flags import access_of, add_access_flags
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import check_seed, one_line
-from ..common.files import check_writable, replaced_at_end
+from ..common.files import expect_writable, replaced_at_end
 from ..data.sources import read_stories
-from ..data.validation import decode_frame, story_problem
+from ..data.validation import decode_frame, name_problem, story_problem
 from ..figures import story_strip
 from ..models.baselines import BaselineModel
 from ..models.load import load_model
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default=None, help="take the frames from a story of this data set instead")
     parser.add_argument("--split", default="test", help="split of the data set")
     add_column_flags(parser)
+    add_access_flags(parser)
     parser.add_argument("--story", type=int, default=0, help="number of the story in the split, from 0")
     parser.add_argument("--given", type=int, default=3, help="how many frames of that story are given")
     parser.add_argument("--steps", type=int, default=3, help="how many captions and frames to add")
@@ -160,25 +162,25 @@ def _check(arguments: argparse.Namespace) -> None:
     check_seed(arguments.seed)
     if _image_format(arguments.output) not in Image.SAVE:
         raise ValueError(f"output: got {arguments.output!r}, expected the name of an image file such as story.png")
-    check_writable(arguments.output, "output")
+    expect_writable("output", arguments.output)
 
 
 def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], list[str | None] | None]:
     """Return the frames that the story starts with, and their captions where there are any."""
     if arguments.frames is not None:
         return [_open_image(path) for path in arguments.frames], arguments.captions
-    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments))
+    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments), **access_of(arguments))
     if not 0 <= arguments.story < len(stories):
         raise ValueError(f"story: got {arguments.story}, expected 0 to {len(stories) - 1} in {arguments.split}")
     (story,) = stories.with_format("arrow")[arguments.story].to_pylist()
     problem = story_problem(story)
     if problem is not None:
-        raise ValueError(f"story {story['story_id']!r}: {problem}")
+        raise ValueError(name_problem(story["story_id"], problem))
     captions = story["captions"][: arguments.given]
     try:
         return [decode_frame(story, index) for index in range(len(captions))], captions
     except ValueError as error:
-        raise ValueError(f"story {story['story_id']!r}: {error}") from error
+        raise ValueError(name_problem(story["story_id"], str(error))) from error
 
 
 def _image_format(output: str | Path) -> str | None:

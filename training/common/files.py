@@ -5,8 +5,11 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from .excerpts import quoted
+from .loading import one_line_reason
 
 CHUNK_BYTES = 1 << 22  # read at once for a sum
 
@@ -28,27 +31,27 @@ def replaced_at_end(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def check_writable(path: str | Path, field: str) -> None:
-    """Try whether a file can be written at `path`; nothing is left behind.
+def expect_writable(field: str, path: str | Path) -> None:
+    """
+    Try whether a file can be written, before long work for its content. Nothing is left or created.
+
+    Args:
+        field: name of the flag, for the message.
+        path: the file. Where it exists, it is left as it is.
 
     Raises:
-        ValueError: naming `field`, where there is a folder, or nothing can be written beside it.
+        ValueError: where it is a folder, or nothing can be written beside it.
     """
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"{field}: got the folder {str(path)!r}, expected the name of a file")
-    missing = [folder for folder in path.parents if not folder.exists()]
+        raise ValueError(f"{field}: got the folder {quoted(path)}, expected the name of a file")
+    existing = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent):
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".storyattn-"):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ValueError(f"{field}: got {str(path)!r}, expected a file that can be written: {reason}") from error
-    finally:
-        for folder in missing:
-            with suppress(OSError):
-                folder.rmdir()
+        reason = error.strerror or one_line_reason(error)
+        raise ValueError(f"{field}: got {quoted(path)}, expected a file that can be written: {reason}") from error
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.excerpts import listed, quoted
+from .validation import name_problem
+
 METADATA = "metadata.jsonl"
+LONGEST_PATH = 300  # characters that a message repeats
 FRAME_FOLDER_FEATURES = Features(
     {
         "story_id": Value("string"),
@@ -43,13 +47,13 @@ def read_frame_folder(folder: str | Path) -> dict[str, Dataset]:
 
     Raises:
         ValueError: naming the line and the story, for a line that is no such object, a field that is missing or of
-            another type, a file that does not exist or lies outside of the folder (links in the folder may lead
-            anywhere), and positions that are equal or not in every line of a story. Also where `metadata.jsonl` is
+            another type, a file that does not exist or lies outside of the folder (where links lead is checked by
+            `FrameAccess`), and positions that are equal or not in every line of a story. Also where `metadata.jsonl` is
             both in the folder and in folders in it.
     """
     files = _metadata_files(Path(folder))
     if "" in files and len(files) > 1:
-        inner = ", ".join(name for name in files if name)
+        inner = listed(name for name in files if name)
         raise ValueError(f"dataset: got {METADATA} in {str(folder)!r} and in {inner} in it, expected one or the other")
     return {name or "train": _read_stories(file) for name, file in files.items()}
 
@@ -103,7 +107,7 @@ def _read_line(line: str, where: str, folder: Path) -> dict:
     story_id = row.get("story") if row.get("story_id") is None else row["story_id"]
     if not (_is_text(story_id) or _is_number(story_id, int)) or not str(story_id).strip():
         raise ValueError(f"dataset: {where}: story_id: got {_short(story_id)}, expected the name of a story")
-    where = f"story {str(story_id)!r}: {where}"
+    where = name_problem(str(story_id), where)
     position = row.get("position")
     if position is not None and not _is_number(position, int, float):
         raise ValueError(f"{where}: position: got {_short(position)}, expected a number")
@@ -127,10 +131,10 @@ def _find_file(name: object, where: str, folder: Path) -> str:
         raise ValueError(f"{where}: file_name: got {_short(name)}, expected the name of an image file")
     inner = os.path.normpath(name)
     if os.path.isabs(name) or inner.split(os.sep)[0] == os.pardir:
-        raise ValueError(f"{where}: file_name: got {name!r}, expected a file in the folder of {METADATA}")
+        raise ValueError(f"{where}: file_name: got {quoted(name)}, expected a file in the folder of {METADATA}")
     file = folder.absolute() / inner
     if not file.is_file():
-        raise ValueError(f"{where}: file_name: got {str(file)!r}, expected an image file that exists")
+        raise ValueError(f"{where}: file_name: got {quoted(file, LONGEST_PATH)}, expected an image file that exists")
     return str(file)
 
 
@@ -160,7 +164,7 @@ def _in_order(frames: list[dict]) -> list[dict]:
         if frame["position"] is not None and other is not frame:
             raise ValueError(
                 f"{frame['where']}: position: got {frame['position']}, which is that of "
-                f"{Path(other['file']).name!r}, expected another for each frame"
+                f"{quoted(Path(other['file']).name)}, expected another for each frame"
             )
     return frames if None in by_position else sorted(frames, key=lambda frame: frame["position"])
 

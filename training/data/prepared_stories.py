@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from .frame_cache import DEFAULT_LIMIT_GB, cached_frames
 from .number_ranges import NumberRanges
-from .validation import judge_bad_stories
+from .validation import judge_bad_stories, name_problem
 
 logger = logging.get_logger(__name__)
 
@@ -143,6 +143,6 @@ def prepare_stories(
         raise ValueError(f"{name}: {error}") from error
     for line in ranges.lines():
         logger.warning_once(line)
-    lines = [f"story {story!r}: {problem}" for story, problem in zip(names, problems) if problem is not None]
+    lines = [name_problem(story, problem) for story, problem in zip(names, problems) if problem is not None]
     judge_bad_stories(lines, len(stories), name, on_bad_story, logger.warning)
     return PreparedStories(stories, frames, image_processor)

@@ -17,7 +17,10 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..common.access_flags import access_of
 from ..common.columns import columns_of
+from ..common.excerpts import excerpt, listed
+from ..common.files import expect_writable
 from ..data.licenses import count_licenses
 from ..data.sources import STORYWORLD, open_source, read_stories
 from ..data.splits import splits_to_derive
@@ -52,6 +55,8 @@ def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
     """
     _check(arguments)
     output = Path(arguments.output).expanduser()
+    for file in ("report.json", "stories.png"):
+        expect_writable("output", output / file)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
     source = read_source(arguments)
@@ -79,7 +84,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
     Raises:
         ValueError: where the data set or one of its splits cannot be read.
     """
-    options = {**columns_of(arguments), "max_stories": arguments.max_stories}
+    options = {**columns_of(arguments), **access_of(arguments), "max_stories": arguments.max_stories}
     name, source = arguments.dataset, Source()
     if name == STORYWORLD:
         from ..storyworld.dataset import SPLITS
@@ -87,7 +92,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
         source.stories = {split: read_stories(name, split, **options) for split in SPLITS}
         source.licenses = {"drawn by the program": sum(map(len, source.stories.values()))}
         return source
-    existing = open_source(name)
+    existing = open_source(name, **access_of(arguments))
     derived = splits_to_derive(existing)
     for split in sorted((*existing, *derived), key=_split_position):
         if split in existing and not len(existing[split]):
@@ -160,7 +165,7 @@ def _read_beside(source: Source, split: str, rows: Dataset, limit: int | None) -
 
 def _print(splits: dict[str, dict], source: Source, findings: list[Finding]) -> None:
     print(format_table(splits))
-    licenses = ", ".join(f"{license} ({count} stories)" for license, count in source.licenses.items())
+    licenses = listed(f"{excerpt(license)} ({count} stories)" for license, count in source.licenses.items())
     print(f"\nlicenses: {licenses or 'none known'}\n")
     for finding in findings:
         print(f"{finding.severity}: {finding.text}")
