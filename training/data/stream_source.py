@@ -2,14 +2,20 @@
 
 import hashlib
 from itertools import islice
+from pathlib import Path
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value, load_dataset
 
+from ..common.columns import TableColumns
 from ..common.loading import one_line_reason
-from .schema import STATE_COLUMNS, check_columns, check_types, has_states
-from .sources import STORYWORLD, folder_kind, locate, name_of_split, read_stories
+from .forms.column_names import is_text, items_of
+from .forms.local import open_local
+from .forms.tables import STORIES, form_of
+from .schema import STATE_COLUMNS, check_columns, check_types, has_states, reading_columns
+from .sources import NO_COLUMNS, STORYWORLD, is_local_form, is_saved, locate, name_of_split, read_stories
 from .splits import SPLIT_SHARE, hash_position, splits_to_derive
 from .story_reasoning import is_story_reasoning, story_reasoning_row
+from .validation import REFERENCES_COLUMN
 
 MAX_SHARDS = 61  # of a local data set: a prime, so that its readers share one sequence of all stories
 ENCODED_IMAGES = List(Image(decode=False))
@@ -21,19 +27,21 @@ def open_stream(
     *,
     frames_column: str = "frames",
     captions_column: str = "captions",
+    table_columns: TableColumns = NO_COLUMNS,
     storyworld_options: dict | None = None,
 ) -> IterableDataset:
     """Open the rows of a split as a stream in the schema of `read_stories`. Single stories are not checked.
 
-    What `datasets` can stream, from a folder or the Hub, is streamed. StoryWorld, folders of frames and the folders of
-    `save_to_disk` are read from the disk. Splits that are lacking are derived by the hash of each story's id, as by
-    `assign_splits`, but nothing can be moved into one that stays empty.
+    What `datasets` can stream, from a folder or the Hub, is streamed. StoryWorld, the folders of `save_to_disk` and the
+    forms that have to be turned into stories are read from the disk. Splits that are lacking are derived by the hash of
+    each story's id, as by `assign_splits`, but nothing can be moved into one that stays empty.
 
     Args:
         name: data set, as in `read_stories`.
         split: name of the split.
         frames_column: column that holds the frames.
         captions_column: column that holds the captions.
+        table_columns: columns of other forms.
         storyworld_options: how StoryWorld is drawn.
 
     Returns:
@@ -43,22 +51,43 @@ def open_stream(
         ValueError: as `read_stories`.
     """
     columns = {"frames_column": frames_column, "captions_column": captions_column}
-    if name == STORYWORLD or folder_kind(locate(name)) is not None:
-        stories = read_stories(name, split, storyworld_options=storyworld_options, **columns)
+    splits = None if name == STORYWORLD else _splits_to_stream(name, table_columns, **columns)
+    if splits is None:
+        options = {"storyworld_options": storyworld_options, "table_columns": table_columns}
+        stories = read_stories(name, split, **options, **columns)
         stories = stories.cast_column("frames", ENCODED_IMAGES)
         return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
-    return _stream_split(name, split, **columns)
+    return _stream_split(splits, name, split, **columns)
 
 
-def _stream_split(name: str, split: str, frames_column: str, captions_column: str) -> IterableDataset:
+def _splits_to_stream(
+    name: str, table_columns: TableColumns, frames_column: str, captions_column: str
+) -> dict[str, IterableDataset] | None:
+    """Return the splits of a data set that `datasets` streams; `None` for one that has to be turned into stories."""
+    location = locate(name)
+    if is_saved(location) or (is_local_form(location) and open_local(Path(location), table_columns) is not None):
+        return None
+    splits = {split: _with_features(stream) for split, stream in _open(name).items()}
+    for features in (stream.features for stream in splits.values()):
+        form = form_of(features, frames_column, captions_column, table_columns)
+        names_files = is_text(items_of(features.get(frames_column))) and is_local_form(location)
+        if form not in (None, STORIES) or names_files or REFERENCES_COLUMN in reading_columns(features):
+            return None
+    return splits
+
+
+def _with_features(stream: IterableDataset) -> IterableDataset:
+    return stream._resolve_features() if stream.features is None else stream
+
+
+def _stream_split(
+    splits: dict[str, IterableDataset], name: str, split: str, frames_column: str, captions_column: str
+) -> IterableDataset:
     """Return the rows of a split that `datasets` streams, as `open_stream` does."""
     columns = {"frames_column": frames_column, "captions_column": captions_column}
-    splits = _open(name)
     derived = splits_to_derive(splits)
     source = name_of_split(name, split, splits, derived)
     stream = splits[source]
-    if stream.features is None:
-        stream = stream._resolve_features()
     names = list(stream.features)
     if is_story_reasoning(names) and captions_column not in names:
         columns = {"frames_column": "images", "captions_column": None}

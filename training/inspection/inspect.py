@@ -87,7 +87,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
         source.stories = {split: read_stories(name, split, **options) for split in SPLITS}
         source.licenses = {"drawn by the program": sum(map(len, source.stories.values()))}
         return source
-    existing = open_source(name)
+    existing = open_source(name, **columns_of(arguments))
     derived = splits_to_derive(existing)
     for split in sorted((*existing, *derived), key=_split_position):
         if split in existing and not len(existing[split]):
