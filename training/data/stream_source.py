@@ -15,10 +15,11 @@ from .schema import STATE_COLUMNS, check_columns, check_types, has_states, readi
 from .sources import NO_COLUMNS, STORYWORLD, is_local_form, is_saved, locate, name_of_split, read_stories
 from .splits import SPLIT_SHARE, hash_position, splits_to_derive
 from .story_reasoning import is_story_reasoning, story_reasoning_row
-from .validation import REFERENCES_COLUMN
+from .validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 
 MAX_SHARDS = 61  # of a local data set: a prime, so that its readers share one sequence of all stories
 ENCODED_IMAGES = List(Image(decode=False))
+READING_FEATURES = {REFERENCES_COLUMN: List(List(Value("string"))), PROBLEM_COLUMN: Value("string")}
 
 
 def open_stream(
@@ -127,6 +128,7 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
             features[column] = List(List(place)) if column == "boxes" else List(place)
     if all(row.get(column) is not None for row in rows for column in STATE_COLUMNS):
         features |= {"domain": Value("string"), "states": List(Value("string"))}
+    features |= {column: READING_FEATURES[column] for column in READING_FEATURES if column in rows[0]}
     return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=Features(features))
 
 

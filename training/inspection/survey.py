@@ -133,18 +133,18 @@ def _read_story(survey: Survey, story: dict) -> None:
 
 
 def _read_pictures(survey: Survey, story: dict) -> tuple[list[tuple], str | None]:
-    """Return size, mode, hash and thumbnail of each frame, and the problem of the first one that cannot be read."""
-    pictures, problem = [], None
+    """Return size, mode, hash and thumbnail of each frame, and the problems of all that cannot be read."""
+    pictures, problems = [], []
     for index in range(len(story["frames"])):
         try:
             picture = decode_frame(story, index)
             shown = to_rgb(picture)
         except ValueError as error:
             survey.unreadable_images += 1
-            problem = problem or str(error)
+            problems.append(str(error))
             continue
         pictures.append((picture.size, picture.mode, picture_hash(shown), thumbnail(shown)))
-    return pictures, problem
+    return pictures, "; ".join(problems) or None
 
 
 def _is_unequal(story: dict) -> bool:

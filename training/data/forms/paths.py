@@ -30,7 +30,7 @@ def resolve(path: str, roots: list[Path]) -> str:
     return str(next((file for file in candidates if file.is_file()), roots[0].absolute() / slashed))
 
 
-def shortened(value: object) -> str:
-    """Return a value as Python writes it, cut after 80 characters."""
+def shortened(value: object, most: int = 80) -> str:
+    """Return a value as Python writes it, cut after `most` characters."""
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
