@@ -8,11 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, Image, List, Value
 from encoded_pictures import encode, plain_picture
 from PIL import Image as PILImage
 from storyattn.training.common.columns import TableColumns
-from storyattn.training.data.sources import open_source
+from storyattn.training.data.sources import open_source, read_stories
+from storyattn.training.data.stream_source import open_stream
 
 FRAMES = [("fox", 2, "F two."), ("hare", 10, "H ten."), ("fox", 1, "F one."), ("hare", 9, "H nine.")]
 STORIES = {"fox": ([1, 2], ["F one.", "F two."]), "hare": ([9, 10], ["H nine.", "H ten."])}
@@ -190,3 +191,222 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_with_a_frame_each(folder, form):
     assert content(FORMS[form](folder)) == STORIES
+
+
+@pytest.mark.parametrize("form", ["metadata.jsonl with other names and backslashes", "Parquet", "WebDataset", "VIST"])
+def test_a_stream_of_a_form(folder, form):
+    stream = open_stream(str(FORMS[form](folder)), "train")
+    captions = {story["story_id"]: story["captions"] for story in stream}
+    assert captions == {story: texts for story, (_, texts) in STORIES.items()}
+
+
+# Columns
+
+
+def test_columns_that_flags_name(folder):
+    write_csv(folder / "all.csv", rows("{}.png", ("who", "when", "what", "says")))
+    write_pictures(folder, 1, 2, 9, 10)
+    flags = {"story_column": "who", "position_column": "when", "image_column": "what", "caption_column": "says"}
+    assert content(folder, **flags) == STORIES
+    with pytest.raises(ValueError, match="story_column: got 'whom', expected one of the columns who, when, what, says"):
+        content(folder, **{**flags, "story_column": "whom"})
+
+
+def test_the_rows_order_without_positions_and_texts_as_positions(folder):
+    Dataset.from_dict(
+        {"story": ["a", "b", "a"], "image": [encode(numbered(k)) for k in (3, 1, 2)], "text": ["x", None, " "]}
+    ).to_parquet(folder / "train.parquet")
+    assert content(folder) == {"a": ([3, 2], ["x", None]), "b": ([1], [None])}
+    Dataset.from_dict(
+        {
+            "story": [7, 7],
+            "page": ["page 10", "page 9"],
+            "image": [encode(numbered(k)) for k in (1, 2)],
+            "text": ["x", "y"],
+        }
+    ).to_parquet(folder / "train.parquet")
+    assert content(folder) == {"7": ([2, 1], ["y", "x"])}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("image_{}", "caption_{}"), ("Image {}", "Text {}"), ("panel{}_image", "panel{}_text"), ("{}.png", "{}.txt")],
+)
+def test_numbered_columns(folder, names):
+    image, text = names
+    features = {"id": Value("string"), "story_id": Value("string")}
+    features |= {image.format(k): Image() for k in range(3)} | {text.format(k): Value("string") for k in range(3)}
+    row = {"id": "9", "story_id": "fox", image.format(2): None, text.format(2): None}
+    row |= {image.format(k): {"bytes": encode(numbered(k + 1)), "path": None} for k in range(2)}
+    row |= {text.format(k): f"{k}." for k in range(2)}
+    Dataset.from_list([row], features=Features(features)).to_parquet(folder / "train.parquet")
+    assert content(folder) == {"fox": ([1, 2], ["0.", "1."])}
+
+
+def test_stories_whose_paths_are_relative_to_their_folder(folder):
+    write_pictures(folder / "pages", 1, 2)
+    lines = [{"frames": ["pages\\1.png", "pages/2.png"], "captions": ["A.", "B."], "story_id": "fox"}]
+    write_lines(folder / "stories.jsonl", lines)
+    for name in (folder, folder / "stories.jsonl"):
+        (story,) = read_stories(str(name), "train")
+        assert [number_of(frame) for frame in story["frames"]] == [1, 2]
+        (streamed,) = open_stream(str(name), "train")
+        assert [Path(frame["path"]).name for frame in streamed["frames"]] == ["1.png", "2.png"]
+
+
+# Several captions
+
+
+def test_captions_of_a_frame_in_a_list_or_in_rows(folder):
+    write_pictures(folder, 1, 2)
+    lines = [
+        {"file_name": "1.png", "story": "fox", "position": 1, "caption": ["One.", " ", "Uno."]},
+        {"file_name": "2.png", "story": "fox", "position": 2, "caption": []},
+    ]
+    write_lines(folder / "metadata.jsonl", lines)
+    (story,) = read_stories(str(folder), "train")
+    assert story["captions"] == ["One.", None] and story["references"] == [["One.", "Uno."], []]
+    copies = [{**lines[0], "caption": text} for text in ("One.", "Uno.")] + [{**lines[1], "caption": "Two."}]
+    write_csv(folder / "metadata.csv", copies)
+    (folder / "metadata.jsonl").unlink()
+    (story,) = read_stories(str(folder), "train")
+    assert story["captions"] == ["One.", "Two."] and story["references"] == [["One.", "Uno."], ["Two."]]
+
+
+def test_lists_of_captions_of_stories(folder):
+    features = {"frames": List(Image()), "captions": List(List(Value("string")))}
+    frames = [{"bytes": encode(numbered(k)), "path": None} for k in (1, 2)]
+    Dataset.from_list([{"frames": frames, "captions": [["a", "b"], ["c"]]}], features=Features(features)).to_parquet(
+        folder / "train.parquet"
+    )
+    (story,) = read_stories(str(folder), "train")
+    assert story["captions"] == ["a", "c"] and story["references"] == [["a", "b"], ["c"]]
+    (streamed,) = open_stream(str(folder), "train")
+    assert streamed["captions"] == ["a", "c"] and streamed["references"] == [["a", "b"], ["c"]]
+
+
+# Clips
+
+
+def animate(path: Path, *numbers: int) -> str:
+    first, *others = map(numbered, numbers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first.save(
+        path,
+        save_all=True,
+        append_images=others,
+        duration=100,
+        **({"lossless": True} if path.suffix == ".webp" else {}),
+    )
+    return path.name
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_is_a_story(folder, suffix):
+    name = animate(folder / f"fox{suffix}", *range(1, 10))
+    write_lines(folder / "metadata.jsonl", [{"file_name": name, "story_id": "fox", "captions": ["A.", "B.", "C."]}])
+    assert content(folder) == {"fox": ([1, 5, 9], ["A.", "B.", "C."])}
+    write_lines(folder / "metadata.jsonl", [{"file_name": name, "caption": "It grows."}])
+    dataset = open_source(str(folder), table_columns=TableColumns(frames_per_video=2))["train"]
+    assert [number_of(frame) for frame in dataset[0]["frames"]] == [1, 9]
+    assert dataset[0]["captions"] == ["It grows."] * 2
+
+
+def test_animations_in_a_table_and_beside_text_files(folder):
+    name = animate(folder / "clips" / "fox.gif", 1, 2, 3)
+    (folder / "clips" / "fox.txt").write_text("A.\nB.\nC.\n")
+    assert content(folder / "clips") == {"fox": ([1, 2, 3], ["A.", "B.", "C."])}
+    animation = {"bytes": (folder / "clips" / name).read_bytes(), "path": None}
+    columns = {"story_id": Value("string"), "frames": Image(), "captions": List(Value("string"))}
+    row = {"story_id": "fox", "frames": animation, "captions": ["A.", "B."]}
+    (folder / "clips" / "fox.txt").unlink()
+    Dataset.from_list([row], features=Features(columns)).to_parquet(folder / "train.parquet")
+    assert content(folder / "train.parquet") == {"fox": ([1, 3], ["A.", "B."])}
+
+
+def test_a_wrong_number_of_captions_and_a_broken_animation_are_bad_stories(folder):
+    good, broken = animate(folder / "fox.gif", 1, 2, 3), animate(folder / "owl.gif", 4, 5)
+    (folder / broken).write_bytes((folder / broken).read_bytes()[:40])
+    lines = [
+        {"video": good, "captions": ["A.", "B."], "story_id": "fox"},
+        {"video": "hare.gif", "captions": ["A.", "B."]},
+    ]
+    lines += [{"video": broken, "captions": ["A.", "B."], "story_id": "owl"}]
+    write_lines(folder / "stories.jsonl", lines)
+    stories = open_source(str(folder), table_columns=TableColumns(frames_per_video=3))["train"]
+    few, missing, cut = stories["read_problem"]
+    assert few.startswith("captions: got 2 for the 3 frames of '") and few.endswith("sets the number of frames")
+    assert "hare.gif', expected a video" in missing and missing.startswith("frames: got no such file")
+    assert cut.startswith("frames: got '") and "owl.gif', expected a video or an animation: " in cut
+
+
+def test_a_video_needs_a_package_that_reads_it(folder, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (folder / "fox.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    write_lines(folder / "stories.jsonl", [{"video": "fox.mp4", "caption": "A."}])
+    (problem,) = open_source(str(folder))["train"]["read_problem"]
+    assert problem.endswith("fox.mp4', expected the package av (or torchcodec) to read it: pip install av")
+
+
+def test_frames_of_a_video(folder):
+    av = pytest.importorskip("av", reason="the package av is not installed")
+    with av.open(str(folder / "fox.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(1, 12):
+            picture = plain_picture((20 * number, 0, 0), (64, 48))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    write_lines(folder / "stories.jsonl", [{"video": "fox.mp4", "captions": ["A.", "B.", "C."], "story": "fox"}])
+    frames, captions = content(folder)["fox"]
+    assert captions == ["A.", "B.", "C."]
+    assert [abs(number - true) <= 1 for number, true in zip(frames, (2, 12, 22))] == [True] * 3
+
+
+# What is wrong
+
+
+def test_bad_rows_make_bad_stories_and_no_others(folder):
+    write_pictures(folder, 1, 2)
+    names = ("story", "position", "image", "caption")
+    values = [("fox", 1, "1.png", "A."), ("fox", 2, "2.png", "B."), ("", 1, "1.png", "C."), ("owl", 1, "1.png", "D.")]
+    values += [
+        ("owl", 1, "2.png", "E."),
+        ("hare", 1, "1.png", "F."),
+        ("hare", "", "2.png", "G."),
+        ("elk", 1, "../x.png", ""),
+    ]
+    write_csv(folder / "stories.csv", [dict(zip(names, row)) for row in values])
+    stories = open_source(str(folder))["train"].remove_columns("frames")
+    problems = dict(zip(stories["story_id"], stories["read_problem"]))
+    assert list(problems) == ["fox", "row 3", "owl", "hare", "elk"] and problems["fox"] is None
+    assert problems["row 3"] == "story: got None, expected the name of a story"
+    assert problems["owl"].startswith("position: got 1.0 in rows 4 and 5, which have other pictures")
+    assert problems["hare"].startswith("position: got nothing in row 7, expected it in every row")
+    assert problems["elk"] == "image: got '../x.png', expected a file in the folder of the data set"
+
+
+def test_an_archive_that_leads_out_or_grows_too_large_is_refused(folder, monkeypatch):
+    with zipfile.ZipFile(folder / "out.zip", "w") as archive:
+        archive.writestr("../metadata.jsonl", "{}")
+    with pytest.raises(ValueError, match="archive '.*out.zip': got the name '../metadata.jsonl', expected one within"):
+        open_source(str(folder / "out.zip"))
+    write_zip(folder)
+    monkeypatch.setattr("storyattn.training.data.forms.archives.MAX_GIGABYTES", 1e-7)
+    with pytest.raises(ValueError, match="stories.zip': got more than 0.0 GB or .* expected an archive of pictures"):
+        open_source(str(folder / "stories.zip"))
+    (folder / "broken.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="dataset: archive '.*broken.zip': "):
+        open_source(str(folder / "broken.zip"))
+
+
+def test_a_form_that_is_not_read_shows_the_metadata_that_would_be(folder):
+    write_pictures(folder, 1, 2)
+    with pytest.raises(ValueError) as error:
+        read_stories(str(folder), "train")
+    assert "\n" not in str(error.value)
+    hint = str(error.value).partition("with a line a frame: ")[2]
+    first, second = (json.loads(f"{{{text}") for text in hint.split("{")[1:])
+    assert (first["file_name"], second["file_name"]) == ("1.png", "2.png")
+    write_lines(folder / "metadata.jsonl", [first, second])
+    assert content(folder) == {"fox": ([1, 2], [first["caption"], second["caption"]])}

@@ -51,7 +51,7 @@ def convert_numbered_columns(dataset: Dataset, columns: TableColumns, roots: lis
     extra = _extra(dataset, {*pictures.values(), *captions.values()})
     story = named_column(dataset.features, columns, "story_column") or _story_column(dataset.features)
     key = ["numbered columns", dataset._fingerprint, columns, [str(root) for root in roots]]
-    options = {"pictures": pictures, "captions": captions, "story": story, "roots": roots}
+    options = {"pictures": pictures, "captions": captions, "story": story, "roots": roots, "others": tuple(extra)}
     return convert(encoded(dataset), _join_columns, key, extra, count=columns.frames_per_video, **options)
 
 
@@ -84,8 +84,8 @@ def convert_clips(dataset: Dataset, frames_column: str, columns: TableColumns, r
     extra = _extra(dataset, {clip, caption})
     story = named_column(dataset.features, columns, "story_column") or _story_column(dataset.features)
     key = ["clips", dataset._fingerprint, frames_column, columns, [str(root) for root in roots], states]
-    options = {"clip": clip, "caption": caption, "story": story, "roots": roots, "count": columns.frames_per_video}
-    return convert(encoded(dataset), _take_clips, key, extra, **options)
+    options = {"clip": clip, "caption": caption, "story": story, "roots": roots, "others": tuple(extra)}
+    return convert(encoded(dataset), _take_clips, key, extra, count=columns.frames_per_video, **options)
 
 
 def with_references(dataset: Dataset, captions_column: str) -> Dataset:
@@ -96,8 +96,6 @@ def with_references(dataset: Dataset, captions_column: str) -> Dataset:
         captions_column: column that holds the captions.
     """
     if not is_text(items_of(items_of(dataset.features.get(captions_column)))):
-        return dataset
-    if items_of(dataset.features[captions_column]) is None:
         return dataset
     cells = dataset[captions_column][:]
     references = [story and [texts_of(texts) for texts in story] for story in cells]
@@ -134,7 +132,13 @@ def with_found_files(dataset: Dataset, frames_column: str, roots: list[Path]) ->
 
 
 def _join_columns(
-    batch: dict, pictures: dict, captions: dict, story: str | None, roots: list[Path], count: int | None
+    batch: dict,
+    pictures: dict,
+    captions: dict,
+    story: str | None,
+    roots: list[Path],
+    others: tuple[str, ...],
+    count: int | None,
 ) -> dict:
     """Return a batch of stories whose frames are in numbered columns."""
     stories = []
@@ -147,24 +151,24 @@ def _join_columns(
         texts = [texts_of(batch[captions[number]][row]) if number in captions else [] for number in pictures]
         length = max((place + 1 for place, cell in enumerate(cells) if cell is not None), default=0)
         stories.append({"story_id": _story_id(batch, story, row), **story_of(cells[:length], texts, count, problem)})
-    return _with_others(batch, stories)
+    return {**{name: batch[name] for name in others}, **batch_of(stories)}
 
 
 def _take_clips(
-    batch: dict, clip: str, caption: str | None, story: str | None, roots: list[Path], count: int | None
+    batch: dict,
+    clip: str,
+    caption: str | None,
+    story: str | None,
+    roots: list[Path],
+    others: tuple[str, ...],
+    count: int | None,
 ) -> dict:
     """Return a batch of stories that are clips."""
     stories = []
     for row, cell in enumerate(batch[clip]):
         texts = texts_of(batch[caption][row]) if caption else []
         stories.append({"story_id": _story_id(batch, story, row), **clip_story(picture_of(cell, roots), texts, count)})
-    return _with_others(batch, stories)
-
-
-def _with_others(batch: dict, stories: list[dict]) -> dict:
-    """Return stories as a batch, beside its columns that are carried over."""
-    others = {name: values for name, values in batch.items() if name not in OWN_COLUMNS}
-    return {**others, **batch_of(stories)}
+    return {**{name: batch[name] for name in others}, **batch_of(stories)}
 
 
 def _extra(dataset: Dataset, used: set[str | None]) -> Features:

@@ -18,7 +18,8 @@ from .story_rows import (
     with_references,
 )
 
-STORIES, NUMBERED, FRAME_ROWS, CLIPS = "stories", "numbered columns", "frame rows", "clips"
+STORIES, REFERENCES = "stories", "stories with several captions a frame"
+NUMBERED, FRAME_ROWS, CLIPS = "numbered columns", "frame rows", "clips"
 
 
 class StorySplits(Mapping):
@@ -52,7 +53,7 @@ def form_of(features: Features, frames_column: str, captions_column: str, column
         ValueError: where a flag names a column that does not exist.
     """
     if has_stories(features, frames_column, columns):
-        return None if is_text(items_of(items_of(features.get(captions_column)))) else STORIES
+        return REFERENCES if is_text(items_of(items_of(features.get(captions_column)))) else STORIES
     if numbered_pictures(features, columns)[0]:
         return NUMBERED
     if frame_columns(features, columns) is not None:
@@ -94,7 +95,7 @@ def to_stories(
     if not has_stories(features, frames_column, columns):
         dataset = _flattened(dataset)
     form = form_of(dataset.features or Features(), frames_column, captions_column, columns)
-    if form in (STORIES, None):
+    if form in (STORIES, REFERENCES, None):
         return with_references(with_found_files(dataset, frames_column, roots), captions_column)
     if form == NUMBERED:
         stories = convert_numbered_columns(dataset, columns, roots)
