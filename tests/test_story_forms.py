@@ -1,191 +1,26 @@
 """Stories in the forms in which people have them: each is read into frames and captions."""
 
-import csv
-import io
 import json
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, Features, Image, List, Value
-from encoded_pictures import encode, plain_picture
-from PIL import Image as PILImage
-from storyattn.training.common.columns import TableColumns
+from datasets import Dataset, Features, Image, Value
+from encoded_pictures import encode
+from story_form_files import (
+    FORMS,
+    STORIES,
+    content,
+    number_of,
+    numbered,
+    rows,
+    write_csv,
+    write_lines,
+    write_pictures,
+    write_zip,
+)
 from storyattn.training.data.sources import open_source, read_stories
 from storyattn.training.data.stream_source import open_stream
-
-FRAMES = [("fox", 2, "F two."), ("hare", 10, "H ten."), ("fox", 1, "F one."), ("hare", 9, "H nine.")]
-STORIES = {"fox": ([1, 2], ["F one.", "F two."]), "hare": ([9, 10], ["H nine.", "H ten."])}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    (tmp_path / "set").mkdir()
-    return tmp_path / "set"
-
-
-def numbered(number: int) -> PILImage.Image:
-    """Return a picture whose red channel is ten times `number`."""
-    return plain_picture((10 * number, 0, 0), (12, 8))
-
-
-def write_pictures(folder: Path, *numbers: int, prefix: str = "") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        numbered(number).save(folder / f"{prefix}{number}.png")
-
-
-def write_csv(path: Path, rows: list[dict], delimiter: str = ",") -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_lines(path: Path, rows: list[dict]) -> None:
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-
-
-def rows(image: str, names: tuple[str, str, str, str] = ("story_id", "position", "image", "caption")) -> list[dict]:
-    """Return a row a frame, with the picture's path by the pattern `image`."""
-    return [dict(zip(names, (story, position, image.format(position), caption))) for story, position, caption in FRAMES]
-
-
-def content(source: object, split: str = "train", **columns: object) -> dict:
-    """Return the stories of all of a data set by id: numbers of the pictures, and captions."""
-    table = TableColumns(**columns)
-    dataset = open_source(str(source), table_columns=table)[split]
-    return {
-        story["story_id"]: ([number_of(frame) for frame in story["frames"]], story["captions"]) for story in dataset
-    }
-
-
-def number_of(frame: PILImage.Image) -> int:
-    return round(frame.convert("RGB").getpixel((0, 0))[0] / 10)
-
-
-def write_metadata_csv(folder: Path) -> Path:
-    write_pictures(folder / "pages", 1, 2, 9, 10)
-    write_csv(folder / "metadata.csv", rows("pages/{}.png", ("story", "position", "file_name", "text")))
-    return folder
-
-
-def write_metadata_lines(folder: Path) -> Path:
-    write_pictures(folder / "pages", 1, 2, 9, 10)
-    write_lines(folder / "metadata.jsonl", rows("pages\\{}.png", ("book", "page", "file_name", "text")))
-    return folder
-
-
-def write_semicolons(folder: Path) -> Path:
-    write_pictures(folder / "images", 1, 2, 9, 10)
-    write_csv(folder / "stories.csv", rows("images/{}.png", ("Story ID", "Frame", "Image path", "Sentence")), ";")
-    return folder
-
-
-def write_parquet(folder: Path) -> Path:
-    columns = [
-        {"album_id": story, "order": position, "image": encode(numbered(position)), "text": caption}
-        for story, position, caption in FRAMES
-    ]
-    Dataset.from_list(columns).to_parquet(folder / "train.parquet")
-    return folder
-
-
-def write_one_parquet(folder: Path) -> Path:
-    write_parquet(folder)
-    return folder / "train.parquet"
-
-
-def write_json_lines(folder: Path) -> Path:
-    write_pictures(folder / "img", 1, 2, 9, 10)
-    write_lines(folder / "all.jsonl", rows("img/{}.png", ("sequence", "index", "img", "narration")))
-    return folder / "all.jsonl"
-
-
-def write_web_dataset(folder: Path) -> Path:
-    with tarfile.open(folder / "shard-000.tar", "w") as tar:
-        for story, position, caption in FRAMES:
-            add(tar, f"{story}/{position:03d}.png", encode(numbered(position)))
-            add(tar, f"{story}/{position:03d}.txt", caption.encode())
-    return folder
-
-
-def write_web_dataset_of_json(folder: Path) -> Path:
-    with tarfile.open(folder / "shard-000.tar", "w") as tar:
-        for number, (story, position, caption) in enumerate(FRAMES):
-            fields = {"story": story, "position": position, "caption": caption}
-            add(tar, f"{number:06d}.jpg", encode(numbered(position)))
-            add(tar, f"{number:06d}.json", json.dumps(fields).encode())
-    return folder / "shard-000.tar"
-
-
-def write_zip(folder: Path) -> Path:
-    with zipfile.ZipFile(folder / "stories.zip", "w") as archive:
-        lines = rows("{}.png", ("story", "position", "file_name", "caption"))
-        archive.writestr("set/metadata.jsonl", "\n".join(json.dumps(row) for row in lines))
-        for _, position, _ in FRAMES:
-            archive.writestr(f"set/{position}.png", encode(numbered(position)))
-    return folder / "stories.zip"
-
-
-def write_zip_beside(folder: Path) -> Path:
-    write_lines(folder / "metadata.jsonl", rows("images/{}.png", ("story", "position", "file_name", "caption")))
-    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
-        for _, position, _ in FRAMES:
-            archive.writestr(f"{position}.png", encode(numbered(position)))
-    return folder
-
-
-def write_text_files(folder: Path) -> Path:
-    for story, position, caption in FRAMES:
-        write_pictures(folder / story, position)
-        (folder / story / f"{position}.txt").write_text(f"{caption}\n")
-    return folder
-
-
-def write_vist(folder: Path) -> Path:
-    photos = {f"{story}-{position}": 40000 + position for story, position, _ in FRAMES}
-    for story, position, _ in FRAMES:
-        (folder / "images" / "train").mkdir(parents=True, exist_ok=True)
-        numbered(position).save(folder / "images" / "train" / f"{photos[f'{story}-{position}']}.png")
-    annotations = [
-        [
-            {"story_id": story, "album_id": "7", "photo_flickr_id": str(photos[f"{story}-{position}"])}
-            | {"worker_arranged_photo_order": position, "text": caption.lower(), "original_text": caption}
-        ]
-        for story, position, caption in FRAMES
-    ]
-    document = {"images": [], "albums": [], "annotations": annotations, "type": "story-in-sequence"}
-    (folder / "train.story-in-sequence.json").write_text(json.dumps(document))
-    return folder
-
-
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
-
-
-FORMS = {
-    "metadata.csv": write_metadata_csv,
-    "metadata.jsonl with other names and backslashes": write_metadata_lines,
-    "a table beside the images": write_semicolons,
-    "Parquet": write_parquet,
-    "one Parquet file": write_one_parquet,
-    "one JSON lines file": write_json_lines,
-    "WebDataset": write_web_dataset,
-    "WebDataset with JSON": write_web_dataset_of_json,
-    "a ZIP file": write_zip,
-    "a ZIP of images beside metadata.jsonl": write_zip_beside,
-    "text files": write_text_files,
-    "VIST": write_vist,
-}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -252,115 +87,6 @@ def test_stories_whose_paths_are_relative_to_their_folder(folder):
         assert [number_of(frame) for frame in story["frames"]] == [1, 2]
         (streamed,) = open_stream(str(name), "train")
         assert [Path(frame["path"]).name for frame in streamed["frames"]] == ["1.png", "2.png"]
-
-
-# Several captions
-
-
-def test_captions_of_a_frame_in_a_list_or_in_rows(folder):
-    write_pictures(folder, 1, 2)
-    lines = [
-        {"file_name": "1.png", "story": "fox", "position": 1, "caption": ["One.", " ", "Uno."]},
-        {"file_name": "2.png", "story": "fox", "position": 2, "caption": []},
-    ]
-    write_lines(folder / "metadata.jsonl", lines)
-    (story,) = read_stories(str(folder), "train")
-    assert story["captions"] == ["One.", None] and story["references"] == [["One.", "Uno."], []]
-    copies = [{**lines[0], "caption": text} for text in ("One.", "Uno.")] + [{**lines[1], "caption": "Two."}]
-    write_csv(folder / "metadata.csv", copies)
-    (folder / "metadata.jsonl").unlink()
-    (story,) = read_stories(str(folder), "train")
-    assert story["captions"] == ["One.", "Two."] and story["references"] == [["One.", "Uno."], ["Two."]]
-
-
-def test_lists_of_captions_of_stories(folder):
-    features = {"frames": List(Image()), "captions": List(List(Value("string")))}
-    frames = [{"bytes": encode(numbered(k)), "path": None} for k in (1, 2)]
-    Dataset.from_list([{"frames": frames, "captions": [["a", "b"], ["c"]]}], features=Features(features)).to_parquet(
-        folder / "train.parquet"
-    )
-    (story,) = read_stories(str(folder), "train")
-    assert story["captions"] == ["a", "c"] and story["references"] == [["a", "b"], ["c"]]
-    (streamed,) = open_stream(str(folder), "train")
-    assert streamed["captions"] == ["a", "c"] and streamed["references"] == [["a", "b"], ["c"]]
-
-
-# Clips
-
-
-def animate(path: Path, *numbers: int) -> str:
-    first, *others = map(numbered, numbers)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first.save(
-        path,
-        save_all=True,
-        append_images=others,
-        duration=100,
-        **({"lossless": True} if path.suffix == ".webp" else {}),
-    )
-    return path.name
-
-
-@pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_an_animation_is_a_story(folder, suffix):
-    name = animate(folder / f"fox{suffix}", *range(1, 10))
-    write_lines(folder / "metadata.jsonl", [{"file_name": name, "story_id": "fox", "captions": ["A.", "B.", "C."]}])
-    assert content(folder) == {"fox": ([1, 5, 9], ["A.", "B.", "C."])}
-    write_lines(folder / "metadata.jsonl", [{"file_name": name, "caption": "It grows."}])
-    dataset = open_source(str(folder), table_columns=TableColumns(frames_per_video=2))["train"]
-    assert [number_of(frame) for frame in dataset[0]["frames"]] == [1, 9]
-    assert dataset[0]["captions"] == ["It grows."] * 2
-
-
-def test_animations_in_a_table_and_beside_text_files(folder):
-    name = animate(folder / "clips" / "fox.gif", 1, 2, 3)
-    (folder / "clips" / "fox.txt").write_text("A.\nB.\nC.\n")
-    assert content(folder / "clips") == {"fox": ([1, 2, 3], ["A.", "B.", "C."])}
-    animation = {"bytes": (folder / "clips" / name).read_bytes(), "path": None}
-    columns = {"story_id": Value("string"), "frames": Image(), "captions": List(Value("string"))}
-    row = {"story_id": "fox", "frames": animation, "captions": ["A.", "B."]}
-    (folder / "clips" / "fox.txt").unlink()
-    Dataset.from_list([row], features=Features(columns)).to_parquet(folder / "train.parquet")
-    assert content(folder / "train.parquet") == {"fox": ([1, 3], ["A.", "B."])}
-
-
-def test_a_wrong_number_of_captions_and_a_broken_animation_are_bad_stories(folder):
-    good, broken = animate(folder / "fox.gif", 1, 2, 3), animate(folder / "owl.gif", 4, 5)
-    (folder / broken).write_bytes((folder / broken).read_bytes()[:40])
-    lines = [
-        {"video": good, "captions": ["A.", "B."], "story_id": "fox"},
-        {"video": "hare.gif", "captions": ["A.", "B."]},
-    ]
-    lines += [{"video": broken, "captions": ["A.", "B."], "story_id": "owl"}]
-    write_lines(folder / "stories.jsonl", lines)
-    stories = open_source(str(folder), table_columns=TableColumns(frames_per_video=3))["train"]
-    few, missing, cut = stories["read_problem"]
-    assert few.startswith("captions: got 2 for the 3 frames of '") and few.endswith("sets the number of frames")
-    assert "hare.gif', expected a video" in missing and missing.startswith("frames: got no such file")
-    assert cut.startswith("frames: got '") and "owl.gif', expected a video or an animation: " in cut
-
-
-def test_a_video_needs_a_package_that_reads_it(folder, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (folder / "fox.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
-    write_lines(folder / "stories.jsonl", [{"video": "fox.mp4", "caption": "A."}])
-    (problem,) = open_source(str(folder))["train"]["read_problem"]
-    assert problem.endswith("fox.mp4', expected the package av (or torchcodec) to read it: pip install av")
-
-
-def test_frames_of_a_video(folder):
-    av = pytest.importorskip("av", reason="the package av is not installed")
-    with av.open(str(folder / "fox.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(1, 12):
-            picture = plain_picture((20 * number, 0, 0), (64, 48))
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-        container.mux(stream.encode())
-    write_lines(folder / "stories.jsonl", [{"video": "fox.mp4", "captions": ["A.", "B.", "C."], "story": "fox"}])
-    frames, captions = content(folder)["fox"]
-    assert captions == ["A.", "B.", "C."]
-    assert [abs(number - true) <= 1 for number, true in zip(frames, (2, 12, 22))] == [True] * 3
 
 
 # What is wrong
