@@ -44,10 +44,10 @@ def rows(image: str, names: tuple[str, str, str, str] = ("story_id", "position",
     return [dict(zip(names, (story, position, image.format(position), caption))) for story, position, caption in FRAMES]
 
 
-def content(source: object, split: str = "train", **columns: object) -> dict:
+def content(source: object, split: str = "train", allow_local_paths: bool = False, **columns: object) -> dict:
     """Return the stories of all of a data set by id: numbers of the pictures, and captions."""
     table = TableColumns(**columns)
-    dataset = open_source(str(source), table_columns=table)[split]
+    dataset = open_source(str(source), table_columns=table, allow_local_paths=allow_local_paths)[split]
     return {
         story["story_id"]: ([number_of(frame) for frame in story["frames"]], story["captions"]) for story in dataset
     }

@@ -98,7 +98,9 @@ def test_links_and_names_within_the_folder(tmp_path):
     folder = Path(write(tmp_path / "set", [line(0, file_name="pages/../pages/./5.png"), line(0, file_name="link.png")]))
     os.symlink(tmp_path / "elsewhere.png", folder / "link.png")
     PILImage.new("RGB", (12, 8), (40, 0, 0)).save(tmp_path / "elsewhere.png")
-    assert numbers(read_stories(str(folder), "train")[0]) == [5, 4]
+    assert numbers(read_stories(str(folder), "train", allow_local_paths=True)[0]) == [5, 4]
+    with pytest.raises(ValueError, match=r"story '\w+': frame 1: got the file '.*link.png' outside of the data set"):
+        read_stories(str(folder), "train")
 
 
 def test_a_folder_of_frames_is_recognized(tmp_path):

@@ -131,10 +131,12 @@ def test_another_size_is_another_entry(prepare, small_model, small_processor, st
 
 
 def test_a_picture_that_was_replaced_is_read_again(prepare, save, tmp_path):
-    (tmp_path / "page.png").write_bytes(encode(plain_picture((10, 20, 30))))
-    name = save([{"frames": [frame(path=str(tmp_path / "page.png"))] * 2, "captions": ["One.", "Two."]}])
+    page = tmp_path / "set" / "page.png"
+    page.parent.mkdir()
+    page.write_bytes(encode(plain_picture((10, 20, 30))))
+    name = save([{"frames": [frame(path=str(page))] * 2, "captions": ["One.", "Two."]}])
     assert prepare(name).pixels(0)[0, 0, 0].tolist() == [10, 20, 30]
-    (tmp_path / "page.png").write_bytes(encode(plain_picture((90, 80, 70), (50, 40))))
+    page.write_bytes(encode(plain_picture((90, 80, 70), (50, 40))))
     assert prepare(name).pixels(0)[1, 5, 5].tolist() == [90, 80, 70]
 
 
@@ -261,9 +263,9 @@ def test_the_first_five_bad_ones_are_named(save, prepare, warnings):
     assert "'bad-4'" in line and "'bad-5'" not in line
 
 
-def test_too_many_bad_ones_stop_with_the_list(save, prepare):
+def test_too_many_bad_ones_stop_and_the_first_five_are_named(save, prepare):
     bad = [{**story, "story_id": f"bad-{k}", "captions": ["One."]} for k, story in enumerate(good_stories(7))]
-    with pytest.raises(ValueError, match="got 7 bad of 127 stories, expected at most 5%: .*'bad-0'.*'bad-6'"):
+    with pytest.raises(ValueError, match="got 7 bad of 127 .*: .*'bad-0'.*'bad-4'.*; and 2 more$"):
         prepare(save(good_stories(120) + bad))
 
 

@@ -117,3 +117,20 @@ def test_frames_of_a_video(folder):
     frames, captions = content(folder)["fox"]
     assert captions == ["A.", "B.", "C."]
     assert [abs(number - true) <= 1 for number, true in zip(frames, (2, 12, 22))] == [True] * 3
+
+
+@pytest.mark.parametrize("form", ["table", "numbered columns", "text files", "clips of one row a frame"])
+def test_a_clip_outside_of_the_data_set_is_not_opened(folder, tmp_path, form):
+    outside = str(tmp_path / animate(tmp_path / "outside.gif", 1, 2, 3))
+    if form == "text files":
+        (folder / "fox.txt").write_text("A.")
+        (folder / "fox.gif").symlink_to(outside)
+    rows = {"table": [{"video": outside, "caption": "A."}]}
+    rows["numbered columns"] = [{"image_0": outside, "image_1": outside, "caption_0": "A."}]
+    rows["clips of one row a frame"] = [{"story": "a", "image": outside, "caption": "A."}]
+    if form in rows:
+        write_lines(folder / "stories.jsonl", rows[form])
+    with pytest.raises(ValueError, match="frame 0: got the file '.*' outside of the data set"):
+        read_stories(str(folder), "train")
+    if form in rows:
+        assert content(folder, allow_local_paths=True)

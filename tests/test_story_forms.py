@@ -118,8 +118,9 @@ def test_an_archive_that_leads_out_or_grows_too_large_is_refused(folder, monkeyp
     with pytest.raises(ValueError, match="archive '.*out.zip': got the name '../metadata.jsonl', expected one within"):
         open_source(str(folder / "out.zip"))
     write_zip(folder)
-    monkeypatch.setattr("storyattn.training.data.forms.archives.MAX_GIGABYTES", 1e-7)
-    with pytest.raises(ValueError, match="stories.zip': got more than 0.0 GB or .* expected an archive of pictures"):
+    monkeypatch.setattr("storyattn.training.common.archives.SMALL_BYTES", 0)
+    monkeypatch.setattr("storyattn.training.common.archives.MAX_GROWTH", 0.5)
+    with pytest.raises(ValueError, match="dataset: got the archive '.*stories.zip' .* which unpacks to more than"):
         open_source(str(folder / "stories.zip"))
     (folder / "broken.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match="dataset: archive '.*broken.zip': "):

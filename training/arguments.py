@@ -13,6 +13,7 @@ import yaml
 from storyattn import StoryAttnConfig
 from transformers import HfArgumentParser
 
+from .common.access_flags import ACCESS_FLAGS
 from .common.columns import COLUMN_FLAGS, TABLE_FLAGS
 from .common.files import write_text
 from .data.frame_cache import DEFAULT_LIMIT_GB
@@ -117,6 +118,8 @@ class DataArguments:
     on_bad_story: BadStory = _flag("skip", "skip stories that are broken (no more than one in 20), or raise an error")
     cache_dir: str | None = _flag(None, "where resized frames are kept; default: beside the data sets of datasets")
     cache_limit_gb: float = _flag(DEFAULT_LIMIT_GB, "what that may hold; entries used longest ago go first")
+    allow_remote_frames: bool = _flag(False, ACCESS_FLAGS["allow_remote_frames"])
+    allow_local_paths: bool = _flag(False, ACCESS_FLAGS["allow_local_paths"])
     streaming: bool = _flag(False, "read the training stories as they come; keep a sample alone")
     shuffle_buffer: int = _flag(100, "stories of a stream that are shuffled together")
 

@@ -16,10 +16,11 @@ from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.image_processing_storyattn import to_rgb
 from transformers import set_seed
 
+from ..common.access_flags import access_of, add_access_flags
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..data.sources import read_stories
-from ..data.validation import decode_frame, story_problem
+from ..data.validation import decode_frame, name_problem, story_problem
 from ..figures import story_strip
 from ..models.baselines import BaselineModel
 from ..models.load import load_model
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default=None, help="take the frames from a story of this data set instead")
     parser.add_argument("--split", default="test", help="split of the data set")
     add_column_flags(parser)
+    add_access_flags(parser)
     parser.add_argument("--story", type=int, default=0, help="number of the story in the split, from 0")
     parser.add_argument("--given", type=int, default=3, help="how many frames of that story are given")
     parser.add_argument("--steps", type=int, default=3, help="how many captions and frames to add")
@@ -152,18 +154,18 @@ def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], lis
     """Return the frames that the story starts with, and their captions where there are any."""
     if arguments.frames is not None:
         return [_open_image(path) for path in arguments.frames], arguments.captions
-    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments))
+    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments), **access_of(arguments))
     if not 0 <= arguments.story < len(stories):
         raise ValueError(f"story: got {arguments.story}, expected 0 to {len(stories) - 1} in {arguments.split}")
     (story,) = stories.with_format("arrow")[arguments.story].to_pylist()
     problem = story_problem(story)
     if problem is not None:
-        raise ValueError(f"story {story['story_id']!r}: {problem}")
+        raise ValueError(name_problem(story["story_id"], problem))
     captions = story["captions"][: arguments.given]
     try:
         return [to_rgb(decode_frame(story, index)) for index in range(len(captions))], captions
     except ValueError as error:
-        raise ValueError(f"story {story['story_id']!r}: {error}") from error
+        raise ValueError(name_problem(story["story_id"], str(error))) from error
 
 
 def _open_image(path: str) -> Image.Image:

@@ -3,9 +3,13 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .excerpts import quoted
+from .loading import one_line_reason
 
 CHUNK_BYTES = 1 << 22  # read at once for a sum
 
@@ -25,6 +29,29 @@ def replaced_at_end(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def expect_writable(field: str, path: str | Path) -> None:
+    """
+    Try whether a file can be written, before long work for its content. Nothing is left or created.
+
+    Args:
+        field: name of the flag, for the message.
+        path: the file. Where it exists, it is left as it is.
+
+    Raises:
+        ValueError: where it is a folder, or nothing can be written beside it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{field}: got the folder {quoted(path)}, expected the name of a file")
+    existing = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".storyattn-"):
+            pass
+    except OSError as error:
+        reason = error.strerror or one_line_reason(error)
+        raise ValueError(f"{field}: got {quoted(path)}, expected a file that can be written: {reason}") from error
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -17,6 +17,8 @@ from datasets import Dataset, Features, List, Value
 from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
+from ..common.loading import expecting_room
+from .frame_access import paths_of_frames
 from .validation import decode_frame, story_problem
 
 logger = logging.get_logger(__name__)
@@ -73,7 +75,8 @@ def cached_frames(
         height, width = image_processor.size["height"], image_processor.size["width"]
         _expect_room(folder, num_frames * height * width * 3)
     os.utime(folder)
-    frames = _decode_stories(stories, image_processor, folder / FRAMES_FILE, key, num_frames)
+    with expecting_room("cache_dir", cache_dir, "--cache_dir names another place"):
+        frames = _decode_stories(stories, image_processor, folder / FRAMES_FILE, key, num_frames)
     if is_new:
         bound_cache(cache_dir, limit_gb, keep=IN_USE)
     return frames.with_format(None)
@@ -164,17 +167,11 @@ def _states_of_files(stories: Dataset) -> list[tuple[str, int, int]]:
 
     They are part of the fingerprint, so that another picture in its place gives another entry.
     """
-    frames = stories.with_format("arrow")
     states = []
-    for start in range(0, len(stories), 1000):
-        column = frames[start : start + 1000].column("frames").combine_chunks()
-        pictures = column.flatten() if hasattr(column, "flatten") else column
-        if not pa.types.is_struct(pictures.type) or not pictures.field("bytes").null_count:
-            continue
-        for has_bytes, path in zip(pictures.field("bytes").is_valid().to_pylist(), pictures.field("path").to_pylist()):
-            if not has_bytes and path and os.path.isfile(path):
-                status = os.stat(path)
-                states.append((path, status.st_size, status.st_mtime_ns))
+    for _, _, path in paths_of_frames(stories):
+        if os.path.isfile(path):
+            status = os.stat(path)
+            states.append((path, status.st_size, status.st_mtime_ns))
     return states
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
-from .forms.paths import resolve
-from .validation import PROBLEM_COLUMN
+from ..common.excerpts import listed, quoted
+from .forms.paths import find_file
+from .validation import PROBLEM_COLUMN, name_problem
 
 METADATA = "metadata.jsonl"
 FRAME_FOLDER_FEATURES = Features(
@@ -54,7 +55,7 @@ def read_frame_folder(folder: str | Path) -> dict[str, Dataset]:
     """
     files = _metadata_files(Path(folder))
     if "" in files and len(files) > 1:
-        inner = ", ".join(name for name in files if name)
+        inner = listed(name for name in files if name)
         raise ValueError(f"dataset: got {METADATA} in {str(folder)!r} and in {inner} in it, expected one or the other")
     return {name or "train": _read_stories(file) for name, file in files.items()}
 
@@ -129,7 +130,7 @@ def _read_line(line: str, where: str, folder: Path) -> dict:
         boxes = None
     return {
         "story_id": str(story_id),
-        "file": file and _find_file(file, f"story {str(story_id)!r}: {where}", folder),
+        "file": file and _find_file(file, name_problem(str(story_id), where), folder),
         "position": position,
         **texts,
         "boxes": [{field: box[field] for field in ("entity", "kind", "box")} for box in boxes or []],
@@ -141,11 +142,12 @@ def _read_line(line: str, where: str, folder: Path) -> dict:
 def _find_file(name: str, where: str, folder: Path) -> str:
     """Return the path of the image `name` in `folder`; it need not exist."""
     if os.path.isabs(name):
-        raise ValueError(f"{where}: file_name: got {name!r}, expected a file in the folder of {METADATA}")
+        raise ValueError(f"{where}: file_name: got {quoted(name)}, expected a file in the folder of {METADATA}")
     try:
-        return resolve(name, [folder])
+        return find_file(name, [folder])
     except ValueError as error:
-        raise ValueError(f"{where}: file_name: got {name!r}, expected a file in the folder of {METADATA}") from error
+        message = f"{where}: file_name: got {quoted(name)}, expected a file in the folder of {METADATA}"
+        raise ValueError(message) from error
 
 
 def _wrong_box(boxes: object) -> str | None:
@@ -172,7 +174,7 @@ def _in_order(frames: list[dict]) -> list[dict]:
     for frame in placed:
         other = by_position.setdefault(frame["position"], frame)
         if other is not frame:
-            got = f"position: got {frame['position']}, which is that of {Path(other['file'] or '').name!r}"
+            got = f"position: got {frame['position']}, which is that of {quoted(Path(other['file'] or '').name)}"
             frame["problems"].append(f"{frame['where']}: {got}, expected another for each frame")
     return sorted(placed, key=lambda frame: frame["position"]) + [f for f in frames if f["position"] is None]
 

@@ -11,6 +11,7 @@ from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnImageProcessor, StoryAttnProcessor
 from transformers.utils import logging
 
+from ..common.access_flags import access_of
 from ..common.columns import columns_of
 from ..common.interruption import leave_signals_to_parent
 from .augmentation import augmentation_of
@@ -56,7 +57,7 @@ def load_splits(args: DataArguments, config: StoryAttnConfig) -> dict[str, Datas
             for key, split in names.items()
         }
     if args.dataset != STORYWORLD:
-        options["splits"] = open_source(args.dataset, **columns_of(args))
+        options["splits"] = open_source(args.dataset, **columns_of(args), **access_of(args))
     limits = {"train": args.max_train_stories}
     return {
         key: read_stories(args.dataset, split, max_stories=limits.get(key), **options) for key, split in names.items()
@@ -72,7 +73,7 @@ def split_names(args: DataArguments) -> dict[str, str]:
 
 def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:
     """Return the options with which `read_stories` and `open_stream` read the data set."""
-    options = columns_of(args)
+    options = {**columns_of(args), **access_of(args)}
     if args.dataset == STORYWORLD:
         options["storyworld_options"] = {"image_size": tuple(config.image_size)}
     return options

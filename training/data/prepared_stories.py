@@ -7,7 +7,7 @@ from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
 from .frame_cache import DEFAULT_LIMIT_GB, cached_frames
-from .validation import judge_bad_stories
+from .validation import judge_bad_stories, name_problem
 
 logger = logging.get_logger(__name__)
 
@@ -133,6 +133,6 @@ def prepare_stories(
     """
     frames = cached_frames(stories, image_processor, cache_dir=cache_dir, limit_gb=cache_limit_gb)
     problems = zip(stories["story_id"][:], frames["problem"][:])
-    lines = [f"story {story!r}: {problem}" for story, problem in problems if problem is not None]
+    lines = [name_problem(story, problem) for story, problem in problems if problem is not None]
     judge_bad_stories(lines, len(stories), name, on_bad_story, logger.warning)
     return PreparedStories(stories, frames, image_processor)

@@ -1,26 +1,36 @@
-"""Read stories of StoryWorld, of a folder, or of a data set of the Hub, in one schema."""
+"""Read stories of StoryWorld, of a folder, or of a data set of the Hub, in one schema.
+
+An existing split is used as it is. Where there is a `train` but no `validation` or `test`, these are derived from
+it by the hash of `story_id`, see `assign_splits`; `train` is then the rest, whichever split is read. A story
+without `story_id` goes by its captions. After that the ids are made unique: a story without one gets the split's
+name and its number, such as train-3; the second of two with the same id gets `-2` behind it.
+"""
 
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, load_dataset_builder, load_from_disk
-from datasets.fingerprint import Hasher
+from datasets import Dataset, DatasetDict, load_from_disk
 from transformers.utils import logging
 
-from ..common.columns import TableColumns
+from ..common.columns import COLUMN_FLAGS, TableColumns
+from ..common.excerpts import listed, quoted
 from ..common.hub_ids import is_hub_id
-from ..common.loading import one_line_reason
+from ..common.loading import expecting_room
 from .forms.hint import metadata_hint
 from .forms.local import is_single_file, open_local, table_roots
+from .forms.paths import Places
 from .forms.tables import StorySplits, to_stories
+from .frame_access import FrameAccess, frame_access
 from .schema import name_stories, to_schema, without_blank_captions
+from .source_files import check_saved, load_splits, naming_source
 from .splits import MIN_STORIES, assign_splits, splits_to_derive
 
 logger = logging.get_logger(__name__)
 
 STORYWORLD = "storyworld"
+MORE_ROOM = "the environment variable HF_DATASETS_CACHE names another place"
 NO_COLUMNS = TableColumns()
 
 
@@ -34,13 +44,9 @@ def read_stories(
     max_stories: int | None = None,
     storyworld_options: dict | None = None,
     splits: Mapping[str, Dataset] | None = None,
+    **access: bool,
 ) -> Dataset:
-    """Read the stories of a split. Single stories are not checked.
-
-    An existing split is used as it is. Where there is a `train` but no `validation` or `test`, these are derived from
-    it by the hash of `story_id`, see `assign_splits`; `train` is then the rest, whichever split is read. A story
-    without `story_id` goes by its captions. After that the ids are made unique: a story without one gets the split's
-    name and its number, such as train-3; the second of two with the same id gets `-2` behind it.
+    """Read the stories of a split; the module says which stories a split has. Single stories are not checked.
 
     Args:
         name: `storyworld`; a folder (of images with a `metadata.jsonl`, see `read_frame_folder`; of Parquet files or
@@ -54,6 +60,7 @@ def read_stories(
         max_stories: read only the first ones.
         storyworld_options: how StoryWorld is drawn, see `load_storyworld`.
         splits: the splits of the data set where `open_source` has opened it already; opening takes time.
+        access: `allow_remote_frames` and `allow_local_paths`, see `frame_access`; by default neither.
 
     Returns:
         Stories with `story_id`, `frames` (list of images), `captions` (list of `str` or `None`, one a frame) and, where
@@ -62,15 +69,19 @@ def read_stories(
 
     Raises:
         ValueError: for an unknown data set, an unknown split or one that cannot be derived, missing columns or columns
-            of another type, and no stories.
+            of another type, frames that may not be read, a full disk, and no stories.
     """
     if max_stories is not None and max_stories < 1:
         raise ValueError(f"max_stories: got {max_stories}, expected at least 1")
     if name == STORYWORLD:
+        _expect_no_columns(frames_column, captions_column)
         return _draw(split, max_stories, dict(storyworld_options or {}))
     if splits is None:
-        splits = open_source(name, frames_column, captions_column, table_columns)
-    return _read_split(splits, name, split, frames_column, captions_column, max_stories)
+        splits = open_source(name, frames_column, captions_column, table_columns, **access)
+    with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+        stories = _read_split(splits, name, split, frames_column, captions_column, max_stories)
+    frame_access(name, **access).check(stories, name)
+    return stories
 
 
 def _read_split(
@@ -96,6 +107,13 @@ def _read_split(
     return _first(_cut(dataset, name, split, keys, derived), max_stories) if derived else dataset
 
 
+def _expect_no_columns(frames_column: str, captions_column: str) -> None:
+    """Refuse names of columns for StoryWorld, which has its own."""
+    for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
+        if column != COLUMN_FLAGS[flag][0]:
+            raise ValueError(f"{flag}: got {quoted(column)}, expected none with {STORYWORLD}, which has its own")
+
+
 def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
     """Draw stories of StoryWorld: for `train` as many as asked for, for other splits at most their usual number."""
     from ..storyworld import load_storyworld
@@ -109,9 +127,10 @@ def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
 
 def open_source(
     name: str,
-    frames_column: str = "frames",
-    captions_column: str = "captions",
+    frames_column: str = COLUMN_FLAGS["frames_column"][0],
+    captions_column: str = COLUMN_FLAGS["captions_column"][0],
     table_columns: TableColumns = NO_COLUMNS,
+    **access: bool,
 ) -> Mapping[str, Dataset]:
     """Open a folder, a file or a Hub id and return its splits; a data set without splits is `train`.
 
@@ -122,29 +141,31 @@ def open_source(
         frames_column: column that holds the frames.
         captions_column: column that holds the captions.
         table_columns: columns of other forms.
+        access: `allow_remote_frames` and `allow_local_paths`, as in `read_stories`, for the data set's own files, too.
 
     Raises:
-        ValueError: where there is no such folder or Hub id, or it cannot be read.
+        ValueError: where there is no such folder or Hub id, or it cannot be read. The message names the file and, where
+            there is one, the line.
     """
-    location = locate(name)
-    opened = open_local(Path(location), table_columns) if is_local_form(location) else None
-    splits = _open_by_datasets(name, location) if opened is None else opened.splits
+    location, allowed = locate(name), frame_access(name, **access)
+    with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+        opened = open_local(Path(location), table_columns, allowed) if is_local_form(location) else None
+        splits = _open_by_datasets(name, location, allowed) if opened is None else opened.splits
     roots = opened.roots if opened else table_roots(Path(location)) if Path(location).is_dir() else []
     columns = {"frames_column": frames_column, "captions_column": captions_column, "columns": table_columns}
-    return StorySplits(splits, partial(to_stories, **columns, roots=roots))
+    return StorySplits(splits, partial(to_stories, **columns, places=Places(tuple(roots), allowed)))
 
 
-def _open_by_datasets(name: str, location: str) -> dict[str, Dataset]:
+def _open_by_datasets(name: str, location: str, access: FrameAccess) -> dict[str, Dataset]:
     """Open a folder or a Hub id by `datasets` alone."""
-    try:
-        splits = load_from_disk(location) if is_saved(location) else _load_splits(location)
-    except IndexError as error:  # raised by `load_from_disk` for a data set without rows
-        raise ValueError(f"dataset: got no story in a split of {name!r}, expected at least one") from error
-    except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
-        hint = f"; {metadata_hint(location)}" if Path(location).is_dir() else ""
-        reason = one_line_reason(error)
-        raise ValueError(f"dataset: {name!r} could not be read from a folder or the Hub: {reason}{hint}") from error
+    with naming_source(name, hint=f"; {metadata_hint(location)}" if Path(location).is_dir() else ""):
+        splits = _load_saved(location, access) if is_saved(location) else load_splits(location, access)
     return {"train": splits} if isinstance(splits, Dataset) else dict(splits)
+
+
+def _load_saved(location: str, access: FrameAccess) -> Dataset | DatasetDict:
+    check_saved(Path(location), access)
+    return load_from_disk(location)
 
 
 def locate(name: str) -> str:
@@ -155,7 +176,9 @@ def locate(name: str) -> str:
     """
     path = Path(name).expanduser()
     if not path.is_dir() and not is_single_file(path) and not is_hub_id(name):
-        raise ValueError(f"dataset: got {name!r}, expected storyworld, a folder that exists, or a Hub id owner/name")
+        raise ValueError(
+            f"dataset: got {quoted(name)}, expected storyworld, a folder that exists, or a Hub id owner/name"
+        )
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"dataset: got the empty folder {name!r}, expected Parquet files or another data set")
     return str(path) if path.exists() else name
@@ -184,32 +207,8 @@ def name_of_split(name: str, split: str, existing: Collection[str], derived: tup
         ValueError: where the data set has no such split and none is derived.
     """
     if split not in existing and split not in derived:
-        raise ValueError(f"split: got {split!r}, expected one of {', '.join(existing)} in {name!r}")
+        raise ValueError(f"split: got {split!r}, expected one of {listed(existing)} in {name!r}")
     return split if split in existing else "train"
-
-
-def _load_splits(source: str) -> dict[str, Dataset]:
-    """Load a data set as `load_dataset` does; a split without rows, for which that raises, is an empty data set."""
-    state, options = _state_of_files(Path(source)), {}
-    if state:
-        # The library recognizes some folders by their name alone, and would return their earlier content.
-        options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
-    builder = load_dataset_builder(source, **options)
-    builder.download_and_prepare()
-    splits = {}
-    for split, info in builder.info.splits.items():
-        splits[split] = builder.as_dataset(split) if info.num_examples else Dataset.from_dict({})
-        splits[split]._fingerprint = Hasher.hash([splits[split]._fingerprint, state])
-    return splits
-
-
-def _state_of_files(folder: Path) -> str:
-    """Return a digest of the names, sizes and times of all files in a folder; empty where it does not exist."""
-    if not folder.is_dir():
-        return ""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return Hasher.hash(states)
 
 
 def _first(dataset: Dataset, count: int | None) -> Dataset:

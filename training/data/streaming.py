@@ -14,7 +14,8 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from .augmentation import UNCHANGED, Augmentation
 from .frame_cache import prepare_story
-from .validation import judge_bad_stories, story_problem
+from .stream_source import rows_of
+from .validation import judge_bad_stories, name_problem, story_problem
 from .windows import TrainingCollator, draw_start, draw_tasks
 
 MAX_BAD_IN_A_ROW = 1000  # stories after which a reader gives up
@@ -103,7 +104,7 @@ class StoryStream(TorchIterableDataset):
             if prepared["problem"] is None:
                 items.append(prepared)
             else:
-                bad.append((row["story_id"], f"story {row['story_id']!r}: {prepared['problem']}"))
+                bad.append((row["story_id"], name_problem(row["story_id"], prepared["problem"])))
         return items, bad
 
     def _window(self, epoch: int, row: dict) -> dict:
@@ -135,7 +136,7 @@ class StoryStream(TorchIterableDataset):
         while True:
             order = random.Random(f"{drawn_by}/{epoch}")
             order.shuffle(shards)
-            rows = (row for shard in shards for row in _rows_of(self.stories.shard(num_shards, shard)))
+            rows = (row for shard in shards for row in rows_of(self.stories, self.stories.shard(num_shards, shard)))
             before = position
             while block := list(islice(rows, self.buffer_size)):
                 order.shuffle(block)
@@ -147,12 +148,6 @@ class StoryStream(TorchIterableDataset):
                 raise ValueError(f"dataset: got no story for reader {reader + 1} of {num_readers}, expected some")
             epoch += 1
             shards.sort()
-
-
-def _rows_of(stories: IterableDataset) -> Iterator[dict]:
-    """Yield every row. Plain iteration would share the rows out over the workers once more."""
-    for batch in stories.iter(batch_size=1):
-        yield {name: values[0] for name, values in batch.items()}
 
 
 def stream_loader(

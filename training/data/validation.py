@@ -6,6 +6,7 @@ from collections.abc import Callable
 import datasets
 from PIL import Image, UnidentifiedImageError
 
+from ..common.excerpts import MAX_PROBLEM, excerpt, listed, quoted
 from ..common.loading import one_line_reason
 
 MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken export
@@ -14,7 +15,6 @@ PROBLEM_COLUMN = "read_problem"  # what was wrong with a story when it was read,
 PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states", REFERENCES_COLUMN)
 BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
-MAX_LISTED = 5  # bad stories that a message describes
 
 
 def story_problem(story: dict) -> str | None:
@@ -30,13 +30,18 @@ def story_problem(story: dict) -> str | None:
         return f"captions: got none, expected one for each of {len(frames)} frames"
     wrong = [text for text in captions if not isinstance(text, (str, type(None)))]
     if isinstance(captions, str) or wrong:
-        value = repr(wrong[0]) if wrong else "a string"
+        value = quoted(wrong[0]) if wrong else "a string"
         return f"captions: got {value}, expected one string or null for each frame"
     for column in PER_FRAME_COLUMNS:
         values = story.get(column)
         if values is not None and len(values) != len(frames):
             return f"{column}: got {len(values)} for {len(frames)} frames, expected as many as frames"
     return None
+
+
+def name_problem(story_id: object, problem: str) -> str:
+    """Return the line that says which story has a problem."""
+    return f"story {quoted(story_id)}: {problem}"
 
 
 def decode_frame(story: dict, index: int) -> Image.Image:
@@ -54,7 +59,7 @@ def decode_frame(story: dict, index: int) -> Image.Image:
         if picture is None:
             raise ValueError("got none, expected an image")
         if isinstance(picture, dict):
-            file = f" ({picture['path']})" if picture.get("path") else ""
+            file = f" ({excerpt(picture['path'])})" if picture.get("path") else ""
             if picture.get("bytes") is None and file and _is_missing_file(picture["path"]):
                 raise ValueError("got no such file, expected an image")
             picture = datasets.Image().decode_example(picture)
@@ -106,12 +111,11 @@ def judge_bad_stories(
     if num_stories >= min_stories and len(problems) > MAX_BAD_SHARE * num_stories:
         raise ValueError(
             f"{name}: got {len(problems)} bad of {num_stories} stories, expected at most {MAX_BAD_SHARE:.0%}: "
-            f"{'; '.join(problems)}"
+            f"{_first(problems)}"
         )
     described = _first(problems if new_problems is None else new_problems)
     warn(f"{name}: {len(problems)} of {num_stories} stories are bad and left out: {described}")
 
 
 def _first(problems: list[str]) -> str:
-    more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
-    return "; ".join(problems[:MAX_LISTED]) + more
+    return listed(problems, separator="; ", length=MAX_PROBLEM)

@@ -17,12 +17,15 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..common.access_flags import access_of
 from ..common.captions import has_text
 from ..common.columns import columns_of
-from ..data.forms.paths import shortened
+from ..common.excerpts import MAX_PROBLEM, excerpt, listed
+from ..common.files import expect_writable
 from ..data.licenses import count_licenses
 from ..data.sources import STORYWORLD, open_source, read_stories
 from ..data.splits import splits_to_derive
+from ..data.validation import name_problem
 from ..models.presets import load_preset
 from ..models.tokenizer import load_tokenizer, train_tokenizer
 from .findings import HURTS, Finding, judge
@@ -54,6 +57,8 @@ def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
     """
     _check(arguments)
     output = Path(arguments.output).expanduser()
+    for file in ("report.json", "stories.png"):
+        expect_writable("output", output / file)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
     source = read_source(arguments)
@@ -81,7 +86,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
     Raises:
         ValueError: where the data set or one of its splits cannot be read.
     """
-    options = {**columns_of(arguments), "max_stories": arguments.max_stories}
+    options = {**columns_of(arguments), **access_of(arguments), "max_stories": arguments.max_stories}
     name, source = arguments.dataset, Source()
     if name == STORYWORLD:
         from ..storyworld.dataset import SPLITS
@@ -89,7 +94,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
         source.stories = {split: read_stories(name, split, **options) for split in SPLITS}
         source.licenses = {"drawn by the program": sum(map(len, source.stories.values()))}
         return source
-    existing = open_source(name, **columns_of(arguments))
+    existing = open_source(name, **columns_of(arguments), **access_of(arguments))
     derived = splits_to_derive(existing)
     for split in sorted((*existing, *derived), key=_split_position):
         if split in existing and not len(existing[split]):
@@ -160,11 +165,11 @@ def _read_beside(source: Source, split: str, rows: Dataset, limit: int | None) -
 
 def _print(splits: dict[str, dict], source: Source, findings: list[Finding]) -> None:
     print(format_table(splits))
-    licenses = ", ".join(f"{license} ({count} stories)" for license, count in source.licenses.items())
+    licenses = listed(f"{excerpt(license)} ({count} stories)" for license, count in source.licenses.items())
     print(f"\nlicenses: {licenses or 'none known'}\n")
     for split, numbers in splits.items():
         for story, problem in numbers["bad"]:
-            print(f"bad: {split}: story {shortened(story)}: {shortened(problem, 300)}")
+            print(f"bad: {split}: {excerpt(name_problem(story, problem), MAX_PROBLEM)}")
     for finding in findings:
         print(f"{finding.severity}: {finding.text}")
     if not any(finding.severity == HURTS for finding in findings):

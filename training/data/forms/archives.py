@@ -12,14 +12,12 @@ from typing import BinaryIO
 import datasets
 from datasets.fingerprint import Hasher
 
-from ...common.loading import one_line_reason
-from .paths import shortened
+from ...common.archives import check_archive
+from ...common.excerpts import quoted
+from ...common.loading import is_full_disk, one_line_reason
+from ..frame_access import ARCHIVES
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-MAX_GIGABYTES = 200.0
-MAX_FILES = 5_000_000
-MAX_RATIO = 200  # of the unpacked size to that of the archive: more is no archive of pictures
-SMALL = 100_000_000  # bytes that are unpacked whatever the ratio
 
 Member = tuple[str, int, Callable[[], BinaryIO]]  # name, size in bytes, opens it
 
@@ -45,22 +43,20 @@ def unpack(archive: Path) -> Path:
     The folder has the name of the archive and stands alone in another. Links and special files in it are left out.
 
     Raises:
-        ValueError: where it cannot be read, where a name leads out of the folder, and where it would take more than
-            `MAX_GIGABYTES`, more than the disk has, or more than `MAX_RATIO` times its size.
+        ArchiveError: where it is damaged or unpacks to too much, see `check_archive`.
+        ValueError: where it cannot be read, and where a name leads out of the folder.
     """
     status = archive.stat()
     state = Hasher.hash([str(archive.absolute()), status.st_size, status.st_mtime_ns])
-    folder = Path(datasets.config.HF_DATASETS_CACHE, "storyattn-archives", state)
+    folder = Path(datasets.config.HF_DATASETS_CACHE, ARCHIVES, state)
     name = archive.name.partition(".")[0] or "archive"
     if folder.is_dir():
         return folder / name
     aside = folder.with_name(f"{state}.{os.getpid()}")
+    check_archive(archive)
     with _reading(archive):
-        total = _check(archive, status.st_size)
         try:
             (aside / name).mkdir(parents=True, exist_ok=True)
-            if total > shutil.disk_usage(aside).free:
-                raise ValueError(f"got {total / 1e9:.1f} GB to unpack, expected as much free disk at {str(aside)!r}")
             for member, _, opened in _members(archive):
                 target = aside / name / _inner(member)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,23 +69,11 @@ def unpack(archive: Path) -> Path:
     return folder / name
 
 
-def _check(archive: Path, size: int) -> int:
-    """Return the unpacked size in bytes."""
-    total = count = 0
-    most = min(MAX_GIGABYTES * 1e9, max(SMALL, MAX_RATIO * size))
-    for name, length, _ in _members(archive):
-        total, count = total + length, count + 1
-        _inner(name)
-        if total > most or count > MAX_FILES:
-            raise ValueError(f"got more than {most / 1e9:.1f} GB or {MAX_FILES} files, expected an archive of pictures")
-    return total
-
-
 def _inner(name: str) -> str:
     """Return the path of a member below the folder."""
     inner = os.path.normpath(name.replace("\\", "/"))
     if os.path.isabs(inner) or inner.split(os.sep)[0] == os.pardir or "\0" in name:
-        raise ValueError(f"got the name {shortened(name)}, expected one within the archive")
+        raise ValueError(f"got the name {quoted(name)}, expected one within the archive")
     return inner
 
 
@@ -114,4 +98,6 @@ def _reading(archive: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError) as error:
-        raise ValueError(f"dataset: archive {str(archive)!r}: {one_line_reason(error)}") from error
+        if is_full_disk(error):
+            raise
+        raise ValueError(f"dataset: archive {quoted(archive)}: {one_line_reason(error)}") from error

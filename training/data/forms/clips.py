@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...common.excerpts import quoted
 from ...common.loading import one_line_reason
-from .paths import shortened
 
 DEFAULT_FRAMES = 5
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".webm", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv")
@@ -48,7 +48,7 @@ def take_frames(picture: dict, count: int) -> list[dict]:
     Raises:
         ValueError: for a clip that cannot be read, and where no package that reads videos is installed.
     """
-    name = shortened(picture.get("path") or "a clip")
+    name = quoted(picture.get("path") or "a clip")
     if picture.get("bytes") is None and not os.path.isfile(picture.get("path") or ""):
         raise ValueError(f"got no such file {name}, expected a video or an animation")
     read = _video_reader(name) if is_video(picture) else _read_animation

@@ -8,9 +8,10 @@ import datasets
 from datasets import Dataset, Features, Image, List, Value, Video
 from datasets.fingerprint import Hasher
 
+from ...common.excerpts import quoted
 from ..validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 from .clips import DEFAULT_FRAMES, is_clip, take_frames
-from .paths import resolve, shortened
+from .paths import Places, find_file
 
 FORMS_VERSION = 1  # part of the cache key: raise it when the same table would give other stories
 STORIES_AT_ONCE = 16
@@ -76,12 +77,12 @@ def encoded(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def picture_of(cell: object, roots: list[Path]) -> dict | None:
+def picture_of(cell: object, places: Places) -> dict | None:
     """Return the cell of a table as an encoded picture: `bytes` and `path`, `None` for an empty cell.
 
     Args:
         cell: bytes, a path, or both by these names.
-        roots: folders to which a path is relative.
+        places: where pictures may be.
 
     Raises:
         ValueError: for a path that leads out of the folders.
@@ -94,7 +95,7 @@ def picture_of(cell: object, roots: list[Path]) -> dict | None:
         return {"bytes": data, "path": path}
     if path is None or not str(path).strip():
         return None
-    return {"bytes": None, "path": resolve(str(path), roots)}
+    return {"bytes": None, "path": find_file(str(path), places.roots)}
 
 
 def texts_of(cell: object) -> list[str]:
@@ -156,7 +157,7 @@ def clip_story(picture: dict | None, texts: list[str], count: int | None) -> dic
         frames, problem = [], f"frames: {error}"
     captions = texts * count if len(texts) == 1 else texts or [None] * count
     if problem is None and len(captions) != count:
-        problem = f"captions: got {len(captions)} for the {count} frames of {shortened(picture['path'] or 'a clip')}"
+        problem = f"captions: got {len(captions)} for the {count} frames of {quoted(picture['path'] or 'a clip')}"
         problem = f"{problem}, expected as many; --frames_per_video sets the number of frames"
     return {"frames": frames, "captions": captions, REFERENCES_COLUMN: None, PROBLEM_COLUMN: problem}
 

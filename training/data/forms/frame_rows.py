@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from datasets import Dataset, Features, List, Value
 
 from ...common.columns import TableColumns
+from ...common.excerpts import quoted
 from ..validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 from .clips import is_clip
 from .column_names import (
@@ -20,7 +20,7 @@ from .column_names import (
     split_key,
 )
 from .conversion import batch_of, clip_story, convert, encoded, file_state, is_blank, picture_of, story_of, texts_of
-from .paths import shortened
+from .paths import Places
 
 BOX = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("float32"))}
 
@@ -34,7 +34,7 @@ class StoryRows:
     problem: str | None = None
 
 
-def convert_frame_rows(dataset: Dataset, columns: TableColumns, roots: list[Path]) -> Dataset:
+def convert_frame_rows(dataset: Dataset, columns: TableColumns, places: Places) -> Dataset:
     """Join the rows of each story of a table of one row a frame.
 
     Stories come in the order of their first rows. A row without a story, positions that are equal or not in every row
@@ -44,7 +44,7 @@ def convert_frame_rows(dataset: Dataset, columns: TableColumns, roots: list[Path
     Args:
         dataset: the table.
         columns: columns that flags name, and the frames of a clip.
-        roots: folders to which paths of pictures are relative.
+        places: where pictures may be.
 
     Returns:
         `story_id`, `frames`, `captions`, where they differ from these `references`, `descriptions`, `boxes`, and of
@@ -58,23 +58,25 @@ def convert_frame_rows(dataset: Dataset, columns: TableColumns, roots: list[Path
         for row, cell in enumerate(dataset[column][:]):
             texts[row] += texts_of(cell)
     rows = [[row for same in story.frames for row in same] for story in stories]
-    first = _picture(pictures, rows[0][0], roots) if rows and rows[0] else None
+    first = _picture(pictures, rows[0][0], places) if rows and rows[0] else None
+    places.expect_allowed(stories[0].story_id if stories else None, [first])
     per_clip = all(len(story) == 1 for story in rows) and is_clip(first)
     index, extra = _index(dataset, found, stories, texts)
-    states = [file_state(_picture(pictures, row, roots)) for row in range(len(dataset))] if is_clip(first) else []
-    options = {"per_clip": per_clip, "count": columns.frames_per_video, "roots": roots, "others": tuple(extra)}
-    key = ["frame rows", dataset._fingerprint, found, columns, [str(root) for root in roots], states]
+    states = [file_state(_picture(pictures, row, places)) for row in range(len(dataset))] if is_clip(first) else []
+    options = {"per_clip": per_clip, "count": columns.frames_per_video, "places": places, "others": tuple(extra)}
+    key = ["frame rows", dataset._fingerprint, found, columns, places, states]
     return convert(index, _join, key, extra, pictures=pictures, **options)
 
 
-def _join(batch: dict, pictures: Dataset, per_clip: bool, count: int | None, roots: list[Path], others: tuple) -> dict:
+def _join(batch: dict, pictures: Dataset, per_clip: bool, count: int | None, places: Places, others: tuple) -> dict:
     """Return a batch of stories of the index with their pictures."""
     stories = []
     for number, (rows, texts, problem) in enumerate(zip(batch["rows"], batch["texts"], batch[PROBLEM_COLUMN])):
         try:
-            cells = [_picture(pictures, row, roots) for row in rows]
+            cells = [_picture(pictures, row, places) for row in rows]
         except ValueError as error:
             cells, problem = [], problem or f"image: {error}"
+        places.expect_allowed(batch["story_id"][number], cells)
         if problem is None and per_clip:
             story = clip_story(cells[0], texts[0], count)
         else:
@@ -126,7 +128,7 @@ def _group(dataset: Dataset, pictures: Dataset, found: FrameColumns) -> list[Sto
     stories: list[StoryRows] = []
     for row, story_id in enumerate(ids):
         if is_blank(story_id):
-            problem = f"{found.story or WEBDATASET_KEY}: got {shortened(story_id)}, expected the name of a story"
+            problem = f"{found.story or WEBDATASET_KEY}: got {quoted(story_id)}, expected the name of a story"
             stories.append(StoryRows(f"row {row + 1}", [[row]], problem))
             continue
         text = str(int(story_id)) if isinstance(story_id, float) and story_id.is_integer() else str(story_id)
@@ -164,7 +166,7 @@ def _order(story: StoryRows, rows: list[int], positions: list, pictures: Dataset
     for same in story.frames:
         if len(same) > 1 and story.problem is None and len({_content(pictures, row) for row in same}) > 1:
             numbers = " and ".join(str(row + 1) for row in same[:2])
-            got = f"got {shortened(positions[same[0]])} in rows {numbers}, which have other pictures"
+            got = f"got {quoted(positions[same[0]])} in rows {numbers}, which have other pictures"
             story.problem = f"position: {got}, expected another position for each frame"
 
 
@@ -181,6 +183,6 @@ def _content(pictures: Dataset, row: int) -> object:
     return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else cell
 
 
-def _picture(pictures: Dataset, row: int, roots: list[Path]) -> dict | None:
+def _picture(pictures: Dataset, row: int, places: Places) -> dict | None:
     (cell,) = pictures[row].values()
-    return picture_of(cell, roots)
+    return picture_of(cell, places)

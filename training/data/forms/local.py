@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from ...common.columns import TableColumns
+from ..frame_access import FrameAccess
 from ..frame_folder import is_frame_folder, read_frame_folder
 from .archives import is_archive, member_names, unpack
 from .clips import VIDEO_SUFFIXES
@@ -31,12 +32,13 @@ def is_single_file(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(SINGLE_FILES)
 
 
-def open_local(path: Path, columns: TableColumns) -> Opened | None:
+def open_local(path: Path, columns: TableColumns, access: FrameAccess) -> Opened | None:
     """Open a folder or a file of a form that `datasets` does not read alone.
 
     Args:
         path: the folder or file.
         columns: columns that flags name.
+        access: which files may be read.
 
     Returns:
         The splits; `None` for a folder that `datasets` loads as it is.
@@ -45,7 +47,7 @@ def open_local(path: Path, columns: TableColumns) -> Opened | None:
         ValueError: where the files are of such a form and cannot be read.
     """
     if path.is_file():
-        return _open_file(path, columns)
+        return _open_file(path, columns, access)
     archives = [file for file in sorted(path.iterdir()) if file.is_file() and is_archive(file)]
     if is_plain_frame_folder(path, columns) and not archives:
         return Opened(read_frame_folder(path))
@@ -57,11 +59,11 @@ def open_local(path: Path, columns: TableColumns) -> Opened | None:
         unpacked = [unpack(file) for file in archives]
         roots += [root for folder in unpacked for root in (folder, folder.parent, *_single_folders(folder))]
         if unpacked or pictures_in(path):
-            return Opened(load_tables(tables, path), roots)
+            return Opened(load_tables(tables, path, access), roots)
     if not tables and has_text_files(path):
-        return Opened(read_text_files(path, columns))
+        return Opened(read_text_files(path, columns, access))
     if not tables and archives and not all(file.suffix == ".tar" for file in archives):
-        return _open_file(archives[0], columns) if len(archives) == 1 else None
+        return _open_file(archives[0], columns, access) if len(archives) == 1 else None
     return None
 
 
@@ -109,7 +111,7 @@ def _names_lists_of_files(table: Path) -> bool:
         return table.stem == "metadata" and b"file_names" in opened.read(100_000)
 
 
-def _open_file(path: Path, columns: TableColumns) -> Opened:
+def _open_file(path: Path, columns: TableColumns, access: FrameAccess) -> Opened:
     """Open a single file as a data set."""
     name = path.name.lower()
     if name.endswith(".json") and vist_files(path.parent, path.name):
@@ -120,11 +122,11 @@ def _open_file(path: Path, columns: TableColumns) -> Opened:
         folder = unpack(path)
         inner = _single_folders(folder)
         folder = inner[0] if len(list(folder.iterdir())) == 1 and inner else folder
-        opened = open_local(folder, columns)
-        return opened or Opened(load_tables(find_tables(folder), folder), table_roots(folder))
+        opened = open_local(folder, columns, access)
+        return opened or Opened(load_tables(find_tables(folder), folder, access), table_roots(folder))
     if path.suffix.lower() not in BUILDERS:
         raise ValueError(f"dataset: got the file {str(path)!r}, expected a folder or a file {', '.join(SINGLE_FILES)}")
-    return Opened(load_tables([path], path.parent), [path.parent])
+    return Opened(load_tables([path], path.parent, access), [path.parent])
 
 
 def _single_folders(folder: Path) -> list[Path]:

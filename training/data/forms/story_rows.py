@@ -1,5 +1,6 @@
 """Read tables of one row a story that have no plain lists: numbered columns, a clip, several captions a frame."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset, Features, List, Value
@@ -24,7 +25,7 @@ from .column_names import (
     plain_name,
 )
 from .conversion import batch_of, clip_story, convert, encoded, file_state, picture_of, story_of, texts_of
-from .paths import resolve
+from .paths import Places, find_file
 
 OWN_COLUMNS = ("frames", "captions", "story_id", REFERENCES_COLUMN, PROBLEM_COLUMN)
 
@@ -39,19 +40,19 @@ def numbered_pictures(features: Features, columns: TableColumns) -> tuple[dict[i
     return pictures, numbered_columns(features, texts, is_caption)
 
 
-def convert_numbered_columns(dataset: Dataset, columns: TableColumns, roots: list[Path]) -> Dataset:
+def convert_numbered_columns(dataset: Dataset, columns: TableColumns, places: Places) -> Dataset:
     """Turn columns such as `image_0`, `caption_0`, `image_1` into lists; empty columns at the end make a story shorter.
 
     Args:
         dataset: the table, one row a story.
         columns: columns that flags name, without their numbers.
-        roots: folders to which paths of pictures are relative.
+        places: where pictures may be.
     """
     pictures, captions = numbered_pictures(dataset.features, columns)
     extra = _extra(dataset, {*pictures.values(), *captions.values()})
     story = named_column(dataset.features, columns, "story_column") or _story_column(dataset.features)
-    key = ["numbered columns", dataset._fingerprint, columns, [str(root) for root in roots]]
-    options = {"pictures": pictures, "captions": captions, "story": story, "roots": roots, "others": tuple(extra)}
+    key = ["numbered columns", dataset._fingerprint, columns, places]
+    options = {"pictures": pictures, "captions": captions, "story": story, "places": places, "others": tuple(extra)}
     return convert(encoded(dataset), _join_columns, key, extra, count=columns.frames_per_video, **options)
 
 
@@ -64,7 +65,7 @@ def clip_columns(features: Features, frames_column: str, columns: TableColumns) 
     return clip, named_column(features, columns, "caption_column") or find_column(rest, CAPTION_NAMES, is_caption)
 
 
-def convert_clips(dataset: Dataset, frames_column: str, columns: TableColumns, roots: list[Path]) -> Dataset:
+def convert_clips(dataset: Dataset, frames_column: str, columns: TableColumns, places: Places) -> Dataset:
     """Turn videos and animations, one a row with a list of captions or one for all frames, into lists of frames.
 
     A table whose first picture is no clip is returned as it is.
@@ -73,18 +74,19 @@ def convert_clips(dataset: Dataset, frames_column: str, columns: TableColumns, r
         dataset: the table, one row a story.
         frames_column: the column that holds the frames, by its flag.
         columns: columns that flags name, and the frames of a clip.
-        roots: folders to which paths are relative.
+        places: where clips may be.
     """
     clip, caption = clip_columns(dataset.features, frames_column, columns)
     cells = encoded(dataset.select_columns([clip]))
-    first = picture_of(cells[0][clip], roots) if len(cells) else None
+    first = picture_of(cells[0][clip], places) if len(cells) else None
+    places.expect_allowed(1, [first])
     if not is_clip(first):
         return dataset
-    states = [file_state(picture_of(row[clip], roots)) for row in cells]
+    states = [file_state(picture_of(row[clip], places)) for row in cells]
     extra = _extra(dataset, {clip, caption})
     story = named_column(dataset.features, columns, "story_column") or _story_column(dataset.features)
-    key = ["clips", dataset._fingerprint, frames_column, columns, [str(root) for root in roots], states]
-    options = {"clip": clip, "caption": caption, "story": story, "roots": roots, "others": tuple(extra)}
+    key = ["clips", dataset._fingerprint, frames_column, columns, places, states]
+    options = {"clip": clip, "caption": caption, "story": story, "places": places, "others": tuple(extra)}
     return convert(encoded(dataset), _take_clips, key, extra, count=columns.frames_per_video, **options)
 
 
@@ -107,7 +109,7 @@ def with_references(dataset: Dataset, captions_column: str) -> Dataset:
     return dataset.add_column(REFERENCES_COLUMN, references, feature=List(List(Value("string"))))
 
 
-def with_found_files(dataset: Dataset, frames_column: str, roots: list[Path]) -> Dataset:
+def with_found_files(dataset: Dataset, frames_column: str, roots: Sequence[Path]) -> Dataset:
     """Return stories whose frames are paths with these paths found in the folders.
 
     Args:
@@ -123,7 +125,7 @@ def with_found_files(dataset: Dataset, frames_column: str, roots: list[Path]) ->
         return dataset
     cells = dataset[frames_column][:]
     try:
-        files = [story and [path and resolve(path, roots) for path in story] for story in cells]
+        files = [story and [path and find_file(path, roots) for path in story] for story in cells]
     except ValueError as error:
         raise ValueError(f"dataset: column {frames_column!r}: {error}") from error
     if files == cells:
@@ -136,7 +138,7 @@ def _join_columns(
     pictures: dict,
     captions: dict,
     story: str | None,
-    roots: list[Path],
+    places: Places,
     others: tuple[str, ...],
     count: int | None,
 ) -> dict:
@@ -145,9 +147,10 @@ def _join_columns(
     for row in range(len(batch[next(iter(pictures.values()))])):
         problem, cells = None, []
         try:
-            cells = [picture_of(batch[column][row], roots) for column in pictures.values()]
+            cells = [picture_of(batch[column][row], places) for column in pictures.values()]
         except ValueError as error:
             problem = f"image: {error}"
+        places.expect_allowed(_story_id(batch, story, row) or row, cells)
         texts = [texts_of(batch[captions[number]][row]) if number in captions else [] for number in pictures]
         length = max((place + 1 for place, cell in enumerate(cells) if cell is not None), default=0)
         stories.append({"story_id": _story_id(batch, story, row), **story_of(cells[:length], texts, count, problem)})
@@ -159,15 +162,16 @@ def _take_clips(
     clip: str,
     caption: str | None,
     story: str | None,
-    roots: list[Path],
+    places: Places,
     others: tuple[str, ...],
     count: int | None,
 ) -> dict:
     """Return a batch of stories that are clips."""
     stories = []
     for row, cell in enumerate(batch[clip]):
-        texts = texts_of(batch[caption][row]) if caption else []
-        stories.append({"story_id": _story_id(batch, story, row), **clip_story(picture_of(cell, roots), texts, count)})
+        texts, picture = texts_of(batch[caption][row]) if caption else [], picture_of(cell, places)
+        places.expect_allowed(_story_id(batch, story, row) or row, [picture])
+        stories.append({"story_id": _story_id(batch, story, row), **clip_story(picture, texts, count)})
     return {**{name: batch[name] for name in others}, **batch_of(stories)}
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, load_dataset_builder
+from datasets import Dataset
 from datasets.fingerprint import Hasher
 
-from ...common.loading import one_line_reason
+from ..frame_access import FrameAccess
+from ..source_files import load_splits, naming_source
 from .text_files import split_named
 
 BUILDERS = {  # the likeliest first, where a folder has several kinds
@@ -35,12 +36,13 @@ def find_tables(folder: Path) -> list[Path]:
     return [path for path in tables if path.suffix.lower() == min(kinds, key=list(BUILDERS).index)]
 
 
-def load_tables(files: Iterable[Path], folder: Path) -> dict[str, Dataset]:
+def load_tables(files: Iterable[Path], folder: Path, access: FrameAccess) -> dict[str, Dataset]:
     """Load tables of one kind by split: that which a word of a file's name or folder says, else `train`.
 
     Args:
         files: the tables.
         folder: folder in which they are.
+        access: which files may be read.
 
     Raises:
         ValueError: where one cannot be read.
@@ -53,23 +55,9 @@ def load_tables(files: Iterable[Path], folder: Path) -> dict[str, Dataset]:
     if builder == "csv":
         options = {"sep": _separator(files[0]), "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
     state = Hasher.hash([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
-    try:
-        loaded = load_dataset_builder(builder, data_files=by_split, cache_dir=_cache_dir(state), **options)
-        loaded.download_and_prepare()
-    except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
-        cause = error.__cause__ or error
-        names = ", ".join(file.name for file in files[:5])
-        reason = f"{type(cause).__name__}: {one_line_reason(cause)}"
-        raise ValueError(f"dataset: could not read {names} in {str(folder)!r}: {reason}") from error
-    splits = {}
-    for split, info in loaded.info.splits.items():
-        splits[split] = loaded.as_dataset(split) if info.num_examples else Dataset.from_dict({})
-        splits[split]._fingerprint = Hasher.hash([splits[split]._fingerprint, state])
-    return splits
-
-
-def _cache_dir(state: str) -> str:
-    return str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
+    options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
+    with naming_source(str(files[0] if len(files) == 1 else folder)):
+        return load_splits(builder, access, state=state, data_files=by_split, **options)
 
 
 def _split_of(file: Path) -> str:

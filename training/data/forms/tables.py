@@ -1,7 +1,6 @@
 """Recognize the form of a table by its columns, and turn it into stories."""
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 from datasets import Dataset, Features, Image
 
@@ -9,6 +8,7 @@ from ...common.columns import TableColumns
 from ..story_reasoning import is_story_reasoning
 from .column_names import frame_columns, is_picture, is_text, items_of
 from .frame_rows import convert_frame_rows
+from .paths import Places
 from .story_rows import (
     clip_columns,
     convert_clips,
@@ -74,7 +74,7 @@ def has_stories(features: Features, frames_column: str, columns: TableColumns) -
 
 
 def to_stories(
-    dataset: Dataset, frames_column: str, captions_column: str, columns: TableColumns, roots: list[Path]
+    dataset: Dataset, frames_column: str, captions_column: str, columns: TableColumns, places: Places
 ) -> Dataset:
     """Turn a table into stories, with frames and captions in the columns of these names.
 
@@ -83,7 +83,7 @@ def to_stories(
         frames_column: column of lists of frames.
         captions_column: column of lists of captions.
         columns: columns that flags name.
-        roots: folders to which paths of pictures are relative.
+        places: where pictures may be.
 
     Returns:
         The stories; a table of no known form as it is.
@@ -96,13 +96,13 @@ def to_stories(
         dataset = _flattened(dataset)
     form = form_of(dataset.features or Features(), frames_column, captions_column, columns)
     if form in (STORIES, REFERENCES, None):
-        return with_references(with_found_files(dataset, frames_column, roots), captions_column)
+        return with_references(with_found_files(dataset, frames_column, places.roots), captions_column)
     if form == NUMBERED:
-        stories = convert_numbered_columns(dataset, columns, roots)
+        stories = convert_numbered_columns(dataset, columns, places)
     elif form == FRAME_ROWS:
-        stories = convert_frame_rows(dataset, columns, roots)
+        stories = convert_frame_rows(dataset, columns, places)
     else:
-        stories = convert_clips(dataset, frames_column, columns, roots)
+        stories = convert_clips(dataset, frames_column, columns, places)
     if stories is dataset:
         return dataset
     names = {"frames": frames_column, "captions": captions_column}

@@ -7,6 +7,7 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Pillow
 
 from ...common.columns import TableColumns
+from ..frame_access import FrameAccess
 from ..validation import PROBLEM_COLUMN
 from .clips import VIDEO_SUFFIXES, is_clip
 from .column_names import FRAME_WORDS, natural_key, split_key
@@ -45,7 +46,7 @@ def has_text_files(folder: Path) -> bool:
     return any(text_of(picture) for picture in pictures_in(folder))
 
 
-def read_text_files(folder: Path, columns: TableColumns) -> dict[str, Dataset]:
+def read_text_files(folder: Path, columns: TableColumns, access: FrameAccess) -> dict[str, Dataset]:
     """Read the stories of a folder of pictures with text files.
 
     The pictures of a folder are a story, in the order of the numbers in their names. Where the names of one folder
@@ -56,6 +57,7 @@ def read_text_files(folder: Path, columns: TableColumns) -> dict[str, Dataset]:
     Args:
         folder: the folder.
         columns: the frames that are taken from a clip.
+        access: which files may be read.
 
     Returns:
         Stories by split.
@@ -68,7 +70,7 @@ def read_text_files(folder: Path, columns: TableColumns) -> dict[str, Dataset]:
         split, name = _split_and_name(place.relative_to(folder))
         for story, members in _divided(pictures).items():
             story_id = "/".join(filter(None, (name, story))) or place.absolute().name
-            for row in _rows(story_id, members, columns.frames_per_video):
+            for row in _rows(story_id, members, columns.frames_per_video, access):
                 splits.setdefault(split, []).append(row)
     return {split: Dataset.from_list(rows, features=FEATURES) for split, rows in splits.items()}
 
@@ -97,9 +99,10 @@ def _divided(pictures: list[Path]) -> dict[str, list[Path]]:
     return stories
 
 
-def _rows(story_id: str, pictures: list[Path], count: int | None) -> list[dict]:
+def _rows(story_id: str, pictures: list[Path], count: int | None, access: FrameAccess) -> list[dict]:
     """Return the stories of pictures: one, or one a clip."""
     encoded = [{"bytes": None, "path": str(picture.absolute())} for picture in pictures]
+    access.check_story({"story_id": story_id, "frames": encoded})
     if not all(map(is_clip, encoded)):
         captions = [" ".join(_lines(picture)) or None for picture in pictures]
         return [{"story_id": story_id, "frames": encoded, "captions": captions, PROBLEM_COLUMN: None}]

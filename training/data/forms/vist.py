@@ -6,8 +6,8 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ...common.excerpts import quoted
 from ...common.loading import one_line_reason
-from .paths import shortened
 from .text_files import pictures_in
 
 MARKS = (b"photo_flickr_id", b"story_id")
@@ -68,7 +68,7 @@ def _stories(file: Path, photos: dict[str, str], folder: Path) -> list[dict]:
         rows = [_story(story_id, sentences, photos, folder) for story_id, sentences in stories.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {one_line_reason(error)}"
-        raise ValueError(f"dataset: got {shortened(str(file))}, expected annotations of VIST: {reason}") from error
+        raise ValueError(f"dataset: got {quoted(file)}, expected annotations of VIST: {reason}") from error
     return rows
 
 
