@@ -4,6 +4,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .excerpts import excerpt
+
+MAX_MESSAGE = 2000  # characters
+
 
 @contextmanager
 def one_line(command: str) -> Iterator[None]:
@@ -16,5 +20,5 @@ def one_line(command: str) -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         if not getattr(error, "is_reported", False):
-            print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{command}: {excerpt(error, MAX_MESSAGE)}", file=sys.stderr)
         raise SystemExit(2) from error

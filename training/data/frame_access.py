@@ -74,7 +74,8 @@ class FrameAccess:
                 refused[row] = f"frame {frame}: got {reason}"
         if refused:
             rows = list(refused)[:MAX_LISTED]
-            lines = [f"story {quoted(stories[row]['story_id'])}: {refused[row]}" for row in rows]
+            names = stories["story_id"]  # a whole row would decode its frames, and read what they name
+            lines = [f"story {quoted(names[row])}: {refused[row]}" for row in rows]
             more = f"; and {len(refused) - MAX_LISTED} more stories" if len(refused) > MAX_LISTED else ""
             raise AccessError(f"dataset: {quoted(name)}: {'; '.join(lines)}{more}")
 

@@ -86,12 +86,13 @@ def load_splits(source: str, access: FrameAccess, *, state: str | None = None, *
     return splits
 
 
-def open_builder(source: str, access: FrameAccess, **options) -> DatasetBuilder:
+def open_builder(source: str, access: FrameAccess, *, download: bool = True, **options) -> DatasetBuilder:
     """Return the builder of a data set, whose files are found and checked, but not read.
 
     Args:
         source: folder or Hub id.
         access: which files may be read.
+        download: download archives of the Hub to check them; otherwise those on this machine are checked alone.
         options: options of `load_dataset_builder`.
 
     Raises:
@@ -106,7 +107,7 @@ def open_builder(source: str, access: FrameAccess, **options) -> DatasetBuilder:
         reason = access.refusal(file)
         if reason is not None:
             raise AccessError(f"dataset: files of {quoted(source)}: got {reason}")
-    for file in local_files(builder, ARCHIVE_SUFFIXES):
+    for file in local_files(builder, ARCHIVE_SUFFIXES, download=download):
         check_archive(file)
     return builder
 
@@ -127,16 +128,18 @@ def check_saved(folder: Path, access: FrameAccess) -> None:
                 raise AccessError(f"dataset: files of {quoted(folder)}: got {reason}")
 
 
-def local_files(builder: DatasetBuilder, suffixes: tuple[str, ...] = ()) -> list[str]:
+def local_files(builder: DatasetBuilder, suffixes: tuple[str, ...] = (), download: bool = True) -> list[str]:
     """Return the paths of a data set's files, in order; those on the Hub come from the library's cache of downloads.
 
     Args:
         builder: builder of the data set.
         suffixes: how the names of the files end; by default all files.
+        download: whether files on the Hub are wanted, too.
     """
     files = [file for file in _data_files(builder) if file.lower().endswith(suffixes or "")]
-    if all(os.path.exists(file) for file in files):
-        return files
+    local = [file for file in files if os.path.exists(file)]
+    if len(local) == len(files) or not download:
+        return local
     manager = datasets.DownloadManager(dataset_name=builder.dataset_name, download_config=datasets.DownloadConfig())
     return manager.download(files)
 

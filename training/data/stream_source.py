@@ -1,7 +1,6 @@
 """Stream stories: rows of a folder or a Hub data set in the schema, one after the other, none of them stored."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -192,11 +191,11 @@ def _naming_faults(what: str, files: list[str]) -> Iterator[None]:
 def _open(name: str, access: FrameAccess) -> tuple[dict[str, IterableDataset], list[str]]:
     """Return the splits of a data set as streams, and its files where they are on this machine."""
     location = locate(name)
-    opened = partial(open_builder, location, access)
+    opened = partial(open_builder, location, access, download=False)
     try:
         builder = opened()
         splits = dict(builder.as_streaming_dataset())
-        files = local_files(builder) if os.path.isdir(location) else []
+        files = local_files(builder, download=False)
         if any(lacks_a_type(dict(stream.features or {})) for stream in splits.values()):
             features = joined_features(files)
             splits = splits if features is None else dict(opened(features=features).as_streaming_dataset())
