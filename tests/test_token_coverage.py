@@ -45,7 +45,7 @@ def test_an_english_tokenizer_of_bytes_spells_other_languages(byte_level, langua
 @pytest.mark.parametrize("language", FOREIGN)
 def test_a_tokenizer_of_the_language_itself_does_not(language):
     numbers = count_tokens([FOREIGN[language]], train_tokenizer([FOREIGN[language]] * 20, 500))
-    assert numbers.unknown == numbers.spelled == 0
+    assert numbers.unknown == 0 and numbers.spelled < 0.3 * numbers.tokens
 
 
 @pytest.mark.parametrize("language", FOREIGN)

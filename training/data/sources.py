@@ -49,10 +49,8 @@ def read_stories(
     """Read the stories of a split; the module says which stories a split has. Single stories are not checked.
 
     Args:
-        name: `storyworld`; a folder (of images with a `metadata.jsonl`, see `read_frame_folder`; of Parquet files or
-            other files that `datasets` reads; one that `save_to_disk` wrote; or of a form in `forms`); a file of
-            these; or the id of a data set on the Hub. One in the format of daniel3303/StoryReasoning is recognized by
-            its columns and converted, see `story_reasoning_row`.
+        name: `storyworld`; a folder (that `datasets` reads, that `save_to_disk` wrote, or of a form in `forms`); a
+            file of such a form; or the id of a data set on the Hub.
         split: name of the split.
         frames_column: column that holds the frames: a list of images.
         captions_column: column that holds the captions: a list of strings, or of lists of reference captions.
@@ -76,8 +74,7 @@ def read_stories(
     if name == STORYWORLD:
         _expect_no_columns(frames_column, captions_column)
         return _draw(split, max_stories, dict(storyworld_options or {}))
-    if splits is None:
-        splits = open_source(name, frames_column, captions_column, table_columns, **access)
+    splits = splits or open_source(name, frames_column, captions_column, table_columns, **access)
     with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
         stories = _read_split(splits, name, split, frames_column, captions_column, max_stories)
     frame_access(name, **access).check(stories, name)

@@ -22,9 +22,10 @@ FEATURES = Features(
 )
 
 
-def vist_files(folder: Path, pattern: str = "**/*.json") -> list[Path]:
+def vist_files(folder: Path, *patterns: str) -> list[Path]:
     """Return the annotation files of stories in a folder; those of single photos are left out."""
-    return [file for file in sorted(folder.glob(pattern)) if file.is_file() and _is_vist(file)]
+    files = sorted(file for pattern in patterns or ("*.json", "*/*.json") for file in folder.glob(pattern))
+    return [file for file in files if file.is_file() and _is_vist(file)]
 
 
 def read_vist(files: list[Path], folder: Path) -> dict[str, Dataset]:
