@@ -27,10 +27,11 @@ TEXT = Value("string")
 
 def write_parquet(file: Path, captions: list, feature: object, **more: object) -> None:
     """Write a story of two frames for each item of `captions`."""
-    rows = [{"frames": [PICTURE, PICTURE], "captions": texts, **more} for texts in captions]
+    columns = {"frames": [[PICTURE, PICTURE]] * len(captions), "captions": captions}
+    columns.update({name: [value] * len(captions) for name, value in more.items()})
     features = Features({**FRAMES, "captions": feature, **dict.fromkeys(more, TEXT)})
     file.parent.mkdir(exist_ok=True)
-    Dataset.from_list(rows, features=features).to_parquet(file)
+    Dataset.from_dict(columns, features=features).to_parquet(file)
 
 
 def write_lines(file: Path, captions: list) -> None:
@@ -107,7 +108,12 @@ def test_a_file_that_cannot_be_read_is_named(fault, tmp_path, capfd):
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 def test_a_first_file_without_captions_loads(kind, feature, tmp_path):
     empty = None if isinstance(feature, Value) else [None, None]
-    splits = {"train-0": [empty] * 3, "train-1": [["One.", "Two."]] * 3, "test": [["One.", "Two."]]}
+    splits = {
+        "train-0": [empty] * 3,
+        "train-1": [["One.", "Two."]] * 3,
+        "test": [["One.", "Two."]],
+        "validation": [["One.", "Two."]],
+    }
     for name, captions in splits.items():
         file = tmp_path / "set" / f"{name}.{kind}"
         if kind == "jsonl":
@@ -116,9 +122,8 @@ def test_a_first_file_without_captions_loads(kind, feature, tmp_path):
             write_parquet(file, captions, feature if name == "train-0" else List(TEXT))
     name = str(tmp_path / "set")
     expected = [empty] * 3 + [["One.", "Two."]] * 3
-    assert read_stories(name, "train", max_stories=6)["captions"][:] in (expected, expected[:4], expected[:5])
-    streamed = first_stories(open_stream(name, "train"), 100, "the stream")
-    assert ["One.", "Two."] in streamed["captions"][:] and empty in streamed["captions"][:]
+    assert read_stories(name, "train")["captions"][:] == expected
+    assert first_stories(open_stream(name, "train"), 100, "the stream")["captions"][:] == expected
 
 
 def test_a_full_disk_is_named_with_its_folder(tmp_path, monkeypatch, small_processor):
@@ -174,9 +179,9 @@ def base64_frames(rows: int) -> dict:
 LARGE = {
     "base64 frames": (base64_frames(20), "train"),
     "long ids": ({**base64_frames(20), "story_id": [f"{LONG}{k}" for k in range(20)]}, "train"),
-    "many columns": ({f"column_{k}": ["a"] for k in range(3000)}, "train"),
+    "many columns": ({f"column_{k}": ["a"] for k in range(300)}, "train"),
     "a long split": (base64_frames(2), LONG),
-    "a large type": ({"frames": [{f"key_{k}": 1 for k in range(2000)}], "captions": ["a"]}, "train"),
+    "a large type": ({"frames": [{f"key_{k}": 1 for k in range(300)}], "captions": ["a"]}, "train"),
 }
 
 
@@ -225,7 +230,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     for output in (tmp_path, tmp_path / "file" / "results.json", tmp_path / "dangling" / "results.json"):
         line = refused_line(evaluate_command.main, evaluate_flags(tmp_path, tmp_path, output))
-        assert line.startswith("storyattn evaluate: output: got '")
+        assert line.startswith("storyattn evaluate: output: got ")
     assert sorted(os.listdir(tmp_path)) == ["dangling", "file"]
 
 

@@ -130,8 +130,10 @@ def test_only_the_own_repository_of_the_hub_is_read():
 
 
 @pytest.mark.parametrize("command", ["train", "stream", "evaluate", "data check", "tell"])
-def test_every_command_refuses_by_name(command, requests, private, tmp_path, refused):
+def test_every_command_refuses_by_name(command, requests, private, tmp_path, refused, small_model, small_processor):
     url, requested = requests
+    small_model.save_pretrained(tmp_path / "model")
+    small_processor.save_pretrained(tmp_path / "model")
     for path, flag in ((url, "allow_remote_frames"), (private, "allow_local_paths")):
         name = write_set(tmp_path / flag, path)
         if command in ("train", "stream"):
@@ -140,7 +142,7 @@ def test_every_command_refuses_by_name(command, requests, private, tmp_path, ref
         elif command == "data check":
             line = refused_line(main, ["data", "check", name, f"--output={tmp_path / 'report'}"])
         else:
-            flags = [f"--model={tmp_path}", f"--dataset={name}", "--split=train"]
+            flags = [f"--model={tmp_path / 'model'}", f"--dataset={name}", "--split=train"]
             line = refused_line(main, [command, *flags, f"--output={tmp_path / 'output.png'}"])
         assert "story 'stranger': frame 1: got the " in line and f"--{flag}" in line
     assert requested == []

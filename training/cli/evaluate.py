@@ -87,8 +87,8 @@ def _measure(arguments: argparse.Namespace) -> dict:
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     detector = None if arguments.codraw_detector is None else load_detector(arguments.codraw_detector)
-    sources = _read_splits(arguments)
     model, processor = load_model(arguments.model, arguments.device)
+    sources = _read_splits(arguments)
     options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}
     prepared = {
         key: prepare_stories(stories, processor.image_processor, f"split {split!r} of {arguments.dataset}", **options)

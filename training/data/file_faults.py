@@ -10,7 +10,7 @@ import pyarrow.json
 import pyarrow.parquet
 from datasets import Features, List, Value
 
-from ..common.excerpts import listed, quoted
+from ..common.excerpts import excerpt, listed, quoted
 from ..common.loading import one_line_reason
 
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -52,6 +52,8 @@ def joined_features(files: list[str]) -> Features | None:
     try:
         schemas = [_schema(file) for file in files if _suffix(file) in (*JSON_SUFFIXES, ".parquet")]
     except Exception:  # a file that cannot be read is no case of a lacking type
+        return None
+    if None in schemas:
         return None
     all_features = [Features.from_arrow_schema(schema) for schema in schemas]
     if not all_features or any(set(features) != set(all_features[0]) for features in all_features):
@@ -136,7 +138,7 @@ def _difference(first: pa.Schema, second: pa.Schema, first_name: str) -> str | N
     for name in first.names:
         one, other = first.field(name).type, second.field(name).type
         if one != other:
-            return f"column {quoted(name)}: got {quoted(other)}, expected {quoted(one)} as in {quoted(first_name)}"
+            return f"column {quoted(name)}: got {excerpt(other)}, expected {excerpt(one)} as in {quoted(first_name)}"
     return None
 
 

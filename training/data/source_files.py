@@ -14,17 +14,35 @@ from datasets.fingerprint import Hasher
 
 from ..common.archives import ArchiveError, check_archive
 from ..common.excerpts import quoted
-from ..common.loading import FullDiskError, is_full_disk, reason_for
+from ..common.loading import FullDiskError, expecting_room, is_full_disk, one_line_reason, reason_for
 from .file_faults import fault_of_files, joined_features
 from .frame_access import AccessError, FrameAccess
 
+MORE_ROOM = "the environment variable HF_DATASETS_CACHE names another place"
 CARDS = ("README.md", ".huggingface.yaml")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".bz2", ".xz", ".tgz")
 REFUSALS = (AccessError, ArchiveError, FullDiskError)  # errors whose message says all
 
 
-class FaultyFiles(Exception):
+class FaultyFiles(ValueError):
     """Says which file of a data set cannot be read, and why."""
+
+
+@contextmanager
+def naming_causes(name: str) -> Iterator[None]:
+    """Turn what fails on the way, when the data set `name` is read, into one line with its cause.
+
+    Raises:
+        FullDiskError: for the disk of the library's cache.
+        FaultyFiles: for text in another encoding, which the library notices only when it is used.
+    """
+    with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            files = sorted(str(path) for path in Path(name).expanduser().rglob("*") if path.is_file())
+            fault = fault_of_files(files) or one_line_reason(error)
+            raise FaultyFiles(f"dataset: {quoted(name)}: {fault}") from error
 
 
 @contextmanager
@@ -36,7 +54,8 @@ def naming_source(name: str, hint: str = "") -> Iterator[None]:
         hint: end of the line.
     """
     try:
-        yield
+        with naming_causes(name):
+            yield
     except REFUSALS:
         raise
     except IndexError as error:  # raised by `load_from_disk` for a data set without rows

@@ -10,27 +10,24 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
-import datasets
 from datasets import Dataset, DatasetDict, load_from_disk
 from transformers.utils import logging
 
 from ..common.columns import COLUMN_FLAGS, TableColumns
 from ..common.excerpts import listed, quoted
 from ..common.hub_ids import is_hub_id
-from ..common.loading import expecting_room
 from .forms.hint import metadata_hint
 from .forms.local import is_single_file, open_local, table_roots
 from .forms.paths import Places
 from .forms.tables import StorySplits, to_stories
 from .frame_access import FrameAccess, frame_access
 from .schema import name_stories, to_schema, without_blank_captions
-from .source_files import check_saved, load_splits, naming_source
+from .source_files import check_saved, load_splits, naming_causes, naming_source
 from .splits import MIN_STORIES, assign_splits, splits_to_derive
 
 logger = logging.get_logger(__name__)
 
 STORYWORLD = "storyworld"
-MORE_ROOM = "the environment variable HF_DATASETS_CACHE names another place"
 NO_COLUMNS = TableColumns()
 
 
@@ -75,7 +72,7 @@ def read_stories(
         _expect_no_columns(frames_column, captions_column)
         return _draw(split, max_stories, dict(storyworld_options or {}))
     splits = splits or open_source(name, frames_column, captions_column, table_columns, **access)
-    with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+    with naming_causes(name):
         stories = _read_split(splits, name, split, frames_column, captions_column, max_stories)
     frame_access(name, **access).check(stories, name)
     return stories
@@ -145,7 +142,7 @@ def open_source(
             there is one, the line.
     """
     location, allowed = locate(name), frame_access(name, **access)
-    with expecting_room("dataset", datasets.config.HF_DATASETS_CACHE, MORE_ROOM):
+    with naming_causes(name):
         opened = open_local(Path(location), table_columns, allowed) if is_local_form(location) else None
         splits = _open_by_datasets(name, location, allowed) if opened is None else opened.splits
     roots = opened.roots if opened else table_roots(Path(location)) if Path(location).is_dir() else []
@@ -204,7 +201,7 @@ def name_of_split(name: str, split: str, existing: Collection[str], derived: tup
         ValueError: where the data set has no such split and none is derived.
     """
     if split not in existing and split not in derived:
-        raise ValueError(f"split: got {split!r}, expected one of {listed(existing)} in {name!r}")
+        raise ValueError(f"split: got {quoted(split)}, expected one of {listed(existing)} in {name!r}")
     return split if split in existing else "train"
 
 

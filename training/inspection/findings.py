@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..common.excerpts import MAX_PROBLEM, listed, quoted
 from ..data.validation import MAX_BAD_SHARE
 
 HURTS, NOTE = "hurts", "note"
@@ -66,7 +67,8 @@ def _judge_bad(splits: dict[str, dict]) -> list[Finding]:
             advice = "--on_bad_story skip leaves them out"
             if share > MAX_BAD_SHARE:
                 advice = f"more than {MAX_BAD_SHARE:.0%}, which training refuses; mend them or take them out"
-            named = "; ".join(f"{story!r}: {reason}" for story, reason in numbers["bad"][:NUM_NAMED])
+            lines = [f"{quoted(story)}: {reason}" for story, reason in numbers["bad"][:NUM_NAMED]]
+            named = listed(lines, separator="; ", length=MAX_PROBLEM)
             findings.append(Finding(HURTS if share > MAX_BAD_SHARE else NOTE, f"{what}: {advice} ({named})"))
     advice = "captions may belong to other frames; give each frame one, null where there is none"
     return findings + _counted(splits, "unequal_numbers", "stories", "have unequal numbers", advice, lambda share: True)
@@ -154,7 +156,9 @@ def _judge_ids(splits: dict[str, dict]) -> list[Finding]:
     findings = []
     for name, numbers in splits.items():
         if numbers["duplicate_ids"]:
-            named = ", ".join(f"{story!r} ({count} times)" for story, count in numbers["duplicate_ids"][:NUM_NAMED])
+            named = ", ".join(
+                f"{quoted(story)} ({count} times)" for story, count in numbers["duplicate_ids"][:NUM_NAMED]
+            )
             what = f"{len(numbers['duplicate_ids'])} ids of {name} are those of several stories"
             advice = "all but the first get a number behind it; give each story its own story_id"
             findings.append(Finding(NOTE, f"{what}: {advice} ({named})"))

@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset
 
 from ..common.captions import has_text
+from ..common.excerpts import quoted
 from ..common.tables import text_table
 from ..figures import story_sheet
 from .overlap import SharedStory
@@ -216,7 +217,7 @@ def _spread(values: list[int], percentiles: dict[str, int]) -> dict:
 
 
 def _named(name: str, titles: dict[str, str]) -> str:
-    return f"{name!r} ({titles[name]!r})" if titles.get(name) else repr(name)
+    return f"{quoted(name)} ({quoted(titles[name])})" if titles.get(name) else quoted(name)
 
 
 def _slashed(values: dict) -> str:
