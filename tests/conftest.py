@@ -226,3 +226,11 @@ def refused(launch, tmp_path, capsys) -> Callable[..., str]:
         return line
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty folder for a data set; what `datasets` and the program store of it lies beside it."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "set").mkdir()
+    return tmp_path / "set"

@@ -188,9 +188,9 @@ WRONG_TYPES = {
         "column 'captions' of .* got a list of Value.*int64.*expected strings",
     ),
     "a single caption": ({"captions": Value("string")}, "One.", "column 'captions' of .* got Value.*expected a list"),
-    "lists of captions": (
-        {"captions": List(List(Value("string")))},
-        [["a"], ["b"], ["c"]],
+    "lists of numbers": (
+        {"captions": List(List(Value("int64")))},
+        [[1], [2], [3]],
         "column 'captions' of .* got a list of List.*expected strings",
     ),
     "one description": (

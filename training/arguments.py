@@ -14,7 +14,7 @@ from storyattn import StoryAttnConfig
 from transformers import HfArgumentParser
 
 from .common.access_flags import ACCESS_FLAGS
-from .common.columns import COLUMN_FLAGS
+from .common.columns import COLUMN_FLAGS, TABLE_FLAGS
 from .common.files import write_text
 from .common.loading import one_line_reason
 from .data.frame_cache import DEFAULT_LIMIT_GB
@@ -102,6 +102,11 @@ class DataArguments:
     captions_column: str = _flag(
         COLUMN_FLAGS["captions_column"][0], "column that holds the captions: a list of strings"
     )
+    story_column: str | None = _flag(None, TABLE_FLAGS["story_column"])
+    position_column: str | None = _flag(None, TABLE_FLAGS["position_column"])
+    image_column: str | None = _flag(None, TABLE_FLAGS["image_column"])
+    caption_column: str | None = _flag(None, TABLE_FLAGS["caption_column"])
+    frames_per_video: int | None = _flag(None, TABLE_FLAGS["frames_per_video"])
     train_split: str = _flag("train", "split to train on")
     eval_split: str = _flag("validation", "split for the evaluations during training")
     test_split: str = _flag("test", "split for the evaluation at the end")
@@ -120,7 +125,8 @@ class DataArguments:
     shuffle_buffer: int = _flag(100, "stories of a stream that are shuffled together")
 
     def __post_init__(self):
-        for name in ("max_train_stories", "max_eval_windows", "max_test_windows", "shuffle_buffer"):
+        numbers = ("max_train_stories", "max_eval_windows", "max_test_windows", "shuffle_buffer", "frames_per_video")
+        for name in numbers:
             _expect(self, name, _at_least(getattr(self, name), 1), "at least 1")
         _expect(self, "cache_limit_gb", self.cache_limit_gb > 0, "above 0")
         _expect(self, "dataloader_num_workers", self.dataloader_num_workers >= 0, "at least 0")

@@ -17,12 +17,14 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from storyattn import StoryAttnConfig, StoryAttnProcessor, build_image_processor, build_processor
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments, parse_arguments, write_recipe
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
 from .data.loaders import check_streaming, load_splits, make_loader, prepare_splits
 from .data.prepared_stories import PreparedStories
+from .data.sources import STORYWORLD
 from .engine.accelerator import build_accelerator, leave
 from .engine.alignment_fit import fit_alignment
 from .engine.checkpoints import find_checkpoint
@@ -36,6 +38,7 @@ from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
 from .evaluation.scone_metrics import check_max_frames
 from .evaluation.terminal import format_metrics
+from .inspection.harm import harm_line
 from .model_kinds import ModelKind, model_kind
 from .models.build import build_tokenizers, check_perceptual_model, pretrained_parts
 from .models.provenance import part_summaries
@@ -43,6 +46,8 @@ from .models.weights import round_weights, store_weights
 from .publishing.card_facts import RECIPE_FILE
 from .publishing.export import training_facts
 from .publishing.publish import hub_repository, push_to_hub
+
+logger = logging.get_logger(__name__)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -120,7 +125,17 @@ def _load_data(
         check_max_frames(stories, config)
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
     config.adapt_to_tokenizer(*tokenizers, pretrained=pretrained_parts(model_args))
-    return splits, build_processor(config, *tokenizers)
+    processor = build_processor(config, *tokenizers)
+    if accelerator.is_main_process and data_args.dataset != STORYWORLD:
+        _warn_of_harm(splits, processor, config)
+    return splits, processor
+
+
+def _warn_of_harm(splits: dict[str, PreparedStories], processor: StoryAttnProcessor, config: StoryAttnConfig) -> None:
+    """Say in one line what in the data would hurt the training."""
+    line = harm_line(splits, processor.tokenizers, config.max_frames, config.max_caption_length)
+    if line is not None:
+        logger.warning(line)
 
 
 def _build_model(

@@ -111,7 +111,7 @@ def _read_splits(arguments: argparse.Namespace) -> dict[str, tuple[str, Dataset]
     access, train_split = access_of(arguments), arguments.train_split
     options = {**columns_of(arguments), **access}
     if arguments.dataset != STORYWORLD:
-        options["splits"] = open_source(arguments.dataset, **access)
+        options["splits"] = open_source(arguments.dataset, **options)
         if train_split is None and not len(options["splits"].get(TRAIN_SPLIT, ())):
             train_split = ""
     splits = {"stories": arguments.split, "train_stories": TRAIN_SPLIT if train_split is None else train_split}

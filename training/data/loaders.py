@@ -58,7 +58,7 @@ def load_splits(args: DataArguments, config: StoryAttnConfig) -> dict[str, Datas
             for key, split in names.items()
         }
     if args.dataset != STORYWORLD:
-        options["splits"] = open_source(args.dataset, **access_of(args))
+        options["splits"] = open_source(args.dataset, **columns_of(args), **access_of(args))
     limits = {"train": args.max_train_stories}
     return {
         key: read_stories(args.dataset, split, max_stories=limits.get(key), **options) for key, split in names.items()

@@ -10,7 +10,9 @@ from ..common.excerpts import MAX_PROBLEM, excerpt, listed, quoted
 from ..common.loading import one_line_reason
 
 MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken export
-PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states")
+REFERENCES_COLUMN = "references"  # of each frame all captions, where some frame has several
+PROBLEM_COLUMN = "read_problem"  # what was wrong with a story when it was read, null where nothing was
+PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states", REFERENCES_COLUMN)
 BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
 
@@ -18,6 +20,8 @@ MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wr
 def story_problem(story: dict) -> str | None:
     """Return why the frames, captions and other columns of a story do not fit together, or `None`."""
     frames, captions = story["frames"], story["captions"]
+    if story.get(PROBLEM_COLUMN) is not None:
+        return story[PROBLEM_COLUMN]
     if not isinstance(frames, (list, type(None))):
         return f"frames: got a {type(frames).__name__}, expected a list of images"
     if not frames:

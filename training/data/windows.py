@@ -12,13 +12,16 @@ from torch.utils.data import Dataset as TorchDataset
 
 from .augmentation import UNCHANGED, Augmentation
 from .prepared_stories import PreparedStories
+from .validation import REFERENCES_COLUMN
+
+WINDOW_COLUMNS = ("frames", "captions", "boxes", "events", REFERENCES_COLUMN)
 
 
 class StoryWindows(TorchDataset):
     """Every run of `num_frames` frames of the stories, in order; a shorter story is one window.
 
     An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
-    first frame) and, where the stories have them, `boxes` and `events`.
+    first frame) and, where the stories have them, `boxes`, `events` and `references`.
 
     Args:
         stories: stories in the schema of `read_stories`.
@@ -41,7 +44,7 @@ class StoryWindows(TorchDataset):
     def __getitem__(self, position: int) -> dict:
         story, start = self.index[position]
         row, window = self.stories[story], slice(start, start + self.num_frames)
-        columns = [name for name in ("frames", "captions", "boxes", "events") if row.get(name) is not None]
+        columns = [name for name in WINDOW_COLUMNS if row.get(name) is not None]
         return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": start}
 
 

@@ -25,16 +25,16 @@ def load_text_metric(name: str) -> evaluate.EvaluationModule:
     return evaluate.load(str(Path(__file__).parent / "text_metrics" / f"{name}.py"), keep_in_memory=True)
 
 
-def text_scores(predictions: list[str], references: list[str]) -> dict[str, float | None]:
+def text_scores(predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float | None]:
     """
-    Return the scores of written captions, each beside one reference.
+    Return the scores of written captions, each beside one reference or several.
 
     `cider` takes document frequencies from these references: it compares models on the same captions alone, and is not
     comparable to numbers on data sets with five references for a picture.
 
     Args:
         predictions: the written captions.
-        references: the true caption of each.
+        references: the true caption of each, or all its reference captions.
 
     Returns:
         `bleu4`, `rouge_l` and `chrf` (0 to 100, higher is nearer to the reference), `cider` (CIDEr-D, 0 to 10, higher
@@ -93,7 +93,7 @@ class CaptionMetrics:
     def __init__(self):
         self.losses = defaultdict(float)
         self.tokens, self.bytes = defaultdict(int), defaultdict(int)
-        self.generated, self.targets, self.last_captions = [], [], []
+        self.generated, self.targets, self.references, self.last_captions = [], [], [], []
 
     def add_loss(
         self,
@@ -118,7 +118,7 @@ class CaptionMetrics:
         self.tokens[name] += tokens
         self.bytes[name] += num_bytes
 
-    def add_text(self, generated: str, target: str, last_caption: str) -> None:
+    def add_text(self, generated: str, target: str, last_caption: str, references: list[str] | None = None) -> None:
         """
         Add one written caption.
 
@@ -126,9 +126,11 @@ class CaptionMetrics:
             generated: the caption as the model writes it.
             target: the true caption.
             last_caption: the last caption before it, empty where no frame before has one.
+            references: all true captions of the frame, where there are several.
         """
         self.generated.append(generated.strip())
         self.targets.append(target)
+        self.references.append(references or [target])
         self.last_captions.append(last_caption)
 
     def compute(self, train_captions: list[str] | None, seed: int) -> dict:
@@ -144,10 +146,10 @@ class CaptionMetrics:
             train_captions: captions of training from which the floor `random_train_caption` is drawn, if any.
             seed: the seed of the draw.
         """
-        floors = {"last_caption": text_scores(self.last_captions, self.targets)}
+        floors = {"last_caption": text_scores(self.last_captions, self.references)}
         if train_captions:
             drawn = random.Random(seed).choices(train_captions, k=len(self.targets))
-            floors["random_train_caption"] = text_scores(drawn, self.targets)
+            floors["random_train_caption"] = text_scores(drawn, self.references)
         if "unigram" in self.losses:
             floors["unigram"] = self._mean_losses("unigram")
         with_frames, shuffled = self._mean_losses("loss"), self._mean_losses("loss_shuffled_frames")
@@ -155,7 +157,7 @@ class CaptionMetrics:
         return {
             **with_frames,
             **{f"{name}_shuffled_frames": value for name, value in shuffled.items()},
-            **text_scores(self.generated, self.targets),
+            **text_scores(self.generated, self.references),
             "floors": floors,
             "examples": [{"target": target, "generated": generated} for target, generated in pairs],
             "num_captions": len(self.targets),

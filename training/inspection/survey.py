@@ -139,19 +139,19 @@ def _read_story(survey: Survey, story: dict) -> None:
 
 
 def _read_pictures(survey: Survey, story: dict) -> tuple[list[tuple], str | None]:
-    """Return size, mode, hash and thumbnail of each frame, and the problem of the first one that cannot be read."""
-    pictures, problem = [], None
+    """Return size, mode, hash and thumbnail of each frame, and the problems of all that cannot be read."""
+    pictures, problems = [], []
     for index in range(len(story["frames"])):
         try:
             picture = decode_frame(story, index)
         except ValueError as error:
             survey.add_range(range_of(error), story["story_id"])
             survey.unreadable_images += 1
-            problem = problem or str(error)
+            problems.append(str(error))
             continue
         survey.add_range(range_of(picture), story["story_id"])
         pictures.append((picture.size, picture.info["mode"], picture_hash(picture), thumbnail(picture)))
-    return pictures, problem
+    return pictures, "; ".join(problems) or None
 
 
 def _is_unequal(story: dict) -> bool:
