@@ -11,7 +11,7 @@ import sys
 from ..codraw.detector import load_detector
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
-from ..common.files import write_results
+from ..common.files import check_file, write_results
 from ..data.frame_cache import DEFAULT_LIMIT_GB
 from ..data.prepared_stories import prepare_stories
 from ..data.sources import read_stories
@@ -56,17 +56,17 @@ def main(argv: list[str] | None = None) -> None:
     add_arguments(parser)
     arguments = parser.parse_args(argv)
     with one_line("storyattn evaluate"):
-        metrics = _measure(arguments)
-    document = results_document(
-        metrics,
-        dataset=arguments.dataset,
-        split=arguments.split,
-        model=arguments.model,
-        seed=arguments.seed,
-        command=f"storyattn evaluate {shlex.join(argv)}",
-    )
-    write_results(document, arguments.output)
-    print(format_metrics(document["metrics"]))
+        check_file("output", arguments.output)
+        document = results_document(
+            _measure(arguments),
+            dataset=arguments.dataset,
+            split=arguments.split,
+            model=arguments.model,
+            seed=arguments.seed,
+            command=f"storyattn evaluate {shlex.join(argv)}",
+        )
+        print(format_metrics(document["metrics"]))
+        write_results(document, arguments.output)
     print(f"\nwritten to {arguments.output}")
 
 

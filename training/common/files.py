@@ -1,8 +1,9 @@
-"""Write files whole or not at all, and sum their bytes."""
+"""Write files whole or not at all, try beforehand whether they can be written, and sum their bytes."""
 
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,46 @@ def write_text(text: str, path: str | Path) -> None:
 def write_results(document: dict, path: str | Path) -> None:
     """Write `document` as JSON to `path`, whole or not at all."""
     write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def check_file(field: str, path: str | Path) -> None:
+    """
+    Try whether `write_text` can write `path`; leave nothing behind.
+
+    Raises `ValueError`, which names the flag `field`, where it cannot.
+    """
+    path = Path(path)
+    if os.path.lexists(path) and not path.is_file():
+        raise ValueError(f"{field}: got {str(path)!r}, which is no file, expected the name of a file")
+    partial = _existing_folder(path.parent) / f".{path.name}.{os.getpid()}"
+    try:
+        partial.touch(exist_ok=False)
+        partial.unlink()
+    except OSError as error:
+        got = f"{str(path)!r}, which cannot be written ({error.strerror})"
+        raise ValueError(f"{field}: got {got}, expected the name of a file that can be") from error
+
+
+def check_folder(field: str, path: str | Path) -> None:
+    """
+    Try whether files can be written into the folder `path`, which need not exist; leave nothing behind.
+
+    Raises `ValueError`, which names the flag `field`, where they cannot.
+    """
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise ValueError(f"{field}: got a file at {str(path)!r}, expected a folder or nothing")
+    try:
+        with tempfile.TemporaryFile(dir=_existing_folder(Path(path))):
+            pass
+    except OSError as error:
+        got = f"{str(path)!r}, which cannot be written ({error.strerror})"
+        raise ValueError(f"{field}: got {got}, expected a folder that can be") from error
+
+
+def _existing_folder(folder: Path) -> Path:
+    """Return the nearest of `folder` and its parents that exists."""
+    folder = folder.absolute()
+    return next(path for path in [folder, *folder.parents] if os.path.lexists(path))
 
 
 def sha256_of_file(path: Path, progress: Callable[[int], object] | None = None) -> str:

@@ -18,6 +18,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..common.columns import columns_of
+from ..common.files import check_folder
 from ..data.licenses import count_licenses
 from ..data.sources import STORYWORLD, open_source, read_stories
 from ..data.splits import splits_to_derive
@@ -52,6 +53,7 @@ def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
     """
     _check(arguments)
     output = Path(arguments.output).expanduser()
+    check_folder("output", output)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
     source = read_source(arguments)

@@ -1,0 +1,113 @@
+"""What a run needs to end well is tried before its first step, and so is where a command writes its results."""
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import draw_story, refused_line, write_data_set
+from storyattn.training import figures, needs
+from storyattn.training.cli import data_check, evaluate, mean
+from storyattn.training.common.files import check_file, check_folder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def unwritable(tmp_path) -> Path:
+    """A path below a file, where nobody can write, not even root."""
+    (tmp_path / "file").write_text("")
+    return tmp_path / "file" / "below"
+
+
+def test_a_place_for_a_file_is_tried(tmp_path, unwritable):
+    check_file("output", tmp_path / "new" / "results.json")
+    (tmp_path / "old.json").write_text("old")
+    check_file("output", tmp_path / "old.json")
+    assert (tmp_path / "old.json").read_text() == "old" and not (tmp_path / "new").exists()
+    for path in (unwritable, tmp_path / ("x" * 300), tmp_path):
+        with pytest.raises(ValueError, match="^output: got '.*, expected the name of a file"):
+            check_file("output", path)
+    with pytest.raises(ValueError, match="^cache_dir: got '.*below', which cannot be written"):
+        check_folder("cache_dir", unwritable)
+    with pytest.raises(ValueError, match="^cache_dir: got a file at"):
+        check_folder("cache_dir", tmp_path / "old.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "old.json"]
+
+
+COMMANDS = {
+    "evaluate": (evaluate, ["--model=none", "--dataset=none", "--output"]),
+    "data check": (data_check, ["storyworld", "--output"]),
+    "mean": (mean, ["none", "none", "--output_dir"]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_try_their_output_first(command, unwritable):
+    module, argv = COMMANDS[command]
+    line = refused_line(module.main, [*argv, str(unwritable / "results.json")])
+    assert line.startswith(f"storyattn {command}: output") and "cannot be written (Not a directory)" in line
+
+
+def test_text_metrics_leave_nothing_in_the_home(tmp_path):
+    """Not even in an empty one: it may be read-only."""
+    code = "from storyattn.training.evaluation.caption_metrics import text_scores\nprint(text_scores(['a b'], ['a b']))"
+    environment = {"HOME": str(tmp_path / "file" / "home"), "PATH": "", "PYTHONPATH": ":".join(sys.path)}
+    (tmp_path / "file").write_text("")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and "'bleu4'" in done.stdout, done.stderr[-2000:]
+
+
+# Before a training
+
+
+@pytest.mark.parametrize("name", ["figures", "checkpoints"])
+def test_files_in_place_of_folders_are_refused(name, refused, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("")
+    line = refused(output_dir=tmp_path / "run")
+    assert line.startswith("error: output_dir: got a file at") and f"run/{name}'" in line
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "results.json", "model.safetensors"])
+def test_folders_in_place_of_files_are_refused(name, refused, tmp_path):
+    (tmp_path / "run" / name).mkdir(parents=True)
+    line = refused(output_dir=tmp_path / "run")
+    assert line.startswith("error: output_dir: got a folder at") and f"run/{name}'" in line
+
+
+def refuse(*arguments, dir=None, **options):
+    """Fail; but let folders be tried."""
+    if dir is not None:
+        return contextlib.nullcontext()
+    raise FileNotFoundError("it is not here")
+
+
+NEEDS = {
+    "text metrics": (needs, "text_scores"),
+    "fonts": (figures.ImageFont, "truetype"),
+    "temporary folder": (needs.tempfile, "TemporaryFile"),
+    "it is not here": (needs, "find_template"),
+}
+
+
+@pytest.mark.parametrize("need", NEEDS)
+def test_what_is_used_at_the_end_alone_is_tried_first(need, refused, monkeypatch):
+    figures._font.cache_clear()
+    monkeypatch.setattr(*NEEDS[need], refuse)
+    line = refused()
+    assert line.startswith(f"error: {need}") and "it is not here" in line
+
+
+def test_splits_without_a_transition_are_refused(refused, tmp_path):
+    stories = {split: [draw_story(0)] for split in ("train", "validation")}
+    folder = write_data_set(tmp_path / "single", {**stories, "test": [draw_story(1, 1)]})
+    assert "test split: got no story with two frames among 1" in refused(dataset=folder)
+
+
+def test_too_little_room_for_the_checkpoints_is_refused(refused, monkeypatch):
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    line = refused(max_train_steps=9, save_steps=2)
+    assert "output_dir: got 1 MB free" in line and "for 3 more checkpoints and the model; --save_total_limit 1" in line
