@@ -111,4 +111,6 @@ def test_accelerate_launches_train_py(stories_folder, small_config_file, tmp_pat
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *launch, *argv]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
+    first, second, *_ = ran.stdout.splitlines()
+    assert first.startswith("run: 1 process on cpu, ") and second.startswith("run: trains ")
     assert (tmp_path / "run" / "results.json").is_file()

@@ -233,7 +233,7 @@ def test_the_command_that_resumes():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 @pytest.mark.usefixtures("without_results")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_that_workers_have_as_well_ends_a_run_with_a_save(number, train, monkeypatch, capsys):
     """As `timeout`, systemd, Slurm and a terminal send it, to the whole process group."""
     step, workers = TrainingLoop._train_step, []

@@ -8,32 +8,47 @@ from types import SimpleNamespace
 import pytest
 import torch
 from storyattn.training.common import versions
-from storyattn.training.engine.run_summary import print_processes
+from storyattn.training.engine.run_summary import print_processes, print_training
 from storyattn.training.evaluation.results import LIBRARIES, results_document
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_first_lines_say_what_the_run_is(train_only, capsys):
-    folder = train_only("run", seed=7, gradient_accumulation_steps=2, train_batch_size=3)
-    first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first == f"run: 1 process on cpu, 1 thread, precision fp32, seed 7, output_dir {folder}"
-    numbers = re.fullmatch(r"run: trains ([\d,]+) of \1 parameters, 2 steps of 6 stories \(.*: 1 x 2 x 3\)", second)
-    assert int(numbers[1].replace(",", "")) > 10_000
-
-
-def test_several_processes_are_counted(capsys, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    accelerator = SimpleNamespace(
-        num_processes=2,
+def accelerator(num_processes: int, mixed_precision: str) -> SimpleNamespace:
+    """Return what the lines take from an accelerator on the CPU."""
+    return SimpleNamespace(
+        num_processes=num_processes,
         device=torch.device("cpu"),
         distributed_type=SimpleNamespace(value="MULTI_CPU"),
-        mixed_precision="bf16",
+        mixed_precision=mixed_precision,
         print=print,
     )
-    print_processes(accelerator, SimpleNamespace(seed=0, output_dir="runs/x"))
-    line = "run: 2 processes (MULTI_CPU) on cpu, 4 threads each, precision bf16, seed 0, output_dir runs/x\n"
-    assert capsys.readouterr().out == line
+
+
+PROCESSES = {
+    "run: 1 process on cpu, 1 thread, precision fp32, seed 7, output_dir runs/x": (1, "no", 1),
+    "run: 2 processes (MULTI_CPU) on cpu, 4 threads each, precision bf16, seed 7, output_dir runs/x": (2, "bf16", 4),
+}
+
+
+@pytest.mark.parametrize("line", PROCESSES)
+def test_the_first_line_says_where_and_how_a_run_computes(line, capsys, monkeypatch):
+    num_processes, precision, threads = PROCESSES[line]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    print_processes(accelerator(num_processes, precision), SimpleNamespace(seed=7, output_dir="runs/x"))
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_the_second_line_says_what_is_trained_and_how_long(capsys):
+    model = torch.nn.Sequential(torch.nn.Linear(1000, 10), torch.nn.Linear(10, 1))
+    model[1].requires_grad_(False)
+    args = SimpleNamespace(gradient_accumulation_steps=3, train_batch_size=4)
+    loop = SimpleNamespace(unwrapped_model=model, args=args, accelerator=accelerator(2, "no"), num_steps=50, step=10)
+    print_training(loop)
+    line = (
+        "run: trains 10,010 of 10,021 parameters, 50 steps of 24 stories (processes x batches x stories: 2 x 3 x 4), "
+    )
+    assert capsys.readouterr().out == f"{line}resumed after step 10\n"
 
 
 @pytest.fixture
