@@ -219,19 +219,17 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("case", DAMAGES)
-def test_a_damaged_entry_is_named_and_made_anew(case, prepare, save, tmp_path, monkeypatch):
+def test_a_damaged_entry_is_named_and_made_anew(case, prepare, save, tmp_path, caplog):
     damage, message = DAMAGES[case]
     name = save([{"frames": [FRAME, FRAME], "captions": ["One.", "Two."]}])
     expected = prepare(name).pixels(0).copy()
     (file,) = (tmp_path / "cache").glob("*/frames.arrow")
     copied = shutil.copytree(file.parent, tmp_path / "other" / file.parent.name)  # the file above is mapped
     damage(copied / file.name)
-    said = []
-    monkeypatch.setattr("storyattn.training.data.frame_manifest.logger.warning", said.append)
     assert np.array_equal(prepare(name, cache_dir=tmp_path / "other").pixels(0), expected)
-    (line,) = said
+    (line,) = [record.message for record in caplog.records]
     assert re.fullmatch(f"cache_dir: {copied}/.*{message}.*; the frames are decoded anew", line)
-    assert np.array_equal(prepare(name, cache_dir=tmp_path / "other").pixels(0), expected) and len(said) == 1
+    assert np.array_equal(prepare(name, cache_dir=tmp_path / "other").pixels(0), expected) and len(caplog.records) == 1
 
 
 def test_an_entry_that_was_copied_is_read_as_it_is(prepare, save, tmp_path, monkeypatch):
