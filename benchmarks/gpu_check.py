@@ -128,10 +128,11 @@ def speed_check(device: str, work: Path, preset: str) -> Check:
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         batch_size = max(1, min(LARGEST_BATCH[preset], int(MEMORY_SHARE * memory / GIB_PER_STORY[preset])))
     output = work / f"speed-{preset}.json"
-    settings = ["--presets", preset, "--precisions", "bf16", "--batch_sizes", str(batch_size), "--device", device]
+    precision = "bf16" if device == "cuda" else "fp32"
+    settings = ["--presets", preset, "--precisions", precision, "--batch_sizes", str(batch_size), "--device", device]
     settings += ["--repeats", "5" if device == "cuda" else "1", "--output", str(output)]
     command = [sys.executable, str(ROOT / "benchmarks" / "training.py"), *settings]
-    name, limit = f"speed of {preset} in bf16, {batch_size} stories a step", 90 * SLOWER[device]
+    name, limit = f"speed of {preset} in {precision}, {batch_size} stories a step", 90 * SLOWER[device]
     return Check(name, command, limit, lambda printed: judge_speed(output))
 
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from .arguments import DataArguments, ModelArguments, TrainingArguments, parse_arguments, write_recipe
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
+from .data.dataset_cache import use_writable_cache
 from .data.loaders import check_streaming, load_splits, make_loader, prepare_splits
 from .data.prepared_stories import PreparedStories
 from .engine.accelerator import build_accelerator, leave
@@ -132,6 +133,7 @@ def _load_data(
     accelerator: Accelerator, config: StoryAttnConfig, model_args: ModelArguments, data_args: DataArguments
 ) -> tuple[dict[str, PreparedStories], StoryAttnProcessor]:
     """Return the prepared stories of each split, and the processor; `config` is adapted to its tokenizers."""
+    use_writable_cache(data_args.cache_dir)
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
     for stories in splits.values():

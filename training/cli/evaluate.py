@@ -12,6 +12,7 @@ from ..codraw.detector import load_detector
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
 from ..common.files import check_file, write_results
+from ..data.dataset_cache import use_writable_cache
 from ..data.frame_cache import DEFAULT_LIMIT_GB
 from ..data.prepared_stories import prepare_stories
 from ..data.sources import read_stories
@@ -77,6 +78,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     detector = None if arguments.codraw_detector is None else load_detector(arguments.codraw_detector)
+    use_writable_cache(arguments.cache_dir)
     splits = {"stories": arguments.split, "train_stories": arguments.train_split}
     sources = {
         key: read_stories(arguments.dataset, split, **columns_of(arguments)) for key, split in splits.items() if split
