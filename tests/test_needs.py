@@ -4,12 +4,14 @@ import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import evaluate as evaluate_library
 import pytest
 from conftest import draw_story, refused_line, write_data_set
 from storyattn.training import figures, needs
 from storyattn.training.cli import data_check, evaluate, mean
 from storyattn.training.common.files import check_file, check_folder
+from storyattn.training.data.dataset_cache import use_writable_cache
 from storyattn.training.evaluation.caption_metrics import load_text_metric, text_scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,6 +58,17 @@ def test_text_metrics_need_no_home(unwritable, monkeypatch):
     monkeypatch.setattr(evaluate_library.config, "HF_METRICS_CACHE", str(unwritable))
     load_text_metric.cache_clear()
     assert text_scores(["A fox naps."], ["A fox naps."])["chrf"] == 100
+
+
+def test_datasets_writes_beside_the_frames_where_its_own_folder_cannot_be(unwritable, tmp_path, monkeypatch, caplog):
+    config = datasets.config
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", unwritable)
+    use_writable_cache(None)
+    assert unwritable == config.HF_DATASETS_CACHE
+    use_writable_cache(str(tmp_path / "frames"))
+    assert tmp_path / "frames" / "datasets" == config.HF_DATASETS_CACHE and str(unwritable) in caplog.text
+    use_writable_cache(str(tmp_path / "other"))  # the one in use can be written
+    assert tmp_path / "frames" / "datasets" == config.HF_DATASETS_CACHE
 
 
 # Before a training
