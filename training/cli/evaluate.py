@@ -14,7 +14,8 @@ from ..codraw.detector import load_detector
 from ..common.access_flags import access_of, add_access_flags
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
-from ..common.files import expect_writable, write_results
+from ..common.files import check_file, write_results
+from ..data.dataset_cache import use_writable_cache
 from ..data.frame_cache import DEFAULT_LIMIT_GB
 from ..data.prepared_stories import prepare_stories
 from ..data.sources import STORYWORLD, open_source, read_stories
@@ -64,18 +65,16 @@ def main(argv: list[str] | None = None) -> None:
     add_arguments(parser)
     arguments = parser.parse_args(argv)
     with one_line("storyattn evaluate"):
-        expect_writable("output", arguments.output)
-        metrics = _measure(arguments)
-    document = results_document(
-        metrics,
-        dataset=arguments.dataset,
-        split=arguments.split,
-        model=arguments.model,
-        seed=arguments.seed,
-        command=f"storyattn evaluate {shlex.join(argv)}",
-    )
-    print(format_metrics(document["metrics"]))
-    with one_line("storyattn evaluate"):
+        check_file("output", arguments.output)
+        document = results_document(
+            _measure(arguments),
+            dataset=arguments.dataset,
+            split=arguments.split,
+            model=arguments.model,
+            seed=arguments.seed,
+            command=f"storyattn evaluate {shlex.join(argv)}",
+        )
+        print(format_metrics(document["metrics"]))
         write_results(document, arguments.output)
     print(f"\nwritten to {arguments.output}")
 
@@ -87,6 +86,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     detector = None if arguments.codraw_detector is None else load_detector(arguments.codraw_detector)
+    use_writable_cache(arguments.cache_dir)
     model, processor = load_model(arguments.model, arguments.device)
     sources = _read_splits(arguments)
     options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}

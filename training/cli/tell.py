@@ -22,7 +22,7 @@ from transformers import set_seed
 from ..common.access_flags import access_of, add_access_flags
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import check_seed, one_line
-from ..common.files import expect_writable, replaced_at_end
+from ..common.files import check_file, replaced_at_end
 from ..data.sources import read_stories
 from ..data.validation import decode_frame, name_problem, story_problem
 from ..figures import story_strip
@@ -162,7 +162,7 @@ def _check(arguments: argparse.Namespace) -> None:
     check_seed(arguments.seed)
     if _image_format(arguments.output) not in Image.SAVE:
         raise ValueError(f"output: got {arguments.output!r}, expected the name of an image file such as story.png")
-    expect_writable("output", arguments.output)
+    check_file("output", arguments.output)
 
 
 def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], list[str | None] | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +21,7 @@ from .sources import STORYWORLD, open_source, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
 from .windows import TrainingWindows, training_loader
+from .workers import load_batches
 
 if TYPE_CHECKING:
     from ..arguments import DataArguments, TrainingArguments
@@ -102,8 +103,10 @@ def make_loader(
     accelerator: Accelerator,
     first_batch: int,
     num_batches: int,
-) -> Iterable[dict[str, torch.Tensor]]:
+) -> Generator[dict[str, torch.Tensor], None, None]:
     """Return the training batches of this process, of stories on the disk or of a stream.
+
+    Its `close` ends the processes that load.
 
     Args:
         stories: the training stories; a stream is read anew instead.
@@ -129,7 +132,7 @@ def make_loader(
     }
     if not data_args.streaming:
         windows = TrainingWindows(stories, processor, config, args.seed, augmentation)
-        return training_loader(windows, processor, **workers, **order)
+        return load_batches(training_loader(windows, processor, **workers, **order))
     rows = open_stream(data_args.dataset, data_args.train_split, **source_options(data_args, config))
     options = {"buffer_size": data_args.shuffle_buffer, "augmentation": augmentation}
     stream = StoryStream(rows, processor, config, **options, **order)

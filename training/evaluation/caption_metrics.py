@@ -1,10 +1,11 @@
 """Measures of written captions: loss, bits per byte, overlap with the true caption, variety, and their floors."""
 
+import importlib
 import math
 import random
+import tempfile
 from collections import defaultdict
 from functools import cache
-from pathlib import Path
 
 import evaluate
 import torch
@@ -21,8 +22,16 @@ TOKENIZED_AT_ONCE = 1000  # captions, padded to the longest of them
 
 @cache
 def load_text_metric(name: str) -> evaluate.EvaluationModule:
-    """Load the `evaluate` module `text_metrics/{name}.py` from its path: no network, no temporary files."""
-    return evaluate.load(str(Path(__file__).parent / "text_metrics" / f"{name}.py"), keep_in_memory=True)
+    """
+    Load the `evaluate` module `text_metrics/{name}.py`, without network.
+
+    `evaluate.load` would copy it into the user's home, which may not be writable.
+    """
+    module = importlib.import_module(f".text_metrics.{name}", __package__)
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    (metric,) = [value for value in classes if issubclass(value, evaluate.Metric) and value is not evaluate.Metric]
+    with tempfile.TemporaryDirectory() as folder:  # made for files that `keep_in_memory` does without
+        return metric(keep_in_memory=True, cache_dir=folder)
 
 
 def text_scores(predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float | None]:
