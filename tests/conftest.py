@@ -164,8 +164,9 @@ def launch(stories_folder, small_config_file, one_thread) -> Callable[..., None]
     """Train the small model quickly into a folder, with flags by name."""
     from training_runs import QUICK, train_with
 
-    def run(output_dir: Path, **flags) -> None:
-        train_with({"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir, **QUICK, **flags})
+    def run(output_dir: Path, *, pictures: bool = False, **flags) -> None:
+        data = {"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir}
+        train_with({**data, **QUICK, **flags}, pictures=pictures)
 
     return run
 
@@ -176,7 +177,7 @@ def finished_run(launch, tmp_path_factory) -> Path:
     from training_runs import RUN
 
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    launch(folder, **RUN)
+    launch(folder, pictures=True, **RUN)
     return folder
 
 

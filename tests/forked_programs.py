@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTEXT = multiprocessing.get_context("forkserver")
 LIBRARIES = (
     "torch._dynamo",
     "torch.distributed.checkpoint",
@@ -24,9 +23,10 @@ LIBRARIES = (
     "torchmetrics.functional.image",
     "transformers.generation",
     "transformers.modeling_utils",
+    "transformers.optimization",
     "transformers.pipelines",
     "transformers.processing_utils",
-    "transformers.trainer_utils",
+    "transformers.trainer_pt_utils",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.processing_auto",
     "transformers.models.convnext.modeling_convnext",
@@ -34,22 +34,26 @@ LIBRARIES = (
     "transformers.models.llama.modeling_llama",
     "accelerate",
     "datasets",
+    "evaluate",
+    "jinja2",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "peft",
     "psutil",
+    "requests",
     "sacrebleu",
     "safetensors.torch",
 )
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(list(LIBRARIES))
 
 
 class Program:
-    """A forked program in a session of its own, with the methods of `subprocess.Popen`."""
+    """A program in a session of its own, with the methods of `subprocess.Popen`."""
 
     def __init__(self, work: Callable[..., None], *arguments: object, out: Path, **options: object):
-        CONTEXT.set_forkserver_preload(list(LIBRARIES))
-        options = {"err": out, "cwd": ROOT, "environment": dict(os.environ), **options}
-        self.process = CONTEXT.Process(target=_work, args=(work, arguments, out), kwargs=options)
+        """Start `work(*arguments)`, which prints to the file `out`; `options` are those of `_begin`."""
+        self.process = CONTEXT.Process(target=_begin, args=(work, arguments, out), kwargs=options)
         self.process.start()
         self.pid = self.process.pid
 
@@ -74,32 +78,36 @@ class Program:
         self.process.join()
 
 
-def train_program(argv: list[str], sharded: bool = False) -> None:
-    """Run `train.py`, or with FSDP2 `sharded_training.py`."""
-    sys.argv = ["train.py", *argv]
+def train_program(flags: dict, sharded: bool = False) -> None:
+    """Train with flags by name, with FSDP2 where the model is to be `sharded`."""
+    sys.argv = ["train.py", *(f"--{name}={value}" for name, value in flags.items())]
     sys.orig_argv = [sys.executable, *sys.argv]
     if sharded:
-        import sharded_training  # noqa: F401  # it changes what `train` builds
-    from storyattn.training import train
+        import sharded_training  # noqa: F401  # it changes what is built
+    from training_runs import train_with
 
-    train.main(argv)
-
-
-def fork_training(flags: dict, log: Path, *, sharded: bool = False, **environment: str) -> Program:
-    """Start a training with flags by name, which prints to the file `log`, with variables that are added."""
-    argv = [f"--{name}={value}" for name, value in flags.items()]
-    variables = {**os.environ, "ACCELERATE_USE_CPU": "true", **environment}
-    return Program(train_program, argv, sharded, out=log, environment=variables)
+    train_with(flags)
 
 
 @contextmanager
-def fork_processes(number: int, flags: dict, log: Path, **options: object) -> Iterator[list[Program]]:
-    """Start a training in several processes, as a launcher does; kill them at the end of the context."""
+def fork_processes(
+    number: int, work: Callable[..., None], *arguments: object, log: Path, **environment: str
+) -> Iterator[list[Program]]:
+    """Start `work` in several processes on the CPU, as a launcher does; kill them at the end of the context.
+
+    Args:
+        number: how many processes.
+        work: a function of a module.
+        arguments: its arguments.
+        log: the file that all print to.
+        environment: variables that are added.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(number)}
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(number)} for rank in range(number)]
-    programs = [fork_training(flags, log, **{**group, **rank, **options}) for rank in ranks]
+    group |= {"ACCELERATE_USE_CPU": "true", "LOCAL_WORLD_SIZE": str(number), **environment}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    programs = [Program(work, *arguments, out=log, environment={**group, **rank}) for rank in ranks]
     try:
         yield programs
     finally:
@@ -117,18 +125,52 @@ def wait_for_all(programs: list[Program], seconds: float = 120) -> list[int | No
         time.sleep(0.05)
 
 
-def _work(
-    work: Callable[..., None], arguments: tuple, out: Path, err: Path, cwd: Path, environment: dict[str, str]
+def run_stranger(code: str, cwd: Path, *arguments: str, modules: str) -> str:
+    """Run a program in a process that cannot import `storyattn`; return what it prints.
+
+    Args:
+        code: the program.
+        cwd: folder that it runs in, and that its output is written to.
+        arguments: its command line.
+        modules: name of the folder in `cwd` for remote code.
+    """
+    out, err = cwd / f"{modules}.out", cwd / f"{modules}.err"
+    program = Program(_be_stranger, code, arguments, cwd / modules, out=out, err=err, cwd=cwd)
+    try:
+        status = program.wait(120)
+    finally:
+        program.kill()
+    assert status == 0, err.read_text()[-3000:]
+    return out.read_text()
+
+
+def _be_stranger(code: str, arguments: tuple[str, ...], modules: Path) -> None:
+    from transformers import dynamic_module_utils
+
+    assert "storyattn" not in sys.modules
+    sys.modules["storyattn"] = None  # an import of it fails
+    sys.argv = ["-c", *arguments]
+    dynamic_module_utils.HF_MODULES_CACHE = str(modules)
+    exec(compile(code, "<stranger>", "exec"), {"__name__": "__main__"})
+
+
+def _begin(
+    work: Callable[..., None],
+    arguments: tuple,
+    out: Path,
+    err: Path | None = None,
+    cwd: Path = ROOT,
+    environment: dict[str, str] | None = None,
 ) -> None:
+    """Do the work in a session and a folder of its own, its output in files, with variables that are added."""
+    import torch
+
     os.setsid()
-    for path, descriptor in ((out, 1), (err, 2)):
+    for path, descriptor in ((out, 1), (err or out, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, descriptor)
         os.close(opened)
     os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(environment)
-    import torch
-
+    os.environ.update(environment or {})
     torch.set_num_threads(1)
     work(*arguments)
