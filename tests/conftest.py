@@ -26,6 +26,17 @@ from PIL import ImageDraw  # noqa: E402
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor  # noqa: E402
 from storyattn.training.models.tokenizer import train_tokenizer  # noqa: E402
 
+# Files that take longest: workers that share the tests begin with them, so as to end together.
+LONGEST = ("test_processes", "test_health", "test_sources_matrix", "test_compile", "test_contract", "test_hub")
+LONGEST += ("test_demo", "test_training", "test_best_model", "test_hub_faults", "test_part_tuning", "test_resuming")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 SMALL_CONFIG = {
     "model_type": "storyattn",
     "image_size": [32, 48],

@@ -78,15 +78,15 @@ class Program:
         self.process.join()
 
 
-def train_program(flags: dict, sharded: bool = False) -> None:
-    """Train with flags by name, with FSDP2 where the model is to be `sharded`."""
+def train_program(flags: dict, sharded: bool = False, results: bool = True) -> None:
+    """Train with flags by name, with FSDP2 where the model is to be `sharded`; evaluate and export it for `results`."""
     sys.argv = ["train.py", *(f"--{name}={value}" for name, value in flags.items())]
     sys.orig_argv = [sys.executable, *sys.argv]
     if sharded:
         import sharded_training  # noqa: F401  # it changes what is built
     from training_runs import train_with
 
-    train_with(flags)
+    train_with(flags, results=results)
 
 
 @contextmanager

@@ -35,11 +35,11 @@ def data(tmp_path_factory) -> dict:
     return {"config": folder / "config.json", "dataset": folder}
 
 
-def run(kind: str, output_dir: Path, flags: dict) -> None:
+def run(kind: str, output_dir: Path, flags: dict, *, results: bool = False) -> None:
     """Train in two processes on the CPU to the end; they print to `{output_dir}.log`."""
     log = output_dir.parent / f"{output_dir.name}.log"
     flags = {**flags, "output_dir": output_dir}
-    with fork_processes(2, train_program, flags, kind == "FSDP2", log=log) as programs:
+    with fork_processes(2, train_program, flags, kind == "FSDP2", results, log=log) as programs:
         assert wait_for_all(programs) == [0, 0], log.read_text()[-3000:]
 
 
@@ -74,7 +74,7 @@ def together(request, data, tmp_path_factory) -> tuple[str, Path, dict]:
     """The same in two processes with batches of three."""
     folder = tmp_path_factory.mktemp(request.param) / "run"
     flags = {**FLAGS, **data, "train_batch_size": 3}
-    run(request.param, folder, flags)
+    run(request.param, folder, flags, results=True)
     return request.param, folder, flags
 
 
@@ -136,7 +136,7 @@ def test_two_processes_stop_early_together(data, tmp_path):
     """Weights that stay as they are get no better."""
     flags = {**FLAGS, **data, "train_batch_size": 3, "max_train_steps": 8, "eval_steps": 2}
     flags["early_stopping_patience"] = 2
-    run("DDP", tmp_path / "run", {**flags, "learning_rate": 1e-30, "weight_decay": 0, "use_ema": "false"})
+    run("DDP", tmp_path / "run", {**flags, "learning_rate": 1e-30, "weight_decay": 0, "use_ema": "false"}, results=True)
     assert "stopped early, after step 6 of 8" in (tmp_path / "run.log").read_text()
     assert (tmp_path / "run" / "checkpoints" / "step-6").is_dir() and (tmp_path / "run" / "results.json").exists()
 

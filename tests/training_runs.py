@@ -1,6 +1,7 @@
 """What the tests of training share: flags of a quick run, the command, and what a run has left."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -16,16 +17,22 @@ RUN = {"max_train_steps": 8, "gradient_accumulation_steps": 2, "eval_steps": 4, 
 TIMES = ("stories_per_second", "waiting_share", "memory_gib")  # what differs between runs that are the same
 
 
-def train_with(flags: dict, *, pictures: bool = False) -> None:
-    """Run the command with flags by name; `None` leaves a flag out. Without pictures a short run takes half the time.
+def train_with(flags: dict, *, pictures: bool = False, results: bool = True) -> None:
+    """Run the command with flags by name; `None` leaves a flag out.
 
-    `pictures` are those of the evaluations during training: what the model paints, and the curves of the losses.
+    Args:
+        flags: the flags.
+        pictures: draw at every evaluation what the model paints, and the curves of the losses; half of a short run.
+        results: evaluate and export the trained model.
     """
     argv = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-    if pictures:
-        train_module.main(argv)
-        return
-    with mock.patch.multiple(loop_module, evaluation_picture=mock.DEFAULT, loss_curves=mock.DEFAULT):
+    with ExitStack() as patches:
+        for module, names, wanted in (
+            (loop_module, ("evaluation_picture", "loss_curves"), pictures),
+            (train_module, ("evaluate", "export"), results),
+        ):
+            if not wanted:
+                patches.enter_context(mock.patch.multiple(module, **dict.fromkeys(names, mock.DEFAULT)))
         train_module.main(argv)
 
 
