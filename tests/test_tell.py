@@ -4,6 +4,7 @@ import pytest
 from conftest import refused_line
 from PIL import Image
 from storyattn.training.cli import tell
+from storyattn.training.common.excerpts import quoted
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_numbers_that_cannot_work_are_refused(image_files, flags, message):
 
 def test_an_output_that_cannot_be_written_is_named_first(image_files, tmp_path):
     below_a_file = f"{image_files[0]}/new/story.png"
-    assert f"output: got {below_a_file!r}, expected a file that can be written (" in refusal(
+    assert f"output: got {quoted(below_a_file)}, expected a file that can be written (" in refusal(
         "--frames", "/nowhere/a.png", "--output", below_a_file
     )
     (tmp_path / "folder.png").mkdir()

@@ -49,7 +49,7 @@ def check_file(field: str, path: str | Path) -> None:
     Raises `ValueError`, which names the flag `field`, where it cannot.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"{field}: got the folder {quoted(path)}, expected the name of a file")
     partial = _existing_folder(path.parent) / f".{path.name}.{os.getpid()}"
     try:
