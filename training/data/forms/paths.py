@@ -52,4 +52,4 @@ def find_file(path: str, roots: Sequence[Path]) -> str:
     if os.pardir in (inner.split(os.sep)[0], slashed.split(os.sep)[0]):
         raise ValueError(f"got {quoted(path)}, expected a file in the folder of the data set")
     candidates = (root.absolute() / name for name in dict.fromkeys((inner, slashed)) for root in roots)
-    return str(next((file for file in candidates if file.is_file()), roots[0].absolute() / slashed))
+    return str(next(filter(os.path.isfile, candidates), roots[0].absolute() / slashed))
