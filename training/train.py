@@ -32,8 +32,7 @@ from .engine.checkpoints import find_checkpoint
 from .engine.compilation import checkpoint_activations, compile_blocks
 from .engine.distributed import decided_by_main_process
 from .engine.loop import TrainingLoop
-from .engine.run_folder import describe_run, put_earlier_run_aside, read_same_run
-from .engine.run_lock import locked_run_folder
+from .engine.run_folder import describe_run, locked_run_folder, put_earlier_run_aside, read_same_run
 from .engine.run_summary import print_processes, print_training
 from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
-from storyattn.training.engine import run_lock
-from storyattn.training.engine.run_lock import LOCK, locked_run_folder
+from storyattn.training.common import folder_lock
+from storyattn.training.common.folder_lock import LOCK
+from storyattn.training.engine.run_folder import locked_run_folder
 
-pytestmark = pytest.mark.skipif(run_lock.fcntl is None, reason="this system has no such locks")
+pytestmark = pytest.mark.skipif(folder_lock.fcntl is None, reason="this system has no such locks")
 
 # Holds the lock as a training does.
 HOLDER = """
@@ -58,14 +59,14 @@ def outlive(started) -> None:
 
 def test_a_worker_does_not_hold_the_lock_of_its_parent(tmp_path):
     """A worker may outlive a parent that was killed; the run that resumes must not wait for it."""
-    descriptor = run_lock._lock(tmp_path)
+    descriptor = folder_lock._lock("output_dir", tmp_path)
     started = multiprocessing.get_context("fork").Event()
     worker = multiprocessing.get_context("fork").Process(target=outlive, args=(started,), daemon=True)
     worker.start()
     assert started.wait(10)
-    run_lock._held.clear()
+    folder_lock._held.clear()
     os.close(descriptor)  # as the system does when the parent is killed
-    run_lock._unlock(run_lock._lock(tmp_path), tmp_path)
+    folder_lock._unlock(folder_lock._lock("output_dir", tmp_path), tmp_path)
     worker.kill()
     worker.join()
 
@@ -81,16 +82,16 @@ def test_a_lock_that_was_removed_meanwhile_does_not_count(tmp_path, monkeypatch)
             Path(path).unlink()
         return descriptor
 
-    monkeypatch.setattr(run_lock.os, "open", open_old)
-    descriptor = run_lock._lock(tmp_path)
+    monkeypatch.setattr(folder_lock.os, "open", open_old)
+    descriptor = folder_lock._lock("output_dir", tmp_path)
     assert os.path.samestat(os.fstat(descriptor), (tmp_path / LOCK).stat())
-    run_lock._unlock(descriptor, tmp_path)
+    folder_lock._unlock(descriptor, tmp_path)
 
 
 def test_a_disk_without_locks_is_used_with_a_warning(accelerator, tmp_path, monkeypatch, caplog):
     def refuse(*arguments):
-        raise OSError(run_lock.errno.ENOLCK, "No locks available")
+        raise OSError(folder_lock.errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
     with locked_run_folder(accelerator, tmp_path):
         assert "cannot be locked (No locks available)" in caplog.text

@@ -1,4 +1,4 @@
-"""Lock the output folder of a run, so that no second training writes into it."""
+"""Lock the output folder of a training, so that no second one writes into it."""
 
 import errno
 import os
@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from accelerate import Accelerator
 from transformers.utils import logging
-
-from .distributed import decided_by_main_process
 
 try:
     import fcntl
@@ -26,29 +23,27 @@ _held: set[int] = set()  # descriptors of this process
 
 
 @contextmanager
-def locked_run_folder(accelerator: Accelerator, output_dir: str | Path) -> Iterator[None]:
+def locked_folder(field: str, folder: str | Path) -> Iterator[None]:
     """
-    Keep other trainings out of `output_dir` until the end of the block.
+    Keep other processes that call this out of `folder`, which exists, until the end of the block.
 
-    The main process holds the lock for all processes of the run. The system releases it when that process ends in any
-    way, so that nothing is left to remove by hand.
+    The system releases the lock when the process ends in any way, so that nothing is left to remove by hand.
 
-    Raises:
-        ValueError: in every process, where another training holds the lock.
+    Raises `ValueError`, which names the flag `field`, where another process holds the lock.
     """
-    descriptor = decided_by_main_process(accelerator, _lock, Path(output_dir))
+    descriptor = _lock(field, Path(folder))
     try:
         yield
     finally:
-        if accelerator.is_main_process and descriptor is not None:
-            _unlock(descriptor, Path(output_dir))
+        if descriptor is not None:
+            _unlock(descriptor, Path(folder))
 
 
-def _lock(output_dir: Path) -> int | None:
+def _lock(field: str, folder: Path) -> int | None:
     """Return the descriptor that holds the lock; `None` where the disk or the system has no locks."""
     if fcntl is None:
         return None
-    path = output_dir / LOCK
+    path = folder / LOCK
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -57,10 +52,10 @@ def _lock(output_dir: Path) -> int | None:
             holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
             os.close(descriptor)
             if error.errno in UNSUPPORTED:
-                logger.warning(f"output_dir: {path} cannot be locked ({error.strerror}); start no second run there")
+                logger.warning(f"{field}: {path} cannot be locked ({error.strerror}); start no second run there")
                 return None
             raise ValueError(
-                f"output_dir: got {str(output_dir)!r}, in which {holder} is training, expected a folder that no other "
+                f"{field}: got {str(folder)!r}, in which {holder} is training, expected a folder that no other "
                 "training uses"
             ) from error
         if _is_same_file(descriptor, path):
@@ -72,10 +67,10 @@ def _lock(output_dir: Path) -> int | None:
     return descriptor
 
 
-def _unlock(descriptor: int, output_dir: Path) -> None:
+def _unlock(descriptor: int, folder: Path) -> None:
     _held.discard(descriptor)
     with suppress(OSError):
-        (output_dir / LOCK).unlink()
+        (folder / LOCK).unlink()
     os.close(descriptor)
 
 
