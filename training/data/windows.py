@@ -13,16 +13,22 @@ from torch.utils.data import Dataset as TorchDataset
 from .augmentation import UNCHANGED, Augmentation
 from .prepared_stories import PreparedStories
 
+# What a window of a story has one value a frame of.
+PER_FRAME = ("frames", "captions", "boxes", "events", "states")
+
 
 class StoryWindows(TorchDataset):
-    """Every run of `num_frames` frames of the stories, in order; a shorter story is one window.
+    """Every transition of the stories, in order: the frame that it leads to, and the frames before it.
+
+    A window ends at a frame and begins at most `num_frames - 1` frames earlier. Every frame of a story but the first
+    ends one; a story of a single frame has none.
 
     An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
-    first frame) and, where the stories have them, `boxes` and `events`.
+    first frame) and, where the stories have them, `boxes`, `events` and `states`.
 
     Args:
         stories: stories in the schema of `read_stories`.
-        num_frames: frames of a window.
+        num_frames: the most frames of a window.
 
     Raises:
         ValueError: for fewer than two frames.
@@ -32,17 +38,18 @@ class StoryWindows(TorchDataset):
         if num_frames < 2:
             raise ValueError(f"num_frames: got {num_frames}, expected at least 2")
         self.stories, self.num_frames = stories, num_frames
-        lasts = [last_start(len(captions), num_frames) for captions in stories["captions"]]
-        self.index = [(story, start) for story, last in enumerate(lasts) for start in range(last + 1)]
+        lengths = [len(captions) for captions in stories["captions"]]
+        # Of each window its story, and its last frame.
+        self.index = [(story, last) for story, length in enumerate(lengths) for last in range(1, length)]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, position: int) -> dict:
-        story, start = self.index[position]
-        row, window = self.stories[story], slice(start, start + self.num_frames)
-        columns = [name for name in ("frames", "captions", "boxes", "events") if row.get(name) is not None]
-        return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": start}
+        story, last = self.index[position]
+        row, window = self.stories[story], window_to(last, self.num_frames)
+        columns = [name for name in PER_FRAME if row.get(name) is not None]
+        return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": window.start}
 
 
 class TrainingWindows(TorchDataset):
@@ -224,11 +231,12 @@ def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int |
 
 def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
     """Cut lists of one item a frame, one list a story, into windows, in the order of `StoryWindows`."""
-    return [
-        items[start : start + num_frames]
-        for items in stories
-        for start in range(last_start(len(items), num_frames) + 1)
-    ]
+    return [items[window_to(last, num_frames)] for items in stories for last in range(1, len(items))]
+
+
+def window_to(last: int, num_frames: int) -> slice:
+    """Return the window of at most `num_frames` frames that ends with frame `last` of a story."""
+    return slice(max(0, last - num_frames + 1), last + 1)
 
 
 def draw_tasks(
