@@ -243,25 +243,28 @@ def six_and_two(tmp_path) -> Dataset:
     return read_stories(write(tmp_path / "set", [story(6), story(2), story(3, captions=["a", " ", None])]), "train")
 
 
-def test_all_windows_in_order(six_and_two):
+def test_every_transition_ends_a_window(six_and_two):
     windows = StoryWindows(six_and_two, 4)
     items = [windows[number] for number in range(len(windows))]
     assert [(item["story_id"], item["start"], red(item)) for item in items] == [
+        ("train-0", 0, [0, 1]),
+        ("train-0", 0, [0, 1, 2]),
         ("train-0", 0, [0, 1, 2, 3]),
         ("train-0", 1, [1, 2, 3, 4]),
         ("train-0", 2, [2, 3, 4, 5]),
         ("train-1", 0, [0, 1]),
+        ("train-2", 0, [0, 1]),
         ("train-2", 0, [0, 1, 2]),
     ]
-    assert windows[2]["captions"] == ["Number 2.", "Number 3.", "Number 4.", "Number 5."]
-    assert windows[4]["captions"] == ["a", None, None]
+    assert windows[4]["captions"] == ["Number 2.", "Number 3.", "Number 4.", "Number 5."]
+    assert windows[7]["captions"] == ["a", None, None]
 
 
-def test_boxes_and_events_are_cut_with_the_frames():
+def test_what_a_frame_has_is_cut_with_the_frames():
     options = {"num_stories": 1, "image_size": (32, 48)}
     stories = read_stories("storyworld", "test", storyworld_options=options)
-    item = StoryWindows(stories, 4)[2]
-    assert item["boxes"] == stories[0]["boxes"][2:] and item["events"] == stories[0]["events"][2:]
+    item = StoryWindows(stories, 4)[4]
+    assert all(item[name] == stories[0][name][2:] for name in ("boxes", "events", "states"))
     assert np.array_equal(np.asarray(item["frames"][0]), np.asarray(stories[0]["frames"][2]))
 
 
@@ -282,7 +285,7 @@ def test_picture_books():
     stories = read_stories(str(BOOKS), "test")
     assert len(stories) == 29 and sum(map(len, stories["captions"])) == 321
     assert {"story_id", "frames", "captions", "descriptions"} == set(stories.column_names)
-    item = StoryWindows(stories, 5)[0]
+    item = StoryWindows(stories, 5)[4]
     assert len(item["frames"]) == 5 and max(item["frames"][0].size) <= 256
 
 
