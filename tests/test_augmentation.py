@@ -97,7 +97,7 @@ def test_training_is_changed_and_evaluation_is_not(stories_folder, small_process
     stories = prepare_stories(read_stories(str(stories_folder), "train"), small_processor.image_processor, "train")
     config = small_config(max_frames=4)
     plain, changed = (TrainingWindows(stories, small_processor, config, 0, how) for how in (Augmentation(), ALL))
-    before = [item["frames"] for item in StoryWindows(stories, 4) if len(item["frames"]) == 4]
+    before = [item["frames"] for item in StoryWindows(stories, 4)]
     for story in range(24):
         one, other = plain[1, story], changed[1, story]
         assert np.array_equal(other["pixels"], ALL.apply(one["pixels"], 0, 1, story))

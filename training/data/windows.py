@@ -18,17 +18,14 @@ PER_FRAME = ("frames", "captions", "boxes", "events", "states")
 
 
 class StoryWindows(TorchDataset):
-    """Every transition of the stories, in order: the frame that it leads to, and the frames before it.
-
-    A window ends at a frame and begins at most `num_frames - 1` frames earlier. Every frame of a story but the first
-    ends one; a story of a single frame has none.
+    """Every run of `num_frames` frames of the stories, in order; a shorter story is one window.
 
     An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
     first frame) and, where the stories have them, `boxes`, `events` and `states`.
 
     Args:
         stories: stories in the schema of `read_stories`.
-        num_frames: the most frames of a window.
+        num_frames: frames of a window.
 
     Raises:
         ValueError: for fewer than two frames.
@@ -38,18 +35,32 @@ class StoryWindows(TorchDataset):
         if num_frames < 2:
             raise ValueError(f"num_frames: got {num_frames}, expected at least 2")
         self.stories, self.num_frames = stories, num_frames
-        lengths = [len(captions) for captions in stories["captions"]]
-        # Of each window its story, and its last frame.
-        self.index = [(story, last) for story, length in enumerate(lengths) for last in range(1, length)]
+        lasts = [last_start(len(captions), num_frames) for captions in stories["captions"]]
+        self.index = [(story, start) for story, last in enumerate(lasts) for start in range(last + 1)]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, position: int) -> dict:
+        story, start = self.index[position]
+        return _window(self.stories[story], slice(start, start + self.num_frames))
+
+
+class StoryTransitions(StoryWindows):
+    """Every transition of the stories, in order, as the window that it ends; see `window_to`.
+
+    Every frame of a story but the first ends one window; a story of a single frame has none. Items, arguments and
+    errors are those of `StoryWindows`. `index` has the story and the last frame of each window.
+    """
+
+    def __init__(self, stories: Dataset | PreparedStories, num_frames: int):
+        super().__init__(stories, num_frames)
+        lengths = [len(captions) for captions in stories["captions"]]
+        self.index = [(story, last) for story, length in enumerate(lengths) for last in range(1, length)]
+
+    def __getitem__(self, position: int) -> dict:
         story, last = self.index[position]
-        row, window = self.stories[story], window_to(last, self.num_frames)
-        columns = [name for name in PER_FRAME if row.get(name) is not None]
-        return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": window.start}
+        return _window(self.stories[story], window_to(last, self.num_frames))
 
 
 class TrainingWindows(TorchDataset):
@@ -230,7 +241,7 @@ def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int |
 
 
 def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
-    """Cut lists of one item a frame, one list a story, into windows, in the order of `StoryWindows`."""
+    """Cut lists of one item a frame, one list a story, into windows, in the order of `StoryTransitions`."""
     return [items[window_to(last, num_frames)] for items in stories for last in range(1, len(items))]
 
 
@@ -278,6 +289,12 @@ def draw_tasks(
 def last_start(length: int, num_frames: int) -> int:
     """Return the first frame of the last window of a story of `length` frames."""
     return max(0, length - num_frames)
+
+
+def _window(row: dict, window: slice) -> dict:
+    """Return a window of a story, an item of `StoryWindows`."""
+    columns = [name for name in PER_FRAME if row.get(name) is not None]
+    return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": window.start}
 
 
 def _shared(encoded: list[list[int]]) -> list[np.ndarray]:

@@ -4,7 +4,17 @@ import math
 import platform
 from importlib.metadata import version
 
-LIBRARIES = ("storyattn", "torch", "transformers", "datasets", "evaluate", "torchmetrics", "sacrebleu", "rouge-score")
+LIBRARIES = (
+    "storyattn",
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "torchmetrics",
+    "sacrebleu",
+    "rouge-score",
+    "nltk",
+)
 
 
 def results_document(metrics: dict, *, dataset: str, split: str, model: str, seed: int, command: str) -> dict:

@@ -166,7 +166,7 @@ def frame_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
     if "clip_score" in frames:
         scores = {name: value for name, value in frames["clip_score"].items() if name not in ("count", "clip_model")}
         clip_rows = {name.replace("_", " "): {"clip_score": value} for name, value in scores.items()}
-        sections.append((f"next frame, {frames['clip_score']['clip_model']}", CLIP_COLUMNS, clip_rows))
+        sections.append((f"next frame, CLIP score by {frames['clip_score']['clip_model']}", CLIP_COLUMNS, clip_rows))
     sections += [(f"next frame {GROUPS[name]}", GROUP_COLUMNS, frames[name]) for name in GROUPS if name in frames]
     return sections + state_sections(metrics)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 
 from ..data.prepared_stories import PreparedStories
-from ..data.windows import StoryWindows, window_to
+from ..data.windows import StoryTransitions, window_to
 from ..models.baselines import BaselineConfig, BaselineModel
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, taken modulo 1, fill the unit interval evenly at any length
@@ -37,7 +37,7 @@ class MeasuredWindows:
     captions_of: list[list[str | None]]  # by window: the captions of its frames
 
     def __init__(self, stories: Dataset | PreparedStories, num_frames: int, max_windows: int | None = None):
-        self._windows = StoryWindows(stories, num_frames)
+        self._windows = StoryTransitions(stories, num_frames)
         captions, index = list(stories["captions"]), self._windows.index
         self.num_left_out = sum(len(story_captions) == 1 for story_captions in captions)
         if not index:
