@@ -39,7 +39,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -c constraints.txt -e ".[test]"
+	$(BIN)/pip install -c constraints.txt -e ".[test,metrics]"
 	touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

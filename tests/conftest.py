@@ -24,6 +24,7 @@ from datasets import Dataset, Features, Image, List, Value  # noqa: E402
 from PIL import Image as PILImage  # noqa: E402
 from PIL import ImageDraw  # noqa: E402
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor  # noqa: E402
+from storyattn.training.models import efficientnet_lite0  # noqa: E402
 from storyattn.training.models.tokenizer import train_tokenizer  # noqa: E402
 
 # Files that take longest: workers that share the tests begin with them, so as to end together.
@@ -156,6 +157,14 @@ def refused_line(command: Callable[[list[str]], None], argv: list[str]) -> str:
         command(argv)
     assert ended.value.code == 2 and "Traceback" not in printed.getvalue()
     return printed.getvalue().splitlines()[-1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_feature_network() -> Iterator[None]:
+    """Leave out the network of the perceptual distance, whether its package is there or not: it takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientnet_lite0, "is_installed", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ from .engine.run_folder import describe_run, locked_run_folder, put_earlier_run_
 from .engine.run_summary import print_processes, print_training
 from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model
+from .evaluation.instruments import load_instruments
 from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
 from .evaluation.scone_metrics import check_max_frames
@@ -277,7 +278,7 @@ def evaluate(
         facts["training"] |= {f"alignment: {name}": value for name, value in fitted.items()}
     round_weights(model, args.save_dtype)
     options = {"train_stories": splits["train"], "batch_size": args.eval_batch_size}
-    options |= {"max_windows": data_args.max_test_windows, "seed": args.seed}
+    options |= {"max_windows": data_args.max_test_windows, "seed": args.seed, "instruments": load_instruments()}
     source = {"dataset": data_args.dataset, "split": data_args.test_split, "model": args.output_dir}
     source |= {"seed": args.seed, "command": facts["command"]}
     results = results_document(evaluate_model(model, processor, splits["test"], **options), **source)

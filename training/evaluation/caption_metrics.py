@@ -15,7 +15,7 @@ from storyattn import StoryAttnProcessor
 from .frame_metrics import ratio
 
 # File names of the `evaluate` modules in `text_metrics/`, which are also the keys of their results.
-TEXT_METRICS = ("bleu4", "rouge_l", "chrf", "cider", "distinct2")
+TEXT_METRICS = ("bleu4", "rouge_l", "meteor", "chrf", "cider", "distinct2")
 NUM_EXAMPLES = 5
 TOKENIZED_AT_ONCE = 1000  # captions, padded to the longest of them
 
@@ -46,8 +46,9 @@ def text_scores(predictions: list[str], references: list[str] | list[list[str]])
         references: the true caption of each, or all its reference captions.
 
     Returns:
-        `bleu4`, `rouge_l` and `chrf` (0 to 100, higher is nearer to the reference), `cider` (CIDEr-D, 0 to 10, higher
-        is nearer as well) and `distinct2` (0 to 1); `None` for each where there are no captions.
+        `bleu4`, `rouge_l`, `meteor` (without synonyms) and `chrf` (0 to 100, higher is nearer to the reference),
+        `cider` (CIDEr-D, 0 to 10, higher is nearer as well) and `distinct2` (0 to 1); `None` for each where there are
+        no captions.
     """
     if not predictions:
         return dict.fromkeys(TEXT_METRICS)
@@ -103,6 +104,7 @@ class CaptionMetrics:
         self.losses = defaultdict(float)
         self.tokens, self.bytes = defaultdict(int), defaultdict(int)
         self.generated, self.targets, self.references, self.last_captions = [], [], [], []
+        self.floor_texts: dict[str, list[str]] = defaultdict(list)  # by floor: what it writes in their place
 
     def add_loss(
         self,
@@ -116,7 +118,7 @@ class CaptionMetrics:
         Add the token losses of captions.
 
         Args:
-            name: which loss they are added to: `loss`, `loss_shuffled_frames` or `unigram`.
+            name: which loss they are added to: `loss`, `loss_shuffled_frames`, or the name of a floor.
             logits: as for `token_losses`.
             input_ids: as for `token_losses`.
             attention_mask: as for `token_losses`.
@@ -142,6 +144,12 @@ class CaptionMetrics:
         self.references.append(references or [target])
         self.last_captions.append(last_caption)
 
+    def add_floor(self, name: str, other: "CaptionMetrics") -> None:
+        """Take losses and captions of another model, which has written the same ones, as the floor `name`."""
+        for sums in ("losses", "tokens", "bytes"):
+            getattr(self, sums)[name] = getattr(other, sums)["loss"]
+        self.floor_texts[name] = other.generated
+
     def compute(self, train_captions: list[str] | None, seed: int) -> dict:
         """
         Return losses, text scores, `floors`, `examples` and `num_captions`.
@@ -149,7 +157,7 @@ class CaptionMetrics:
         Losses are `loss` and `loss_shuffled_frames` in nats per token, and `bits_per_byte` and
         `bits_per_byte_shuffled_frames`. Bits per byte do not depend on the tokenizer: they are the loss summed over all
         tokens, the end token included, over the bytes of the captions in UTF-8. For text scores see `text_scores`. The
-        floor `unigram` is that of `unigram_logits`.
+        floor `unigram` is that of `unigram_logits`; others are those of `add_floor`.
 
         Args:
             train_captions: captions of training from which the floor `random_train_caption` is drawn, if any.
@@ -161,6 +169,8 @@ class CaptionMetrics:
             floors["random_train_caption"] = text_scores(drawn, self.references)
         if "unigram" in self.losses:
             floors["unigram"] = self._mean_losses("unigram")
+        for name, texts in self.floor_texts.items():
+            floors[name] = {**self._mean_losses(name), **text_scores(texts, self.references)}
         with_frames, shuffled = self._mean_losses("loss"), self._mean_losses("loss_shuffled_frames")
         pairs = zip(self.targets[:NUM_EXAMPLES], self.generated[:NUM_EXAMPLES])
         return {

@@ -5,7 +5,17 @@ import platform
 
 from ..common.versions import package_version
 
-LIBRARIES = ("storyattn", "torch", "transformers", "datasets", "evaluate", "torchmetrics", "sacrebleu", "rouge-score")
+LIBRARIES = (
+    "storyattn",
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "torchmetrics",
+    "sacrebleu",
+    "rouge-score",
+    "nltk",
+)
 
 
 def results_document(metrics: dict, *, dataset: str, split: str, model: str, seed: int, command: str) -> dict:
