@@ -26,6 +26,15 @@ def test_rouge_l_and_distinct2_by_hand():
     assert_close(scores["distinct2"], 3 / 5)  # ab bc ca ab + ab: three different of five
 
 
+def test_meteor_by_hand():
+    """Words match exactly or by their stem; precision 3/4, recall 3/5, in two runs of words."""
+    mean = (3 / 4) * (3 / 5) / (0.9 * 3 / 4 + 0.1 * 3 / 5)
+    expected = mean * (1 - 0.5 * (2 / 3) ** 3)
+    assert_close(text_scores(["The foxes ran home"], ["The fox walks slowly home"])["meteor"], 100 * expected)
+    assert text_scores(["a big house"], ["one large home"])["meteor"] == 0.0  # synonyms do not match
+    assert text_scores(["", "?"], ["the fox", "the fox"])["meteor"] == 0.0
+
+
 def test_cider_by_hand():
     """Two references without a word in common: every n-gram weighs ln 2, which falls out of the cosines."""
     # The first is right in words and pairs of words and has no longer n-grams; the second has one word of two.
@@ -35,6 +44,26 @@ def test_cider_by_hand():
     assert_close(text_scores(["a b a b", ""], ["a b", "c d"])["cider"], twice / 2)
     # What all references have says nothing: of "the fox" and "the owl" a wrong animal is all wrong.
     assert text_scores(["the owl", "the fox"], ["the fox", "the owl"])["cider"] == 0.0
+
+
+def test_several_references_by_hand():
+    """ROUGE-L takes the best reference, CIDEr the mean, BLEU and chrF those that the n-grams are in."""
+    references = [["a b", "c d"], ["e f"]]
+    scores = text_scores(["c d", "e f"], references)
+    assert_close(scores["rouge_l"], 100.0)
+    assert_close(scores["chrf"], 100.0)
+    # Every n-gram is in the references of one caption of two: its weight falls out of the cosines.
+    assert_close(scores["cider"], 10 / 4 * 2 * (1 / 2 + 1) / 2)
+    one = text_scores(["c d", "e f"], ["a b", "e f"])
+    assert one["rouge_l"] == 50.0 and one["chrf"] < 60
+    longer = ["a b c d e", "f g h i j"]
+    assert_close(text_scores([longer[1]], [longer])["bleu4"], 100.0)
+    metrics = CaptionMetrics()
+    metrics.add_text("c d", "a b", "a b", references[0])
+    metrics.add_text("e f", "e f", "")
+    computed = metrics.compute(None, seed=0)
+    assert {name: computed[name] for name in scores} == scores
+    assert_close(computed["floors"]["last_caption"]["rouge_l"], 50.0)
 
 
 def test_bits_per_byte_are_summed_over_captions_and_count_bytes():

@@ -13,7 +13,7 @@ MAX_ARCHIVE_GB = 50.0  # of all files in an archive
 MAX_GROWTH = 200  # times the archive's own size: pictures hardly shrink, and text by less than this
 SMALL_BYTES = 1 << 28  # of all files, below which the growth does not matter
 CHUNK_BYTES = 1 << 20
-STREAMS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+STREAMS = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, lzma.LZMAError)
 
 

@@ -20,6 +20,7 @@ from datasets import Dataset
 from ..common.excerpts import MAX_LISTED, quoted
 
 STORIES_AT_ONCE = 1000
+ARCHIVES = "storyattn-archives"  # folder of unpacked archives in that of the files of `datasets`
 LOCAL_PROTOCOLS = ("file", "local")
 ARCHIVE_PROTOCOLS = ("zip", "tar", "gzip", "bz2", "xz", "lz4", "zstd", "libarchive")  # in `zip://a.png::archive.zip`
 REMOTE = "the address {path}, expected a picture in the data set; --allow_remote_frames fetches it"
@@ -102,16 +103,17 @@ def frame_access(name: str, allow_remote_frames: bool = False, allow_local_paths
     """Return what the frames of a data set may name.
 
     Args:
-        name: folder or file, or id of the Hub.
+        name: folder, or file whose folder it is, or id of the Hub.
         allow_remote_frames: allow addresses of the network.
         allow_local_paths: allow every file.
     """
     allowed = {"allow_remote_frames": allow_remote_frames, "allow_local_paths": allow_local_paths}
     # What the library unpacks of archives: their names there are digests.
-    unpacked = [datasets.config.DOWNLOADED_DATASETS_PATH, Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders")]
+    unpacked = [datasets.config.DOWNLOADED_DATASETS_PATH]
+    unpacked += [Path(datasets.config.HF_DATASETS_CACHE, folder) for folder in ("storyattn-folders", ARCHIVES)]
     path, repository = Path(name).expanduser(), None
     if path.exists():
-        own = [path]
+        own = [path if path.is_dir() else path.parent]
         if path.resolve().parent.name == "snapshots":  # of a cache of the Hub, whose files are links into `blobs`
             own.append(path.resolve().parents[1] / "blobs")
     else:

@@ -6,7 +6,9 @@ from datasets import Dataset, Features, Image, List, Value
 
 from ..common.columns import COLUMN_FLAGS
 from ..common.excerpts import excerpt, listed, quoted
+from .forms.hint import metadata_hint
 from .story_reasoning import convert_story_reasoning, count_frames, is_story_reasoning
+from .validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 
 OPTIONAL_COLUMNS = {
     "descriptions": "a list of strings",
@@ -118,7 +120,7 @@ def check_columns(columns: list[str], name: str, frames_column: str, captions_co
         if column not in columns:
             raise ValueError(
                 f"dataset: got the columns {listed(columns)} in {quoted(name)}, expected {quoted(column)}; "
-                f"--{flag} names another"
+                f"--{flag} names another; {metadata_hint(name)}"
             )
 
 
@@ -126,6 +128,13 @@ def has_states(features: Features) -> bool:
     """Return whether there are both columns of states; columns of these names and another type are something else."""
     domain, states = (features.get(name) for name in STATE_COLUMNS)
     return _is_text(domain, "string", "large_string") and _is_text(_items(states), "string", "large_string")
+
+
+def reading_columns(features: Features) -> list[str]:
+    """Return the columns of `references` and of `read_problem`; others of these names and of another type are none."""
+    is_references = _is_text(_items(_items(features.get(REFERENCES_COLUMN))), "string", "large_string")
+    columns = [REFERENCES_COLUMN] if is_references else []
+    return columns + [PROBLEM_COLUMN] * _is_text(features.get(PROBLEM_COLUMN), "string", "large_string")
 
 
 def name_stories(dataset: Dataset, split: str) -> Dataset:
@@ -162,6 +171,7 @@ def _select(dataset: Dataset, frames_column: str, captions_column: str) -> Datas
     names.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
     if has_states(dataset.features):
         names.update({key: key for key in STATE_COLUMNS})
+    names.update({key: key for key in reading_columns(dataset.features)})
     return dataset.select_columns(list(names)).rename_columns({a: b for a, b in names.items() if a != b})
 
 

@@ -14,7 +14,7 @@ from datasets.fingerprint import Hasher
 
 from ..common.archives import ArchiveError, check_archive
 from ..common.excerpts import quoted
-from ..common.loading import FullDiskError, expecting_room, is_full_disk, one_line_reason
+from ..common.loading import FullDiskError, expecting_room, is_full_disk, one_line_reason, reason_for
 from .file_faults import fault_of_files, joined_features
 from .frame_access import AccessError, FrameAccess
 
@@ -45,18 +45,41 @@ def naming_causes(name: str) -> Iterator[None]:
             raise FaultyFiles(f"dataset: {quoted(name)}: {fault}") from error
 
 
-def load_splits(source: str, access: FrameAccess) -> dict[str, Dataset]:
+@contextmanager
+def naming_source(name: str, hint: str = "") -> Iterator[None]:
+    """Turn an error of loading a data set into one line that names it; refusals pass.
+
+    Args:
+        name: the data set.
+        hint: end of the line.
+    """
+    try:
+        with naming_causes(name):
+            yield
+    except REFUSALS:
+        raise
+    except IndexError as error:  # raised by `load_from_disk` for a data set without rows
+        raise ValueError(f"dataset: got no story in a split of {name!r}, expected at least one") from error
+    except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
+        reason = str(error) if isinstance(error, FaultyFiles) else reason_for(name, error)
+        message = f"dataset: {quoted(name)} could not be read from a folder or the Hub: {reason}{hint}"
+        raise ValueError(message) from error
+
+
+def load_splits(source: str, access: FrameAccess, *, state: str | None = None, **options: object) -> dict[str, Dataset]:
     """Load a data set as `load_dataset` does; a split without rows, for which that raises, is an empty data set.
 
     Args:
-        source: folder or Hub id.
+        source: folder or Hub id, or the name of a builder.
         access: which files may be read.
+        state: digest of the files of a builder; that of a folder is found.
+        options: options of `load_dataset_builder`, such as the `data_files` of a builder.
 
     Raises:
         FaultyFiles: naming the file, where one is at fault.
         Exception: of a dozen kinds, as the libraries raise them.
     """
-    state, options = state_of_files(Path(source)), {}
+    state = state_of_files(Path(source)) if state is None else state
     if state:
         # The library recognizes some folders by their name alone, and would return their earlier content.
         options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))

@@ -5,21 +5,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value
 
+from ..common.columns import TableColumns
 from ..common.excerpts import quoted
 from ..common.loading import one_line_reason, reason_for
 from .file_faults import fault_of_files, joined_features, lacks_a_type
+from .forms.column_names import is_text, items_of
+from .forms.local import open_local
+from .forms.tables import STORIES, form_of
 from .frame_access import FrameAccess, frame_access
-from .schema import STATE_COLUMNS, check_columns, check_types, has_states, is_converted
+from .schema import STATE_COLUMNS, check_columns, check_types, has_states, is_converted, reading_columns
 from .source_files import REFUSALS, local_files, open_builder
-from .sources import STORYWORLD, folder_kind, locate, name_of_split, read_stories
+from .sources import NO_COLUMNS, STORYWORLD, is_local_form, is_saved, locate, name_of_split, read_stories
 from .splits import SPLIT_SHARE, hash_position, splits_to_derive
 from .story_reasoning import story_reasoning_row
+from .validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 
 MAX_SHARDS = 61  # of a local data set: a prime, so that its readers share one sequence of all stories
 ENCODED_IMAGES = List(Image(decode=False))
+READING_FEATURES = {REFERENCES_COLUMN: List(List(Value("string"))), PROBLEM_COLUMN: Value("string")}
 
 
 def open_stream(
@@ -28,21 +35,23 @@ def open_stream(
     *,
     frames_column: str = "frames",
     captions_column: str = "captions",
+    table_columns: TableColumns = NO_COLUMNS,
     allow_remote_frames: bool = False,
     allow_local_paths: bool = False,
     storyworld_options: dict | None = None,
 ) -> IterableDataset:
     """Open the rows of a split as a stream in the schema of `read_stories`. Single stories are not checked.
 
-    What `datasets` can stream, from a folder or the Hub, is streamed. StoryWorld, folders of frames and the folders of
-    `save_to_disk` are read from the disk. Splits that are lacking are derived by the hash of each story's id, as by
-    `assign_splits`, but nothing can be moved into one that stays empty.
+    What `datasets` can stream, from a folder or the Hub, is streamed. StoryWorld, the folders of `save_to_disk` and the
+    forms that have to be turned into stories are read from the disk. Splits that are lacking are derived by the hash of
+    each story's id, as by `assign_splits`, but nothing can be moved into one that stays empty.
 
     Args:
         name: data set, as in `read_stories`.
         split: name of the split.
         frames_column: column that holds the frames.
         captions_column: column that holds the captions.
+        table_columns: columns of other forms.
         allow_remote_frames: allow frames that are addresses, as in `read_stories`; stories are checked as they come.
         allow_local_paths: allow frames outside of the data set, in the same way.
         storyworld_options: how StoryWorld is drawn.
@@ -55,24 +64,53 @@ def open_stream(
     """
     columns = {"frames_column": frames_column, "captions_column": captions_column}
     allowed = {"allow_remote_frames": allow_remote_frames, "allow_local_paths": allow_local_paths}
-    if name == STORYWORLD or folder_kind(locate(name)) is not None:
-        stories = read_stories(name, split, storyworld_options=storyworld_options, **columns, **allowed)
+    access = frame_access(name, **allowed)
+    streamed = None if name == STORYWORLD else _open_stories(name, split, access, table_columns, **columns)
+    if streamed is None:
+        options = {"storyworld_options": storyworld_options, "table_columns": table_columns}
+        stories = read_stories(name, split, **options, **columns, **allowed)
         stories = stories.cast_column("frames", ENCODED_IMAGES)
         return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
-    return _stream_split(name, split, frame_access(name, **allowed), **columns)
+    return _stream_split(*streamed, name, split, access, **columns)
+
+
+def _open_stories(
+    name: str,
+    split: str,
+    access: FrameAccess,
+    table_columns: TableColumns,
+    frames_column: str,
+    captions_column: str,
+) -> tuple[dict[str, IterableDataset], list[str]] | None:
+    """Return the splits of a data set that `datasets` streams, and its files; `None` for one in another form."""
+    location = locate(name)
+    if is_saved(location) or (is_local_form(location) and open_local(Path(location), table_columns, access)):
+        return None
+    splits, files = _open(name, access)
+    source = name_of_split(name, split, splits, splits_to_derive(splits))
+    with _naming_faults(f"split {quoted(source)} of {quoted(name)} could not be streamed", files):
+        splits[source] = splits[source] if splits[source].features else splits[source]._resolve_features()
+    features = splits[source].features
+    form = form_of(features, frames_column, captions_column, table_columns)
+    names_files = is_text(items_of(features.get(frames_column))) and is_local_form(location)
+    is_read = form in (None, STORIES) and not names_files and REFERENCES_COLUMN not in reading_columns(features)
+    return (splits, files) if is_read else None
 
 
 def _stream_split(
-    name: str, split: str, access: FrameAccess, frames_column: str, captions_column: str
+    splits: dict[str, IterableDataset],
+    files: list[str],
+    name: str,
+    split: str,
+    access: FrameAccess,
+    frames_column: str,
+    captions_column: str,
 ) -> IterableDataset:
     """Return the rows of a split that `datasets` streams, as `open_stream` does."""
     columns = {"frames_column": frames_column, "captions_column": captions_column}
-    splits, files = _open(name, access)
     derived = splits_to_derive(splits)
     source = name_of_split(name, split, splits, derived)
     stream = splits[source]
-    with _naming_faults(f"split {quoted(source)} of {quoted(name)} could not be streamed", files):
-        stream = stream if stream.features is not None else stream._resolve_features()
     names = list(stream.features)
     if is_converted(names, name, frames_column, captions_column):
         columns = {"frames_column": "images", "captions_column": None}
@@ -135,6 +173,7 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
             features[column] = List(List(place)) if column == "boxes" else List(place)
     if all(row.get(column) is not None for row in rows for column in STATE_COLUMNS):
         features |= {"domain": Value("string"), "states": List(Value("string"))}
+    features |= {column: READING_FEATURES[column] for column in READING_FEATURES if column in rows[0]}
     return Dataset.from_list([{key: row[key] for key in features} for row in rows], features=Features(features))
 
 
