@@ -139,7 +139,7 @@ def write_json_lines(folder: Path) -> dict:
             for number, story in enumerate(draw_stories(split))
         ]
         write_lines(folder / "stories" / f"{split}.jsonl", lines)
-    return {"dataset": folder / "stories"}
+    return {"dataset": folder / "stories", "allow_local_paths": True}
 
 
 def write_train_alone(folder: Path) -> dict:
@@ -205,7 +205,7 @@ def launch(small_config_file):
 
 
 def run_command(module, **flags) -> None:
-    module.main([f"--{name}={value}" for name, value in flags.items()])
+    module.main([f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()])
 
 
 def expect_numbers(path: Path, source: str) -> None:
