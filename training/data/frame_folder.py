@@ -50,8 +50,8 @@ def read_frame_folder(folder: str | Path) -> dict[str, Dataset]:
 
     Raises:
         ValueError: naming the line, for a line that is no such object, one without a story, and a file that lies
-            outside of the folder (links in the folder may lead anywhere). Also where `metadata.jsonl` is both in the
-            folder and in folders in it.
+            outside of the folder (where links lead is checked by `FrameAccess`). Also where `metadata.jsonl` is both in
+            the folder and in folders in it.
     """
     files = _metadata_files(Path(folder))
     if "" in files and len(files) > 1:
