@@ -21,6 +21,7 @@ from pathlib import Path
 from measuring import new_parser, positive, results_table, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.arguments import parse_arguments
+from storyattn.training.evaluation.tables import value_at
 from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
 
@@ -53,10 +54,13 @@ VARIANTS = {
 }
 # What two runs must share to stand in one table.
 BUDGET = ("recipe", "steps", "train_batch_size", "max_windows", "flags")
-# What the table shows: where it stands in results.json, and whether more is better.
+# What the table shows: where it stands in results.json, and whether more is better. The windows that are measured are
+# spread over stories and positions; files of earlier windows lack some of these measures, and are not added to.
 MEASURES = {
     "l1": (("next_frame", "l1"), False),
     "l1_changed": (("next_frame", "l1_changed"), False),
+    "l1_changed_per_frame": (("next_frame", "l1_changed_per_frame"), False),
+    "exact state": (("state", "caption_given", "exact"), True),
     "edge_ratio": (("next_frame", "edge_ratio"), True),
     "caption loss": (("next_caption", "loss"), False),
     "r1 in story": (("retrieval", "text_to_image", "within_story_r1"), True),
@@ -77,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", default="ablations.json", help="file for the numbers; the table goes beside it")
     parser.add_argument("flags", nargs="*", help="further flags of train.py, after --")
     arguments = parser.parse_args(argv)
-    document = {name: getattr(arguments, name) for name in BUDGET}
+    document = {**{name: getattr(arguments, name) for name in BUDGET}, "measures": list(MEASURES)}
     measured = read_measured(arguments.output, document)
     cases = [(variant, str(seed)) for seed in arguments.seeds for variant in arguments.variants]
     missing = [(variant, seed) for variant, seed in cases if seed not in measured.get(variant, {})]
@@ -139,23 +143,18 @@ def run(arguments: argparse.Namespace, variant: str, seed: str) -> dict:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
 
 
-def measures_of(metrics: dict) -> dict[str, float]:
-    """Return the numbers of the table out of those of `evaluate_model`."""
-    measures = {}
-    for name, (path, _) in MEASURES.items():
-        value = metrics
-        for key in path:
-            value = value[key]
-        measures[name] = value
-    return measures
+def measures_of(metrics: dict) -> dict[str, float | None]:
+    """Return the numbers of the table out of those of `evaluate_model`; `None` for what was not measured."""
+    return {name: value_at(metrics, path) for name, (path, _) in MEASURES.items()}
 
 
-def summary(measured: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
-    """Return mean and sample standard deviation of every measure; a spread of 0 for a single seed."""
-    columns = {name: [run[name] for run in measured] for name in MEASURES}
+def summary(measured: list[dict[str, float | None]]) -> dict[str, tuple[float, float]]:
+    """Return mean and sample standard deviation of what all runs have; a spread of 0 for a single seed."""
+    columns = {name: [run.get(name) for run in measured] for name in MEASURES}
     return {
         name: (statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0)
         for name, values in columns.items()
+        if None not in values
     }
 
 
@@ -172,7 +171,8 @@ def table_of(rows: list[dict]) -> str:
         return f"**{text}**" if worse > spread + whole[name][1] else text
 
     columns = {"Variant": lambda row: row["variant"]}
-    columns |= {name: lambda row, name=name: show(row, name) for name in MEASURES}
+    shared = [name for name in MEASURES if all(name in row for row in rows)]
+    columns |= {name: lambda row, name=name: show(row, name) for name in shared}
     return results_table(columns, rows)
 
 

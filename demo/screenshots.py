@@ -3,7 +3,8 @@ Open the app in headless Chromium and take the pictures of the project's README.
 
     python demo/screenshots.py
 
-writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390) into docs/figures. It needs playwright and an installed chromium.
+writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390) into docs/figures. It needs
+playwright and an installed chromium.
 """
 
 import argparse

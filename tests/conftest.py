@@ -24,7 +24,19 @@ from datasets import Dataset, Features, Image, List, Value  # noqa: E402
 from PIL import Image as PILImage  # noqa: E402
 from PIL import ImageDraw  # noqa: E402
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor  # noqa: E402
+from storyattn.training.models import efficientnet_lite0  # noqa: E402
 from storyattn.training.models.tokenizer import train_tokenizer  # noqa: E402
+
+# Files that take longest: workers that share the tests begin with them, so as to end together.
+LONGEST = ("test_processes", "test_health", "test_sources_matrix", "test_compile", "test_contract", "test_hub")
+LONGEST += ("test_demo", "test_training", "test_best_model", "test_hub_faults", "test_part_tuning", "test_resuming")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
 
 SMALL_CONFIG = {
     "model_type": "storyattn",
@@ -147,6 +159,14 @@ def refused_line(command: Callable[[list[str]], None], argv: list[str]) -> str:
     return printed.getvalue().splitlines()[-1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_feature_network() -> Iterator[None]:
+    """Leave out the network of the perceptual distance, whether its package is there or not: it takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientnet_lite0, "is_installed", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
     """Several threads may add in another order."""
@@ -164,8 +184,9 @@ def launch(stories_folder, small_config_file, one_thread) -> Callable[..., None]
     """Train the small model quickly into a folder, with flags by name."""
     from training_runs import QUICK, train_with
 
-    def run(output_dir: Path, **flags) -> None:
-        train_with({"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir, **QUICK, **flags})
+    def run(output_dir: Path, *, pictures: bool = False, **flags) -> None:
+        data = {"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir}
+        train_with({**data, **QUICK, **flags}, pictures=pictures)
 
     return run
 
@@ -176,7 +197,7 @@ def finished_run(launch, tmp_path_factory) -> Path:
     from training_runs import RUN
 
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    launch(folder, **RUN)
+    launch(folder, pictures=True, **RUN)
     return folder
 
 

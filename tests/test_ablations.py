@@ -28,7 +28,8 @@ def trainings(monkeypatch, ablations) -> list[list[str]]:
         assert data.test_split == "validation"
         value = training.seed + 1.0
         metrics = {
-            "next_frame": {"l1": value, "l1_changed": value, "edge_ratio": value},
+            "next_frame": {"l1": value, "l1_changed": value, "l1_changed_per_frame": value, "edge_ratio": value},
+            "state": {"caption_given": {"exact": value}},
             "next_caption": {"loss": value},
         }
         metrics |= {"retrieval": {"text_to_image": {"within_story_r1": value}}, "attention": {"pointing_game": value}}
@@ -106,3 +107,15 @@ def test_bold_is_what_is_worse_by_more_than_both_spreads(ablations):
     assert "**" not in lines[2] + lines[3]
     less_is_better = [not better for _, better in ablations.MEASURES.values()]
     assert ["**" in cell for cell in lines[4].split("|")[2:-1]] == less_is_better
+
+
+def test_numbers_of_earlier_measures_are_shown_and_not_added_to(ablations, trainings, tmp_path):
+    """A file from before a measure existed: its table has what it has, and new runs do not mix with it."""
+    rows = [{"variant": ablations.FULL, "l1": (0.5, 0.1), "edge_ratio": (0.9, 0.0)}]
+    assert ablations.table_of(rows).splitlines()[0] == "| Variant | l1 | edge_ratio |"
+    ablations.main(flags(tmp_path))
+    earlier = json.loads((tmp_path / "numbers.json").read_text())
+    del earlier["measures"]
+    (tmp_path / "numbers.json").write_text(json.dumps(earlier))
+    with pytest.raises(SystemExit, match="measures: got None in .*, expected .*; or another --output"):
+        ablations.main(flags(tmp_path))

@@ -1,7 +1,8 @@
 """Where the spatial attention looks, next to chance."""
 
+import pytest
 import torch
-from storyattn.training.evaluation.attention_metrics import AttentionMetrics
+from storyattn.training.evaluation.attention_metrics import AttentionMetrics, box_region
 from torch.testing import assert_close
 
 HEIGHT, WIDTH = 16, 24
@@ -29,3 +30,14 @@ def test_uniform_attention_scores_chance():
     result = metrics.compute()
     assert_close(result["mass_over_area"], 1.0)
     assert_close(result["pointing_game"], result["chance_pointing_game"])
+
+
+@pytest.mark.parametrize(
+    "column, box", [(3, [3.9, 2.9, 8.0, 5.1]), (8, [4.0, 2.9, 8.1, 5.1]), (3, [4.0, 3.0, 8.0, 5.0])]
+)
+def test_boxes_are_rounded_outwards(column, box):
+    frame = torch.zeros(HEIGHT, WIDTH)
+    frame[2:6, column] = 1.0
+    is_touched = box[0] < column + 1 and column < box[2]
+    assert bool(frame[box_region(box, HEIGHT, WIDTH)].any()) == is_touched
+    assert box_region([900, 900, 950, 950], HEIGHT, WIDTH) is None

@@ -161,3 +161,14 @@ def test_settings_that_do_not_fit_are_refused(load, tmp_path, name, flags, messa
     argv = [*flags, "--device", "cpu", "--output", str(tmp_path / "numbers.json")]
     assert refused_line(load(name).main, argv).startswith(f"benchmarks/{name}.py: {message}")
     assert not Path(argv[-1]).exists()
+
+
+def test_the_state_reader_reads_all_splits_and_a_wrong_reading_is_noticed(load, monkeypatch, capsys):
+    benchmark = load("state_reader")
+    flags = ["--num_stories", "2", "--height", "32", "--width", "48"]
+    benchmark.main(flags)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "100.00%" in line]
+    assert [line.split()[1] for line in lines] == list(benchmark.SPLITS)
+    monkeypatch.setattr(benchmark.PictureState, "from_json", lambda text: None)
+    with pytest.raises(SystemExit):
+        benchmark.main(flags)

@@ -26,6 +26,15 @@ def test_rouge_l_and_distinct2_by_hand():
     assert_close(scores["distinct2"], 3 / 5)  # ab bc ca ab + ab: three different of five
 
 
+def test_meteor_by_hand():
+    """Words match exactly or by their stem; precision 3/4, recall 3/5, in two runs of words."""
+    mean = (3 / 4) * (3 / 5) / (0.9 * 3 / 4 + 0.1 * 3 / 5)
+    expected = mean * (1 - 0.5 * (2 / 3) ** 3)
+    assert_close(text_scores(["The foxes ran home"], ["The fox walks slowly home"])["meteor"], 100 * expected)
+    assert text_scores(["a big house"], ["one large home"])["meteor"] == 0.0  # synonyms do not match
+    assert text_scores(["", "?"], ["the fox", "the fox"])["meteor"] == 0.0
+
+
 def test_cider_by_hand():
     """Two references without a word in common: every n-gram weighs ln 2, which falls out of the cosines."""
     # The first is right in words and pairs of words and has no longer n-grams; the second has one word of two.

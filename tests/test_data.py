@@ -10,7 +10,7 @@ from conftest import draw_story
 from datasets import Dataset, DatasetDict, Features, Image, LargeList, List, Value
 from encoded_pictures import encode, encoded_frame, plain_picture
 from storyattn.training.data.sources import read_stories
-from storyattn.training.data.windows import StoryWindows
+from storyattn.training.data.windows import StoryTransitions, StoryWindows
 from storyattn.training.storyworld import generate_story
 
 BOOKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "picture-books"
@@ -257,11 +257,28 @@ def test_all_windows_in_order(six_and_two):
     assert windows[4]["captions"] == ["a", None, None]
 
 
-def test_boxes_and_events_are_cut_with_the_frames():
+def test_every_transition_ends_a_window(six_and_two):
+    windows = StoryTransitions(six_and_two, 4)
+    items = [windows[number] for number in range(len(windows))]
+    assert [(item["story_id"], item["start"], red(item)) for item in items] == [
+        ("train-0", 0, [0, 1]),
+        ("train-0", 0, [0, 1, 2]),
+        ("train-0", 0, [0, 1, 2, 3]),
+        ("train-0", 1, [1, 2, 3, 4]),
+        ("train-0", 2, [2, 3, 4, 5]),
+        ("train-1", 0, [0, 1]),
+        ("train-2", 0, [0, 1]),
+        ("train-2", 0, [0, 1, 2]),
+    ]
+    assert windows[4]["captions"] == ["Number 2.", "Number 3.", "Number 4.", "Number 5."]
+    assert windows[7]["captions"] == ["a", None, None]
+
+
+def test_what_a_frame_has_is_cut_with_the_frames():
     options = {"num_stories": 1, "image_size": (32, 48)}
     stories = read_stories("storyworld", "test", storyworld_options=options)
     item = StoryWindows(stories, 4)[2]
-    assert item["boxes"] == stories[0]["boxes"][2:] and item["events"] == stories[0]["events"][2:]
+    assert all(item[name] == stories[0][name][2:] for name in ("boxes", "events", "states"))
     assert np.array_equal(np.asarray(item["frames"][0]), np.asarray(stories[0]["frames"][2]))
 
 

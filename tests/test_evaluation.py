@@ -30,7 +30,7 @@ def test_exchange_gives_everyone_something_of_another_group():
 
 @pytest.fixture(scope="module")
 def metrics() -> dict:
-    """An evaluation of four windows, with boxes, events and training stories."""
+    """An evaluation of six transitions, with boxes, events and training stories."""
     stories = level_stories([[0, 2, 5], [1, 4], [3, 6, 8, 9], [7]], boxes=True)
     train = level_stories([[5, 5], [1, 9]])
     model = LevelModel()
@@ -41,30 +41,37 @@ def metrics() -> dict:
 
 
 def test_windows_are_counted_and_shown(metrics):
-    assert (metrics["num_windows"], metrics["num_windows_left_out"], metrics["num_stories"]) == (4, 1, 3)
-    assert "model, shuffled caption" in format_metrics(metrics) and "brightens" in format_metrics(metrics)
+    assert (metrics["num_windows"], metrics["num_windows_left_out"], metrics["num_stories"]) == (6, 1, 3)
+    assert "control: caption of another story" in format_metrics(metrics) and "brightens" in format_metrics(metrics)
 
 
 def test_frames_that_the_caption_names_are_right_and_floors_are_not(metrics):
     frames, tolerance = metrics["next_frame"], {"atol": 2e-3, "rtol": 0}  # grey levels are rounded to 8 bits
-    steps = [0.3, 0.3, 0.2, 0.1]  # from the last input to the target of the four windows
+    steps = [0.2, 0.3, 0.3, 0.3, 0.2, 0.1]  # from the last input to the target: 0 2 5, 1 4, and 3 6 8 9
     assert_close(frames["l1"], 0.0, **tolerance)
-    assert_close(metrics["next_frame_alone"]["l1"], sum(steps) / 4, **tolerance)
-    assert_close(frames["floors"]["copy_last"]["l1_changed"], sum(steps) / 4, **tolerance)
-    assert_close(frames["floors"]["oracle_input"]["l1"], sum(steps) / 4, **tolerance)
-    assert_close(frames["floors"]["mean"]["l1"], (0.4 + 0.3 + 0.35 + 0.2) / 4, **tolerance)
-    assert_close(frames["floors"]["train_median"]["l1"], (0.0 + 0.1 + 0.3 + 0.4) / 4, **tolerance)
+    assert_close(metrics["next_frame_alone"]["l1"], sum(steps) / 6, **tolerance)
+    assert_close(frames["floors"]["copy_last"]["l1_changed"], sum(steps) / 6, **tolerance)
+    assert_close(frames["floors"]["oracle_input"]["l1"], sum(steps) / 6, **tolerance)
+    assert_close(frames["floors"]["mean"]["l1"], (0.2 + 0.4 + 0.3 + 0.3 + 0.35 + 0.2) / 6, **tolerance)
+    assert_close(frames["floors"]["train_median"]["l1"], (0.3 + 0.0 + 0.1 + 0.1 + 0.3 + 0.4) / 6, **tolerance)
     assert_close(metrics["reconstruction"]["l1"], 0.1, **tolerance)
     assert frames["shuffled_caption"]["l1"] > 0.1
-    event = frames["by_event"]["brightens"]
-    assert (event["placement"], event["count"]) == (1.0, 4)
-    assert_close(event["copy_last_l1_changed"], sum(steps) / 4, **tolerance)
 
 
-def test_describing_is_right_and_continuing_once_in_four(metrics):
+def test_every_transition_is_measured_by_event_and_by_position(metrics):
+    frames = metrics["next_frame"]
+    assert frames["by_event"]["brightens"]["count"] == 6
+    counts = {position: row["count"] for position, row in frames["by_position"].items()}
+    assert counts == {"1": 3, "2": 2, "3": 1}
+    copied = [row["copy_last_l1_changed_per_frame"] for row in frames["by_position"].values()]
+    assert_close(copied, [(0.2 + 0.3 + 0.3) / 3, (0.3 + 0.2) / 2, 0.1], atol=2e-3, rtol=0)
+
+
+def test_describing_is_right_and_continuing_once_in_six(metrics):
     """To continue, the model writes the last level plus one."""
-    assert metrics["describe"]["rouge_l"] == 100.0 and metrics["next_caption"]["rouge_l"] == 25.0
-    assert metrics["describe"]["examples"][0] == {"target": "5", "generated": "5"}
+    assert metrics["describe"]["rouge_l"] == 100.0
+    assert_close(metrics["next_caption"]["rouge_l"], 100 / 6)
+    assert metrics["describe"]["examples"][1] == {"target": "5", "generated": "5"}
     assert metrics["describe"]["floors"]["last_caption"]["rouge_l"] == 0.0
     assert set(metrics["describe"]["floors"]) == {"last_caption", "random_train_caption", "unigram"}
     assert "event" not in metrics["describe"]  # no captions of StoryWorld
@@ -77,8 +84,9 @@ def test_caption_losses_are_those_of_the_logits(metrics):
     # captions of one byte and two tokens
     assert_close(metrics["describe"]["bits_per_byte"], (sure + unsure) / math.log(2))
     assert_close(metrics["next_caption"]["bits_per_byte_shuffled_frames"], 2 * unsure / math.log(2))
-    # training has 5 twice, 1, 9, and four ends; each of 32 tokens counts once more; the targets are 5, 4, 8, 9
-    bits = -sum(math.log2((count + 1) / (8 + 32)) for count in (2, 0, 0, 1, 4, 4, 4, 4)) / 4
+    # training has 5 twice, 1, 9, and four ends; each of 32 tokens counts once more; the targets are 2 5 4 6 8 9
+    counts = (0, 2, 0, 0, 0, 1, *[4] * 6)
+    bits = -sum(math.log2((count + 1) / (8 + 32)) for count in counts) / 6
     assert_close(metrics["describe"]["floors"]["unigram"]["bits_per_byte"], bits)
 
 
@@ -95,7 +103,11 @@ def test_evaluation_without_boxes_events_training_stories_and_some_captions():
     metrics = evaluate_model(LevelModel(), LevelProcessor(), stories, progress=False)
     assert "attention" not in metrics and "by_event" not in metrics["next_frame"]
     assert set(metrics["next_frame"]["floors"]) == {"copy_last", "mean", "oracle_input"}
-    assert metrics["next_caption"]["num_captions"] == 2 and metrics["retrieval"]["num_frames"] == 5
+    assert (
+        metrics["next_caption"]["num_captions"] == 2
+        and "state" not in metrics
+        and metrics["retrieval"]["num_frames"] == 5
+    )
     assert any("no caption" in note for note in metrics["notes"]) and any(
         "training" in note for note in metrics["notes"]
     )
@@ -138,7 +150,8 @@ def test_quick_metrics_are_flat_numbers():
     stories = level_stories([[0, 2, 5], [1, 4]])
     numbers = quick_metrics(LevelModel(), LevelProcessor(), stories, max_windows=2, batch_size=1)
     expected = {"loss": 2.0, "loss_parts/l1": 0.5, "next_frame/l1": 0.0, "next_frame/l1_changed": 0.0}
-    expected |= {"copy_last/l1": 0.3, "copy_last/l1_changed": 0.3}
+    expected |= {"next_frame/l1_changed_per_frame": 0.0, "copy_last/l1_changed_per_frame": 0.25}
+    expected |= {"copy_last/l1": 0.25, "copy_last/l1_changed": 0.25}
     assert_close(numbers, expected, atol=2e-3, rtol=0)
 
 

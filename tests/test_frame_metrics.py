@@ -9,7 +9,7 @@ from conftest import SMALL_CONFIG
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_image_processor
 from storyattn.losses import changed_pixels
 from storyattn.training.evaluation.floors import floor_predictions, train_median
-from storyattn.training.evaluation.frame_metrics import EventMetrics, FrameErrors, FrameMetrics
+from storyattn.training.evaluation.frame_metrics import FrameErrors, FrameMetrics, GroupErrors
 from torch.testing import assert_close
 
 HEIGHT, WIDTH = 16, 24
@@ -32,9 +32,22 @@ def test_l1_changed_counts_only_changed_pixels_and_pools_them():
     target[0, :4, :6] = 1.0  # 24 of 384 pixels change, in one channel
     errors = FrameErrors()
     errors.update(plain(0.0)[None], target[None], plain(0.0)[None])
-    assert_close(errors.compute(), {"l1": 24 / (3 * 384), "l1_changed": 1 / 3})
+    assert_close(errors.compute(), {"l1": 24 / (3 * 384), "l1_changed": 1 / 3, "l1_changed_per_frame": 1 / 3})
     errors.update(plain(0.5)[None], plain(1.0)[None], plain(0.0)[None])  # 384 changed pixels, each 0.5 off
     assert_close(errors.compute()["l1_changed"], (24 / 3 + 384 * 0.5) / (24 + 384))
+
+
+def test_each_frame_counts_once_in_the_mean_per_frame():
+    """However few of its pixels change; frames without a change are left out."""
+    small, nothing = plain(0.0), plain(0.0)
+    small[:, 0, 0] = 1.0
+    errors = FrameErrors()
+    errors.update(torch.stack([nothing] * 3), torch.stack([small, plain(0.5), nothing]), torch.stack([nothing] * 3))
+    assert_close(errors.compute()["l1_changed_per_frame"], (1.0 + 0.5) / 2)
+    assert_close(errors.compute()["l1_changed"], (1.0 + 384 * 0.5) / 385)
+    errors = FrameErrors()
+    errors.update(nothing[None], nothing[None], nothing[None])
+    assert errors.compute()["l1_changed_per_frame"] is None
 
 
 def test_a_change_of_two_levels_is_no_change_but_three_are():
@@ -69,8 +82,11 @@ def test_no_rounding_makes_two_levels_a_change(mean, std):
 def test_identical_frames_have_finite_psnr_and_perfect_similarity():
     metrics = FrameMetrics(l1_distance)
     metrics.update(noise(0)[None], noise(0)[None], noise(1)[None])
-    expected = {"l1": 0.0, "l1_changed": 0.0, "psnr": 100.0, "ssim": 1.0, "perceptual": 0.0, "edge_ratio": 1.0}
-    assert_close(metrics.compute(), expected)
+    expected = {"l1": 0.0, "l1_changed": 0.0, "l1_changed_per_frame": 0.0, "psnr": 100.0, "ssim": 1.0}
+    expected |= {"perceptual": 0.0, "edge_ratio": 1.0}
+    result = metrics.compute()
+    assert (result.pop("fid"), result.pop("kid")) == (None, None)  # without a network
+    assert_close(result, expected)
 
 
 def test_psnr_of_a_known_error_is_averaged_over_frames():
@@ -95,33 +111,23 @@ def test_edges_of_a_target_without_any_are_not_divided_by():
     assert metrics.compute()["edge_ratio"] is None
 
 
-def test_placement_is_the_share_of_events_painted_in_their_box():
-    target, last = plain(0.0), plain(0.0)
-    target[:, 2:6, 3:9] = 1.0
-    half = plain(0.0)
-    half[:, 2:6, 3:9] = 0.6
-    events = EventMetrics()
-    events.update("enters", [3.2, 2.1, 8.7, 5.9], half, target, last)  # rounded outwards: rows 2:6, columns 3:9
-    events.update("enters", [3, 2, 9, 6], last, target, last)
-    events.update("enters", [900, 900, 950, 950], target, target, last)  # lies outside: cannot be judged
-    events.update("night", None, target, target, last)
-    result = events.compute()
-    assert_close(result["enters"]["l1_changed"], (0.4 + 1.0 + 0.0) / 3)
-    assert result["enters"]["copy_last_l1_changed"] == 1.0
-    assert (result["enters"]["placement"], result["enters"]["count"], result["enters"]["count_with_box"]) == (0.5, 3, 2)
-    assert (result["night"]["placement"], result["night"]["l1_changed"]) == (None, 0.0)
+def test_groups_have_their_own_errors_beside_those_of_copying():
+    target, last, half = plain(1.0), plain(0.0), plain(0.6)
+    groups = GroupErrors()
+    groups.update("enter", half, target, last)
+    groups.update("enter", last, target, last)
+    groups.update("night", target, target, last)
+    result = groups.compute()
+    assert list(result) == ["enter", "night"] and [row["count"] for row in result.values()] == [2, 1]
+    assert_close(result["enter"]["l1_changed"], (0.4 + 1.0) / 2)
+    assert result["enter"]["copy_last_l1_changed_per_frame"] == 1.0 and result["night"]["l1_changed_per_frame"] == 0.0
 
 
-@pytest.mark.parametrize(
-    "column, box", [(3, [3.9, 2.9, 8.0, 5.1]), (8, [4.0, 2.9, 8.1, 5.1]), (3, [4.0, 3.0, 8.0, 5.0])]
-)
-def test_boxes_are_rounded_outwards(column, box):
-    target, last = plain(0.0), plain(0.0)
-    target[:, 2:6, column] = 1.0
-    events = EventMetrics()
-    events.update("enters", box, target, target, last)
-    is_touched = box[0] < column + 1 and column < box[2]
-    assert events.compute()["enters"]["placement"] == float(is_touched)
+def test_positions_are_sorted_as_numbers():
+    groups = GroupErrors()
+    for position in (10, 9, 2):
+        groups.update(position, plain(0.0), plain(1.0), plain(0.0))
+    assert list(groups.compute()) == ["2", "9", "10"]
 
 
 def test_floors_are_what_they_are_called():

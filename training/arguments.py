@@ -16,6 +16,7 @@ from transformers import HfArgumentParser
 from .common.access_flags import ACCESS_FLAGS
 from .common.columns import COLUMN_FLAGS, TABLE_FLAGS
 from .common.files import write_text
+from .common.loading import one_line_reason
 from .data.frame_cache import DEFAULT_LIMIT_GB
 from .models.presets import preset_names
 
@@ -191,7 +192,8 @@ class TrainingArguments:
         for name in ("warmup_steps", "eval_steps", "save_steps", "weight_decay"):
             _expect(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("num_train_epochs", "learning_rate", "max_grad_norm"):
-            _expect(self, name, getattr(self, name) > 0, "above 0")
+            _expect(self, name, 0 < getattr(self, name) < float("inf"), "above 0")
+        _expect(self, "seed", 0 <= self.seed < 2**32, f"from 0 to {2**32 - 1}")
         for name in ("vision_learning_rate", "text_learning_rate", "decoder_learning_rate"):
             _expect(self, name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "augment_crop", "augment_colour", "caption_dropout"):
@@ -326,7 +328,9 @@ def _assign(holder: Any, name: str, value: Any, path: str) -> None:
         try:
             setattr(holder, name, value)
         except Exception as error:  # strict configurations raise an error of another type
-            raise ValueError(f"config_overrides: {path}: got {value!r}, expected another value: {error}") from error
+            raise ValueError(
+                f"config_overrides: {path}: got {value!r}, expected another value: {one_line_reason(error)}"
+            ) from error
 
 
 def _member(holder: Any, name: str, path: str) -> Any:

@@ -14,14 +14,17 @@ from ..codraw.detector import load_detector
 from ..common.access_flags import access_of, add_access_flags
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import one_line
-from ..common.files import expect_writable, write_results
+from ..common.files import check_file, write_results
+from ..data.dataset_cache import use_writable_cache
 from ..data.frame_cache import DEFAULT_LIMIT_GB
 from ..data.prepared_stories import prepare_stories
 from ..data.sources import STORYWORLD, open_source, read_stories
 from ..data.validation import BAD_STORY_POLICIES
 from ..evaluation.evaluate import evaluate_model
+from ..evaluation.instruments import load_instruments
 from ..evaluation.results import results_document
 from ..evaluation.terminal import format_metrics
+from ..models import efficientnet_lite0
 from ..models.load import load_model
 
 TRAIN_SPLIT = "train"  # for the training floors, where the data set has it
@@ -37,9 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", default="results.json", help="file for the numbers")
     parser.add_argument("--batch_size", type=int, default=16, help="windows per batch")
-    parser.add_argument("--max_windows", type=int, default=None, help="measure this many windows, evenly spread")
+    parser.add_argument(
+        "--max_windows",
+        type=int,
+        default=None,
+        help="measure this many transitions, spread evenly over stories and positions",
+    )
     parser.add_argument(
         "--context_frames", type=int, default=None, help="show at most this many frames before the measured one"
+    )
+    parser.add_argument(
+        "--feature_network",
+        default=efficientnet_lite0.NAME,
+        help="vision model (folder or Hub id) of the perceptual distance, FID and KID; '' leaves them out",
+    )
+    parser.add_argument("--clip_model", default=None, help="CLIP model (folder or Hub id): measures the CLIP score")
+    parser.add_argument(
+        "--text_only", default=None, help="folder or Hub id of a trained baseline text_only, a floor of captions"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed by which captions and frames are exchanged")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
@@ -64,18 +81,16 @@ def main(argv: list[str] | None = None) -> None:
     add_arguments(parser)
     arguments = parser.parse_args(argv)
     with one_line("storyattn evaluate"):
-        expect_writable("output", arguments.output)
-        metrics = _measure(arguments)
-    document = results_document(
-        metrics,
-        dataset=arguments.dataset,
-        split=arguments.split,
-        model=arguments.model,
-        seed=arguments.seed,
-        command=f"storyattn evaluate {shlex.join(argv)}",
-    )
-    print(format_metrics(document["metrics"]))
-    with one_line("storyattn evaluate"):
+        check_file("output", arguments.output)
+        document = results_document(
+            _measure(arguments),
+            dataset=arguments.dataset,
+            split=arguments.split,
+            model=arguments.model,
+            seed=arguments.seed,
+            command=f"storyattn evaluate {shlex.join(argv)}",
+        )
+        print(format_metrics(document["metrics"]))
         write_results(document, arguments.output)
     print(f"\nwritten to {arguments.output}")
 
@@ -87,7 +102,10 @@ def _measure(arguments: argparse.Namespace) -> dict:
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     detector = None if arguments.codraw_detector is None else load_detector(arguments.codraw_detector)
+    use_writable_cache(arguments.cache_dir)
     model, processor = load_model(arguments.model, arguments.device)
+    names = arguments.feature_network, arguments.clip_model, arguments.text_only
+    instruments = load_instruments(*names, device=arguments.device)
     sources = _read_splits(arguments)
     options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}
     prepared = {
@@ -102,6 +120,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         max_windows=arguments.max_windows,
         context_frames=arguments.context_frames,
         detector=detector,
+        instruments=instruments,
         seed=arguments.seed,
     )
 

@@ -14,9 +14,11 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from .augmentation import UNCHANGED, Augmentation
 from .frame_cache import prepare_story
+from .number_ranges import NumberRanges
 from .stream_source import rows_of
 from .validation import judge_bad_stories, name_problem, story_problem
 from .windows import TrainingCollator, draw_start, draw_tasks
+from .workers import load_batches
 
 MAX_BAD_IN_A_ROW = 1000  # stories after which a reader gives up
 MIN_JUDGED = 1000  # stories; among fewer, a larger share may be bad by chance
@@ -69,6 +71,7 @@ class StoryStream(TorchIterableDataset):
         self.seed, self.buffer_size = seed, buffer_size
         self.process, self.num_processes = process, num_processes
         self.first_batch, self.num_batches, self.augmentation = first_batch, num_batches, augmentation
+        self.ranges = NumberRanges()
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor] | None, list[tuple[str | None, str]], int]]:
         try:
@@ -101,6 +104,7 @@ class StoryStream(TorchIterableDataset):
         items, bad = [], []
         for epoch, row in rows:
             prepared = self._window(epoch, row)
+            self.ranges.add([(row["story_id"], prepared.pop("ranges", []))])
             if prepared["problem"] is None:
                 items.append(prepared)
             else:
@@ -180,7 +184,7 @@ def stream_loader(
     workers = {"num_workers": num_workers, "pin_memory": pin_memory, "worker_init_fn": worker_init_fn}
     loader = DataLoader(stream, batch_size=None, generator=torch.Generator().manual_seed(0), **workers)
     problems, num_seen = {}, 0
-    for batch, bad, seen in loader:
+    for batch, bad, seen in load_batches(loader):
         if batch is None:
             raise ValueError(bad[0][1])
         num_seen += seen

@@ -1,10 +1,10 @@
 """Check single stories and decide what happens to bad ones."""
 
-import os
 from collections.abc import Callable
 
 import datasets
 from PIL import Image, UnidentifiedImageError
+from storyattn.pictures import open_picture
 
 from ..common.excerpts import MAX_PROBLEM, excerpt, listed, quoted
 from ..common.loading import one_line_reason
@@ -48,33 +48,33 @@ def decode_frame(story: dict, index: int) -> Image.Image:
     """Decode frame `index` of a story whose frames are stored as `{"bytes", "path"}`.
 
     Returns:
-        The whole picture, upright; of an animation the first frame.
+        The whole picture as the model reads it (see `storyattn.pictures`), upright and RGB; of an animation the first
+        frame. Its `info["mode"]` is the mode that it had, `info["range"]` that of its numbers.
 
     Raises:
-        ValueError: naming the frame, where there is none, where a side has fewer than `MIN_FRAME_SIDE` pixels, and
-            where Pillow refuses the file: it is broken, or so large that it can only be meant to exhaust memory.
+        ValueError: naming the frame, where there is none, where a side has fewer than `MIN_FRAME_SIDE` pixels, and for
+            a file that is broken, has numbers of an unknown range, or more pixels than Pillow allows.
     """
     picture, file = story["frames"][index], ""
     try:
         if picture is None:
             raise ValueError("got none, expected an image")
         if isinstance(picture, dict):
-            file = f" ({excerpt(picture['path'])})" if picture.get("path") else ""
-            if picture.get("bytes") is None and file and _is_missing_file(picture["path"]):
-                raise ValueError("got no such file, expected an image")
-            picture = datasets.Image().decode_example(picture)
+            path = picture.get("path") or ""
+            file = f" ({excerpt(path)})" if path else ""
+            if picture.get("bytes") is None and "://" in path:
+                picture = datasets.Image().decode_example(picture)
+        picture = open_picture(picture)
         if min(picture.size) < MIN_FRAME_SIDE:
             size = f"{picture.width}x{picture.height} pixels"
             raise ValueError(f"got {size}, expected at least {MIN_FRAME_SIDE} a side")
-    except UnidentifiedImageError as error:  # its text has the address of the bytes
+    except FileNotFoundError as error:
+        raise ValueError(f"frame {index}{file}: got no such file, expected an image") from error
+    except UnidentifiedImageError as error:
         raise ValueError(f"frame {index}{file}: got no image that Pillow can read, expected one") from error
     except Exception as error:  # the type that Pillow raises for a broken file depends on the format
         raise ValueError(f"frame {index}{file}: {one_line_reason(error)}") from error
     return picture
-
-
-def _is_missing_file(path: str) -> bool:
-    return "://" not in path and not os.path.isfile(path)
 
 
 def judge_bad_stories(

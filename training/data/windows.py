@@ -14,14 +14,15 @@ from .augmentation import UNCHANGED, Augmentation
 from .prepared_stories import PreparedStories
 from .validation import REFERENCES_COLUMN
 
-WINDOW_COLUMNS = ("frames", "captions", "boxes", "events", REFERENCES_COLUMN)
+# What a window of a story has one value a frame of.
+PER_FRAME = ("frames", "captions", "boxes", "events", "states", REFERENCES_COLUMN)
 
 
 class StoryWindows(TorchDataset):
     """Every run of `num_frames` frames of the stories, in order; a shorter story is one window.
 
     An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
-    first frame) and, where the stories have them, `boxes`, `events` and `references`.
+    first frame) and, where the stories have them, `boxes`, `events`, `states` and `references`.
 
     Args:
         stories: stories in the schema of `read_stories`.
@@ -43,9 +44,24 @@ class StoryWindows(TorchDataset):
 
     def __getitem__(self, position: int) -> dict:
         story, start = self.index[position]
-        row, window = self.stories[story], slice(start, start + self.num_frames)
-        columns = [name for name in WINDOW_COLUMNS if row.get(name) is not None]
-        return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": start}
+        return _window(self.stories[story], slice(start, start + self.num_frames))
+
+
+class StoryTransitions(StoryWindows):
+    """Every transition of the stories, in order, as the window that it ends; see `window_to`.
+
+    Every frame of a story but the first ends one window; a story of a single frame has none. Items, arguments and
+    errors are those of `StoryWindows`. `index` has the story and the last frame of each window.
+    """
+
+    def __init__(self, stories: Dataset | PreparedStories, num_frames: int):
+        super().__init__(stories, num_frames)
+        lengths = [len(captions) for captions in stories["captions"]]
+        self.index = [(story, last) for story, length in enumerate(lengths) for last in range(1, length)]
+
+    def __getitem__(self, position: int) -> dict:
+        story, last = self.index[position]
+        return _window(self.stories[story], window_to(last, self.num_frames))
 
 
 class TrainingWindows(TorchDataset):
@@ -226,12 +242,13 @@ def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int |
 
 
 def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
-    """Cut lists of one item a frame, one list a story, into windows, in the order of `StoryWindows`."""
-    return [
-        items[start : start + num_frames]
-        for items in stories
-        for start in range(last_start(len(items), num_frames) + 1)
-    ]
+    """Cut lists of one item a frame, one list a story, into windows, in the order of `StoryTransitions`."""
+    return [items[window_to(last, num_frames)] for items in stories for last in range(1, len(items))]
+
+
+def window_to(last: int, num_frames: int) -> slice:
+    """Return the window of at most `num_frames` frames that ends with frame `last` of a story."""
+    return slice(max(0, last - num_frames + 1), last + 1)
 
 
 def draw_tasks(
@@ -273,6 +290,12 @@ def draw_tasks(
 def last_start(length: int, num_frames: int) -> int:
     """Return the first frame of the last window of a story of `length` frames."""
     return max(0, length - num_frames)
+
+
+def _window(row: dict, window: slice) -> dict:
+    """Return a window of a story, an item of `StoryWindows`."""
+    columns = [name for name in PER_FRAME if row.get(name) is not None]
+    return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": window.start}
 
 
 def _shared(encoded: list[list[int]]) -> list[np.ndarray]:

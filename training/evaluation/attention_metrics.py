@@ -1,8 +1,10 @@
 """Score the spatial attention against the true boxes of what the story is about, next to chance."""
 
+import math
+
 import torch
 
-from .frame_metrics import box_region, ratio
+from .frame_metrics import ratio
 
 
 class AttentionMetrics:
@@ -83,3 +85,20 @@ def _overlap(cells: int, pixels: int) -> torch.Tensor:
     starts = torch.arange(pixels)
     ends = torch.minimum(edges[1:, None], starts + 1.0)
     return (ends - torch.maximum(edges[:-1, None], starts.float())).clamp(min=0) * cells / pixels
+
+
+def box_region(box: list[float], height: int, width: int) -> tuple | None:
+    """
+    Return the index of the pixels that a box touches.
+
+    Args:
+        box: `[x1, y1, x2, y2]` in pixels; it is rounded outwards and cut at the border.
+        height: rows of the frame.
+        width: columns of the frame.
+
+    Returns:
+        An index of tensors `(..., height, width)`; `None` where the box lies outside of the frame.
+    """
+    x1, y1 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+    x2, y2 = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
+    return None if x1 >= x2 or y1 >= y2 else (..., slice(y1, y2), slice(x1, x2))

@@ -6,22 +6,26 @@ from ..common.captions import has_text
 from ..data.validation import REFERENCES_COLUMN
 from .caption_metrics import CaptionMetrics, unigram_logits
 from .floors import TrainingData
-from .storyworld_metrics import StoryWorldMetrics
+from .storyworld_metrics import ASPECTS, StoryWorldMetrics
 from .windows import MeasuredWindows, Model, WindowBatch, exchange
 
 # What is measured, and the field of a model's output that has its logits.
 LOGITS = {"next_caption": "next_caption_logits", "describe": "describe_logits"}
+TEXT_ONLY = "text_only"  # the floor of a trained model that reads the captions before and no picture
 
 
 class CaptionEvaluation:
     """
     Measures the last caption of every window that has one: its loss, and what greedy search writes.
 
+    A trained baseline that reads no picture, `text_only`, is the floor of both captions: it knows the captions before.
+
     Args:
         model: the model that is measured.
         processor: its processor.
         windows: the windows that are measured.
         training: what the floors take from training stories, if any.
+        text_only: that baseline and its processor, if there is one.
         seed: the seed by which frames are exchanged and captions of training drawn.
     """
 
@@ -31,12 +35,15 @@ class CaptionEvaluation:
         processor: StoryAttnProcessor,
         windows: MeasuredWindows,
         training: TrainingData | None,
+        text_only: tuple[Model, StoryAttnProcessor] | None,
         seed: int,
     ):
         self.model, self.processor = model, processor
         self.windows, self.training, self.seed = windows, training, seed
-        self.captions = {name: CaptionMetrics() for name in LOGITS}
-        self.storyworld = {name: StoryWorldMetrics() for name in LOGITS}
+        self.text_only = text_only
+        names = [*LOGITS] if text_only is None else [*LOGITS, TEXT_ONLY]
+        self.captions = {name: CaptionMetrics() for name in names}
+        self.storyworld = {name: StoryWorldMetrics() for name in names}
         self.frame_donors = exchange(windows.story_of, seed)
 
     def update(self, positions: range, batch: WindowBatch, output: StoryAttnOutput) -> None:
@@ -60,26 +67,40 @@ class CaptionEvaluation:
             inputs = batch.with_frames_of([self.windows[donor] for donor in donors])
             self._add_losses("loss_shuffled_frames", batch, self.model(**inputs), rows)
         if "next_caption" in measured:
-            self._add_texts("next_caption", self._write(batch.context, "continue"), batch, rows)
+            self._add_texts("next_caption", _write(batch, batch.context, "continue"), batch, rows)
         if "describe" in measured:
-            self._add_texts("describe", self._write(batch.without_last_caption, "describe"), batch, rows)
+            self._add_texts("describe", _write(batch, batch.without_last_caption, "describe"), batch, rows)
+        if self.text_only is not None:
+            self._add_text_only(batch.items, rows)
 
     def compute(self) -> dict[str, dict]:
         """Return the measures of both captions by name."""
         captions, windows = (None, None) if self.training is None else (self.training.captions, self.training.windows)
-        return {
+        if self.text_only is not None:
+            for name in LOGITS:
+                self.captions[name].add_floor(TEXT_ONLY, self.captions[TEXT_ONLY])
+        metrics = {
             name: {
                 **self.captions[name].compute(captions, self.seed),
                 **self.storyworld[name].compute(windows, self.seed),
             }
             for name in LOGITS
         }
+        if self.text_only is not None:
+            floor = self.storyworld[TEXT_ONLY].compute(windows, self.seed)
+            for numbers in metrics.values():
+                if "event" in numbers and floor:
+                    numbers["event"][TEXT_ONLY] = {aspect: floor["event"][aspect] for aspect in ASPECTS}
+                    numbers["named_characters"]["floors"][TEXT_ONLY] = _without_floors(floor["named_characters"])
+        return metrics
 
-    def _write(self, inputs: dict, task: str) -> list[str]:
-        """Return the caption that greedy search writes for each window."""
-        options = {"max_new_tokens": self.model.config.max_caption_length, "do_sample": False, "num_beams": 1}
-        written = self.model.generate(**inputs, task=task, **options)
-        return self.processor.batch_decode(written, skip_special_tokens=True)
+    def _add_text_only(self, items: list[dict], rows: list[int]) -> None:
+        """Measure what the baseline `text_only` makes of the windows."""
+        batch = WindowBatch(*self.text_only, items)
+        logits = batch.at_last_transition(self.text_only[0](**batch.inputs).next_caption_logits)
+        ids, mask = batch.target_ids[rows], batch.target_mask[rows]
+        self.captions[TEXT_ONLY].add_loss("loss", logits[rows], ids, mask, _num_bytes(batch, rows))
+        self._add_texts(TEXT_ONLY, _write(batch, batch.context, "continue"), batch, rows)
 
     def _add_texts(self, name: str, texts: list[str], batch: WindowBatch, rows: list[int]) -> None:
         for row in rows:
@@ -94,21 +115,33 @@ class CaptionEvaluation:
             logits = getattr(output, LOGITS[caption])
             if logits is not None:
                 ids, mask = batch.target_ids[rows], batch.target_mask[rows]
-                self.captions[caption].add_loss(name, at_last(logits)[rows], ids, mask, self._num_bytes(batch, rows))
+                self.captions[caption].add_loss(name, at_last(logits)[rows], ids, mask, _num_bytes(batch, rows))
 
     def _add_unigram(self, batch: WindowBatch, rows: list[int], measured: list[str], vocab_size: int) -> None:
         ids, mask = batch.target_ids[rows].cpu(), batch.target_mask[rows].cpu()
         logits = unigram_logits(self.training.tokens, vocab_size).expand(*ids.shape, -1)
         for name in measured:
-            self.captions[name].add_loss("unigram", logits, ids, mask, self._num_bytes(batch, rows))
+            self.captions[name].add_loss("unigram", logits, ids, mask, _num_bytes(batch, rows))
 
-    def _num_bytes(self, batch: WindowBatch, rows: list[int]) -> int:
-        """Count the UTF-8 bytes of the last captions; of a caption that is cut, those of the tokens that are left."""
-        total = 0
-        for row in rows:
-            text = batch.items[row]["captions"][-1]
-            ids = batch.target_ids[row, batch.target_mask[row] > 0]
-            if len(ids) >= self.model.config.max_caption_length:
-                (text,) = self.processor.batch_decode([ids], skip_special_tokens=True)
-            total += len(text.encode())
-        return total
+
+def _write(batch: WindowBatch, inputs: dict, task: str) -> list[str]:
+    """Return the caption that greedy search writes for each window."""
+    options = {"max_new_tokens": batch.model.config.max_caption_length, "do_sample": False, "num_beams": 1}
+    written = batch.model.generate(**inputs, task=task, **options)
+    return batch.processor.batch_decode(written, skip_special_tokens=True)
+
+
+def _num_bytes(batch: WindowBatch, rows: list[int]) -> int:
+    """Count the UTF-8 bytes of the last captions; of a caption that is cut, those of the tokens that are left."""
+    total = 0
+    for row in rows:
+        text = batch.items[row]["captions"][-1]
+        ids = batch.target_ids[row, batch.target_mask[row] > 0]
+        if len(ids) >= batch.model.config.max_caption_length:
+            (text,) = batch.processor.batch_decode([ids], skip_special_tokens=True)
+        total += len(text.encode())
+    return total
+
+
+def _without_floors(scores: dict) -> dict[str, float | None]:
+    return {name: value for name, value in scores.items() if name != "floors"}

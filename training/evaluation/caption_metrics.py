@@ -1,10 +1,11 @@
 """Measures of written captions: loss, bits per byte, overlap with the true caption, variety, and their floors."""
 
+import importlib
 import math
 import random
+import tempfile
 from collections import defaultdict
 from functools import cache
-from pathlib import Path
 
 import evaluate
 import torch
@@ -14,15 +15,23 @@ from storyattn import StoryAttnProcessor
 from .frame_metrics import ratio
 
 # File names of the `evaluate` modules in `text_metrics/`, which are also the keys of their results.
-TEXT_METRICS = ("bleu4", "rouge_l", "chrf", "cider", "distinct2")
+TEXT_METRICS = ("bleu4", "rouge_l", "meteor", "chrf", "cider", "distinct2")
 NUM_EXAMPLES = 5
 TOKENIZED_AT_ONCE = 1000  # captions, padded to the longest of them
 
 
 @cache
 def load_text_metric(name: str) -> evaluate.EvaluationModule:
-    """Load the `evaluate` module `text_metrics/{name}.py` from its path: no network, no temporary files."""
-    return evaluate.load(str(Path(__file__).parent / "text_metrics" / f"{name}.py"), keep_in_memory=True)
+    """
+    Load the `evaluate` module `text_metrics/{name}.py`, without network.
+
+    `evaluate.load` would copy it into the user's home, which may not be writable.
+    """
+    module = importlib.import_module(f".text_metrics.{name}", __package__)
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    (metric,) = [value for value in classes if issubclass(value, evaluate.Metric) and value is not evaluate.Metric]
+    with tempfile.TemporaryDirectory() as folder:  # made for files that `keep_in_memory` does without
+        return metric(keep_in_memory=True, cache_dir=folder)
 
 
 def text_scores(predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float | None]:
@@ -37,8 +46,9 @@ def text_scores(predictions: list[str], references: list[str] | list[list[str]])
         references: the true caption of each, or all its reference captions.
 
     Returns:
-        `bleu4`, `rouge_l` and `chrf` (0 to 100, higher is nearer to the reference), `cider` (CIDEr-D, 0 to 10, higher
-        is nearer as well) and `distinct2` (0 to 1); `None` for each where there are no captions.
+        `bleu4`, `rouge_l`, `meteor` (without synonyms) and `chrf` (0 to 100, higher is nearer to the reference),
+        `cider` (CIDEr-D, 0 to 10, higher is nearer as well) and `distinct2` (0 to 1); `None` for each where there are
+        no captions.
     """
     if not predictions:
         return dict.fromkeys(TEXT_METRICS)
@@ -94,6 +104,7 @@ class CaptionMetrics:
         self.losses = defaultdict(float)
         self.tokens, self.bytes = defaultdict(int), defaultdict(int)
         self.generated, self.targets, self.references, self.last_captions = [], [], [], []
+        self.floor_texts: dict[str, list[str]] = defaultdict(list)  # by floor: what it writes in their place
 
     def add_loss(
         self,
@@ -107,7 +118,7 @@ class CaptionMetrics:
         Add the token losses of captions.
 
         Args:
-            name: which loss they are added to: `loss`, `loss_shuffled_frames` or `unigram`.
+            name: which loss they are added to: `loss`, `loss_shuffled_frames`, or the name of a floor.
             logits: as for `token_losses`.
             input_ids: as for `token_losses`.
             attention_mask: as for `token_losses`.
@@ -133,6 +144,12 @@ class CaptionMetrics:
         self.references.append(references or [target])
         self.last_captions.append(last_caption)
 
+    def add_floor(self, name: str, other: "CaptionMetrics") -> None:
+        """Take losses and captions of another model, which has written the same ones, as the floor `name`."""
+        for sums in ("losses", "tokens", "bytes"):
+            getattr(self, sums)[name] = getattr(other, sums)["loss"]
+        self.floor_texts[name] = other.generated
+
     def compute(self, train_captions: list[str] | None, seed: int) -> dict:
         """
         Return losses, text scores, `floors`, `examples` and `num_captions`.
@@ -140,7 +157,7 @@ class CaptionMetrics:
         Losses are `loss` and `loss_shuffled_frames` in nats per token, and `bits_per_byte` and
         `bits_per_byte_shuffled_frames`. Bits per byte do not depend on the tokenizer: they are the loss summed over all
         tokens, the end token included, over the bytes of the captions in UTF-8. For text scores see `text_scores`. The
-        floor `unigram` is that of `unigram_logits`.
+        floor `unigram` is that of `unigram_logits`; others are those of `add_floor`.
 
         Args:
             train_captions: captions of training from which the floor `random_train_caption` is drawn, if any.
@@ -152,6 +169,8 @@ class CaptionMetrics:
             floors["random_train_caption"] = text_scores(drawn, self.references)
         if "unigram" in self.losses:
             floors["unigram"] = self._mean_losses("unigram")
+        for name, texts in self.floor_texts.items():
+            floors[name] = {**self._mean_losses(name), **text_scores(texts, self.references)}
         with_frames, shuffled = self._mean_losses("loss"), self._mean_losses("loss_shuffled_frames")
         pairs = zip(self.targets[:NUM_EXAMPLES], self.generated[:NUM_EXAMPLES])
         return {

@@ -5,13 +5,14 @@ There are up to four passes over the data, and a few files say what is measured 
 
 1. `_read_stories`: every frame of the measured stories, in `story_evaluation.py`: `retrieval` (see `retrieval_metrics`;
    all captioned frames) and `attention` (see `AttentionMetrics`; all frames with boxes, left out without any).
-2. `_measure_windows`: the transition into the last frame of every window. A window is a run of
-   `measured_frames(model.config)` frames, or the whole of a shorter story. Of the frames before the last the model is
-   shown the latest (see `frames_shown`); floors know all of them.
+2. `_measure_windows`: every transition of the stories, or some of them, evenly spread over stories and positions (see
+   `spread`). Each is the last one of a window of up to `measured_frames(model.config)` frames. Of the frames before the
+   last the model is shown the latest (see `frames_shown`); floors know all of them.
    - In `frame_evaluation.py`, in [0, 1] at the processor's size: `next_frame` (the true next caption given where there
      is one), `next_frame_alone` (not given) and `reconstruction` (of the last frame): see `FrameMetrics`.
-     `next_frame.floors`: see `floor_predictions`. `next_frame.shuffled_caption`: with the caption of another story.
-     `next_frame.by_event`: see `EventMetrics`; only where the stories have `events`.
+     `next_frame.floors`: see `floor_predictions`. `next_frame.shuffled_caption`, a control: with the caption of another
+     story. `next_frame.by_event` (only where the stories have `events`) and `by_position`: see `GroupErrors`.
+     `next_frame.clip_score`: see `ClipScore`. `state`, on StoryWorld: see `StateEvaluation`.
    - In `caption_evaluation.py`, over windows whose last frame has a caption, by greedy search: `next_caption` and
      `describe`: see `CaptionMetrics`. On StoryWorld also `event` (character, action and place are right) and
      `named_characters`: see `StoryWorldMetrics`.
@@ -37,7 +38,9 @@ from .caption_evaluation import LOGITS, CaptionEvaluation
 from .codraw_objects import COLUMN, measure_objects
 from .floors import training_data
 from .frame_evaluation import FrameEvaluation
+from .instruments import Instruments
 from .scone_metrics import check_max_frames, exact_match
+from .state_evaluation import has_states
 from .story_evaluation import StoryEvaluation
 from .windows import MeasuredWindows, Model, WindowBatch, chunks, frames_shown, measured_frames
 
@@ -63,6 +66,7 @@ def evaluate_model(
     max_windows: int | None = None,
     context_frames: int | None = None,
     detector: CodrawDetector | None = None,
+    instruments: Instruments | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -72,19 +76,20 @@ def evaluate_model(
     Args:
         model: what is `None` in its output is not measured; its `evaluation_notes`, if any, stand in the results.
         processor: its processor.
-        stories: the stories of a split (schema of `read_stories`).
+        stories: the stories of a split.
         train_stories: training stories for the floors `train_median`, `random_train_caption`, `unigram` and of `event`.
         batch_size: windows per batch.
-        max_windows: the most windows to measure, taken evenly over the split; all by default.
+        max_windows: the most windows to measure, spread evenly over stories and positions; all by default.
         context_frames: the most frames to show before the measured one; as many as the model reads by default.
         detector: what reads paintings of CoDraw; without one, `objects` are not measured.
+        instruments: networks that frames are compared in, and a baseline; none by default.
         seed: the seed by which captions and frames are exchanged.
         device: where the model is moved to, if given.
         progress: whether to show progress bars.
 
     Returns:
-        The metrics that the module lists, `num_stories`, `num_windows`, `num_windows_left_out` (windows of one frame),
-        and `notes` (what was left out and why). A number that could not be measured is `None`.
+        The metrics that the module lists, `feature_network`, `num_stories`, `num_windows`, `num_windows_left_out`
+        (stories of one frame), and `notes`. A number that could not be measured is `None`.
 
     Raises:
         ValueError: no story has two frames, or the model cannot read a story of SCONE whole.
@@ -92,11 +97,9 @@ def evaluate_model(
     if device is not None:
         model.to(device)
     with evaluation_mode(model):
-        evaluation = _Evaluation(model, processor, stories, train_stories, max_windows, context_frames, seed)
-        evaluation.read_stories(progress)
-        evaluation.measure_windows(batch_size, progress)
-        evaluation.measure_objects(detector, batch_size, progress)
-        evaluation.follow_instructions(batch_size, progress)
+        given = train_stories, max_windows, context_frames, instruments or Instruments(), seed
+        evaluation = _Evaluation(model, processor, stories, *given)
+        evaluation.run(detector, batch_size, progress)
         return evaluation.compute()
 
 
@@ -111,6 +114,7 @@ class _Evaluation:
         train_stories: Dataset | PreparedStories | None,
         max_windows: int | None,
         context_frames: int | None,
+        instruments: Instruments,
         seed: int,
     ):
         self.model, self.processor, self.stories, self.context_frames = model, processor, stories, context_frames
@@ -120,11 +124,19 @@ class _Evaluation:
         self.training = None if train_stories is None else training_data(train_stories, model, processor, seed)
         median_frame = None if self.training is None else self.training.median_frame
         self.of_stories = StoryEvaluation(processor, model.config.image_size)
-        self.of_frames = FrameEvaluation(model, processor, self.windows, median_frame, seed)
-        self.of_captions = CaptionEvaluation(model, processor, self.windows, self.training, seed)
+        self.instruments = instruments
+        self.of_frames = FrameEvaluation(model, self.windows, median_frame, instruments, has_states(stories), seed)
+        self.of_captions = CaptionEvaluation(model, processor, self.windows, self.training, instruments.text_only, seed)
         self.not_measured: list[str] = []
         self.is_codraw = stories[self.windows.stories[0]].get(COLUMN) is not None
         self.objects: dict[str, dict] = {}
+
+    def run(self, detector: CodrawDetector | None, batch_size: int, progress: bool) -> None:
+        """Go through all passes."""
+        self.read_stories(progress)
+        self.measure_windows(batch_size, progress)
+        self.measure_objects(detector, batch_size, progress)
+        self.follow_instructions(batch_size, progress)
 
     def read_stories(self, progress: bool) -> None:
         """Read every frame of the measured stories once, as many at a time as the model reads."""
@@ -140,7 +152,7 @@ class _Evaluation:
                 self.of_stories.update(index, frames, output)
 
     def measure_windows(self, batch_size: int, progress: bool) -> None:
-        """Measure the transition into the last frame of every window."""
+        """Measure every transition."""
         bar = tqdm(total=len(self.windows), desc="measuring windows", unit="window", disable=not progress)
         for positions in chunks(len(self.windows), batch_size):
             items = [self.windows[position] for position in positions]
@@ -183,6 +195,7 @@ class _Evaluation:
             **self.of_captions.compute(),
             **self.of_stories.compute(),
             **self.objects,
+            "feature_network": getattr(self.instruments.feature_network, "name", None),
             "num_stories": len(self.windows.stories),
             "num_windows": len(self.windows),
             "num_windows_left_out": self.windows.num_left_out,
@@ -193,14 +206,16 @@ class _Evaluation:
         notes = list(getattr(self.model, "evaluation_notes", ()))
         if self.not_measured:
             notes.append(f"the model does not give what these are measured on: {', '.join(self.not_measured)}")
-        if self.model.perceptual_distance is None:
-            notes.append("no perceptual_model: no perceptual distance")
+        notes += self.instruments.notes()
+        sharpening = getattr(self.model.config, "frame_sharpening", 0)
+        if sharpening:
+            notes.append(f"painted frames are sharpened by {sharpening} after painting")
         most = max(map(len, self.windows.captions_of)) - 1
         shown = frames_shown(self.model.config, self.context_frames)
         if shown < most:
             notes.append(f"of up to {most} frames before the measured one the model is shown the last {shown}")
         if self.windows.num_left_out:
-            notes.append(f"{self.windows.num_left_out} windows of a single frame were left out")
+            notes.append(f"{self.windows.num_left_out} stories of a single frame were left out")
         if self.training is None:
             notes.append(
                 f"no training stories were given: no floors that come from them ({', '.join(TRAINING_FLOORS)})"

@@ -1,12 +1,13 @@
-"""Measures of predicted frames, summed up batch by batch: overall and by kind of event."""
+"""Measures of predicted frames, summed up batch by batch: overall, by kind of event and by position."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable
 
 import torch
 from storyattn.losses import changed_pixels, sobel_gradients
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from .distribution_metrics import DistributionMetrics
 
 # PSNR of frames whose mean squared error is at most 1e-10, identical ones included.
 MAX_PSNR = 100.0
@@ -36,7 +37,13 @@ FRAME_MEASURES: dict[str, FrameMeasure] = {"psnr": psnr, "ssim": ssim}
 
 
 class FrameErrors:
-    """`l1` (mean over frames) and `l1_changed` (mean over all changed pixels of all frames), both in [0, 1]."""
+    """
+    Errors of frames, in [0, 1].
+
+    `l1` is the mean over frames. `l1_changed` is the mean over all changed pixels of all frames, so that frames in
+    which much changes (light, weather) weigh most. `l1_changed_per_frame` is the mean over frames of the mean over the
+    changed pixels of each; frames without any are left out.
+    """
 
     def __init__(self):
         self.count = 0
@@ -55,29 +62,42 @@ class FrameErrors:
         changed = changed_pixels(targets, previous_frames)
         self.count += len(targets)
         self.sums["l1"] += errors.flatten(1).mean(dim=1).double().sum().item()
-        self.sums["changed_error"] += (errors.mean(dim=1) * changed).double().sum().item()
-        self.sums["changed_pixels"] += changed.sum().item()
+        changed_error = (errors.mean(dim=1) * changed).flatten(1).double().sum(dim=1)  # (N,)
+        changed_pixels_of = changed.flatten(1).sum(dim=1)  # (N,)
+        has_changed = changed_pixels_of > 0
+        self.sums["changed_error"] += changed_error.sum().item()
+        self.sums["changed_pixels"] += changed_pixels_of.sum().item()
+        self.sums["changed_means"] += (changed_error / changed_pixels_of)[has_changed].sum().item()
+        self.sums["changed_frames"] += has_changed.sum().item()
 
     def compute(self) -> dict[str, float | None]:
         """Return the means; `None` where nothing was measured (no frame, no changed pixel)."""
         return {
             "l1": ratio(self.sums["l1"], self.count),
             "l1_changed": ratio(self.sums["changed_error"], self.sums["changed_pixels"]),
+            "l1_changed_per_frame": ratio(self.sums["changed_means"], self.sums["changed_frames"]),
         }
 
 
 class FrameMetrics(FrameErrors):
     """
-    `FrameErrors`, the means of `FRAME_MEASURES`, `perceptual` and `edge_ratio`.
+    `FrameErrors`, the means of `FRAME_MEASURES`, `perceptual`, `edge_ratio`, `fid` and `kid`.
 
-    `edge_ratio` is the Sobel magnitude of all predictions over that of all targets: 1 where they are as sharp.
+    `edge_ratio` is the Sobel magnitude of all predictions over that of all targets: 1 where they are as sharp. For the
+    last two see `DistributionMetrics`.
 
     Args:
         perceptual_distance: the measure whose mean is `perceptual`; `None` leaves it out.
+        pooled: gives the features `(N, D)` of frames in which `fid` and `kid` are measured; `None` leaves them out.
     """
 
-    def __init__(self, perceptual_distance: FrameMeasure | None):
+    def __init__(
+        self,
+        perceptual_distance: FrameMeasure | None,
+        pooled: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ):
         super().__init__()
+        self.pooled, self.distributions = pooled, DistributionMetrics()
         perceptual = {} if perceptual_distance is None else {"perceptual": perceptual_distance}
         self.measures = {**FRAME_MEASURES, **perceptual}
 
@@ -88,83 +108,52 @@ class FrameMetrics(FrameErrors):
             self.sums[name] += measure(predictions, targets).float().sum().item()
         self.sums["edges"] += edge_energy(predictions)
         self.sums["target_edges"] += edge_energy(targets)
+        if self.pooled is not None:
+            self.distributions.update(self.pooled(predictions), self.pooled(targets))
 
     def compute(self) -> dict[str, float | None]:
         """Return all measures by name; `None` where nothing was measured."""
         means = {name: ratio(self.sums[name], self.count) for name in self.measures}
         means.setdefault("perceptual", None)
-        return {**super().compute(), **means, "edge_ratio": ratio(self.sums["edges"], self.sums["target_edges"])}
+        edge_ratio = ratio(self.sums["edges"], self.sums["target_edges"])
+        return {**super().compute(), **means, "edge_ratio": edge_ratio, **self.distributions.compute()}
 
 
-class EventMetrics:
+class GroupErrors:
     """
-    The errors of frames by kind of event.
+    The errors of frames by group: by kind of event, or by position in the story.
 
-    Of each kind: `l1_changed`, `copy_last_l1_changed` (the same of the previous frame as the prediction), `count`,
-    and `placement`: of the `count_with_box` events that have a box, the share where inside it the prediction is nearer
-    (L1) to the target than to the previous frame; `None` without boxes.
+    Of each group: those of `FrameErrors`, `copy_last_l1_changed` and `copy_last_l1_changed_per_frame` (the same of the
+    previous frame as the prediction), and `count`.
     """
 
     def __init__(self):
         self.errors = defaultdict(FrameErrors)
         self.copy_errors = defaultdict(FrameErrors)
-        self.placements = defaultdict(list)
 
     def update(
-        self,
-        kind: str,
-        box: list[float] | None,
-        prediction: torch.Tensor,
-        target: torch.Tensor,
-        previous_frame: torch.Tensor,
+        self, group: str | int, prediction: torch.Tensor, target: torch.Tensor, previous_frame: torch.Tensor
     ) -> None:
         """
-        Add one event.
+        Add one frame.
 
         Args:
-            kind: the kind of event.
-            box: where it happens, `[x1, y1, x2, y2]` in pixels of the frames, see `box_region`.
+            group: the kind of its event, or its position.
             prediction: the frame as the model paints it, `(3, H, W)` in [0, 1].
             target: the true frame, of the same shape.
             previous_frame: the true frame before it, of the same shape.
         """
-        self.errors[kind].update(prediction[None], target[None], previous_frame[None])
-        self.copy_errors[kind].update(previous_frame[None], target[None], previous_frame[None])
-        region = None if box is None else box_region(box, *target.shape[-2:])
-        if region is not None:
-            to_target = (prediction[region] - target[region]).abs().mean()
-            to_previous = (prediction[region] - previous_frame[region]).abs().mean()
-            self.placements[kind].append(bool(to_target < to_previous))
+        self.errors[group].update(prediction[None], target[None], previous_frame[None])
+        self.copy_errors[group].update(previous_frame[None], target[None], previous_frame[None])
 
     def compute(self) -> dict[str, dict[str, float | int | None]]:
-        """Return the measures of each kind, in alphabetical order of the kinds."""
-        return {
-            kind: {
-                "l1_changed": errors.compute()["l1_changed"],
-                "copy_last_l1_changed": self.copy_errors[kind].compute()["l1_changed"],
-                "placement": ratio(sum(self.placements[kind]), len(self.placements[kind])),
-                "count": errors.count,
-                "count_with_box": len(self.placements[kind]),
-            }
-            for kind, errors in sorted(self.errors.items())
-        }
-
-
-def box_region(box: list[float], height: int, width: int) -> tuple | None:
-    """
-    Return the index of the pixels that a box touches.
-
-    Args:
-        box: `[x1, y1, x2, y2]` in pixels; it is rounded outwards and cut at the border.
-        height: rows of the frame.
-        width: columns of the frame.
-
-    Returns:
-        An index of tensors `(..., height, width)`; `None` where the box lies outside of the frame.
-    """
-    x1, y1 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
-    x2, y2 = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
-    return None if x1 >= x2 or y1 >= y2 else (..., slice(y1, y2), slice(x1, x2))
+        """Return the measures of each group, in the order of the groups."""
+        groups = {}
+        for group, errors in sorted(self.errors.items()):
+            copied = {f"copy_last_{name}": value for name, value in self.copy_errors[group].compute().items()}
+            copied.pop("copy_last_l1")
+            groups[str(group)] = {**errors.compute(), **copied, "count": errors.count}
+        return groups
 
 
 def ratio(total: float, count: float) -> float | None:

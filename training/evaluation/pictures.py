@@ -60,10 +60,13 @@ def attention_overlay(frame: Image.Image, maps: torch.Tensor) -> Image.Image:
 
 
 def _first_windows(windows: MeasuredWindows, num_stories: int) -> list[dict]:
-    """Return the first window of each of `num_stories` stories, spread evenly."""
-    firsts = [i for i, story in enumerate(windows.story_of) if i == 0 or windows.story_of[i - 1] != story]
-    count = min(num_stories, len(firsts))
-    return [windows[firsts[i * len(firsts) // count]] for i in range(count)]
+    """Return the first of the longest windows of each of `num_stories` stories, spread evenly."""
+    firsts: dict[int, int] = {}
+    for i, (story, captions) in enumerate(zip(windows.story_of, windows.captions_of)):
+        if story not in firsts or len(captions) > len(windows.captions_of[firsts[story]]):
+            firsts[story] = i
+    chosen, count = list(firsts.values()), min(num_stories, len(firsts))
+    return [windows[chosen[i * len(chosen) // count]] for i in range(count)]
 
 
 def _story_cells(model: Model, processor: StoryAttnProcessor, item: dict) -> list[Cell]:

@@ -2,9 +2,20 @@
 
 import math
 import platform
-from importlib.metadata import version
 
-LIBRARIES = ("storyattn", "torch", "transformers", "datasets", "evaluate", "torchmetrics", "sacrebleu", "rouge-score")
+from ..common.versions import package_version
+
+LIBRARIES = (
+    "storyattn",
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "torchmetrics",
+    "sacrebleu",
+    "rouge-score",
+    "nltk",
+)
 
 
 def results_document(metrics: dict, *, dataset: str, split: str, model: str, seed: int, command: str) -> dict:
@@ -20,7 +31,7 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
         command: the command line that measures the same.
 
     Returns:
-        A document that JSON can hold.
+        A document that JSON can hold. The version of a library without metadata is `None`.
     """
     return {
         "dataset": dataset,
@@ -30,7 +41,7 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
         "num_windows": metrics["num_windows"],
         "seed": seed,
         "command": command,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **{name: package_version(name) for name in LIBRARIES}},
         "metrics": _finite(metrics),
     }
 

@@ -4,10 +4,16 @@ from typing import NamedTuple
 
 from ..common.tables import LEFT, RIGHT, format_number, markdown_table
 from ..scone.states import DOMAINS
+from ..storyworld.states import SLOTS
 
-FRAME_COLUMNS = ("l1", "l1_changed", "psnr", "ssim", "perceptual", "edge_ratio")
-EVENT_FRAME_COLUMNS = ("l1_changed", "copy_last_l1_changed", "placement", "count")
-TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "chrf", "cider", "distinct2")
+FRAME_COLUMNS = ("l1", "l1_changed", "l1_changed_per_frame", "psnr", "ssim", "edge_ratio")
+FEATURE_COLUMNS = ("perceptual", "fid", "kid")
+CHANGE_COLUMNS = ("l1_changed", "l1_changed_per_frame")
+GROUP_COLUMNS = (*CHANGE_COLUMNS, *(f"copy_last_{name}" for name in CHANGE_COLUMNS), "count")
+STATE_COLUMNS = ("exact", *SLOTS, "readable")
+GROUPS = {"by_position": "by position", "by_event": "by event"}
+CLIP_COLUMNS = ("clip_score",)
+TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "meteor", "chrf", "cider", "distinct2")
 EVENT_COLUMNS = ("character", "action", "place", "all")
 NAME_COLUMNS = ("precision", "recall", "f1")
 EXACT_COLUMNS = ("mean", *(f"after_{step}" for step in range(1, 6)))
@@ -31,19 +37,30 @@ class MainResult(NamedTuple):
 
 
 FRAME_FLOORS = ("next_frame", "floors")
+STATE_CONTROLS = ("state", "controls")
 OBJECTS = ("objects", "against_detections")
 MAIN_RESULTS = (
     MainResult("next frame, caption given: L1", ("next_frame", "l1"), FRAME_FLOORS),
     MainResult("next frame, caption given: L1 on changed pixels", ("next_frame", "l1_changed"), FRAME_FLOORS),
+    MainResult(
+        "next frame, caption given: L1 on changed pixels, mean per frame",
+        ("next_frame", "l1_changed_per_frame"),
+        FRAME_FLOORS,
+    ),
+    MainResult("next frame, caption given: exact state", ("state", "caption_given", "exact"), STATE_CONTROLS, True),
+    MainResult("next frame, no caption given: exact state", ("state", "no_caption", "exact"), STATE_CONTROLS, True),
     MainResult("next frame, caption given: SSIM", ("next_frame", "ssim"), FRAME_FLOORS, True),
     MainResult("next frame, caption given: perceptual distance", ("next_frame", "perceptual"), FRAME_FLOORS),
+    MainResult("next frame, caption given: FID", ("next_frame", "fid"), FRAME_FLOORS),
     MainResult("next frame, no caption given: L1", ("next_frame_alone", "l1"), FRAME_FLOORS),
     MainResult("next frame, no caption given: L1 on changed pixels", ("next_frame_alone", "l1_changed"), FRAME_FLOORS),
     MainResult("next caption: bits per byte", ("next_caption", "bits_per_byte"), ("next_caption", "floors")),
+    MainResult("next caption: METEOR", ("next_caption", "meteor"), ("next_caption", "floors"), True),
     MainResult("next caption: chrF", ("next_caption", "chrf"), ("next_caption", "floors"), True),
     MainResult("next caption: CIDEr", ("next_caption", "cider"), ("next_caption", "floors"), True),
     MainResult("next caption: event told right", ("next_caption", "event", "all"), ("next_caption", "event"), True),
     MainResult("description: bits per byte", ("describe", "bits_per_byte"), ("describe", "floors")),
+    MainResult("description: METEOR", ("describe", "meteor"), ("describe", "floors"), True),
     MainResult("description: chrF", ("describe", "chrf"), ("describe", "floors"), True),
     MainResult("description: CIDEr", ("describe", "cider"), ("describe", "floors"), True),
     MainResult("description: event told right", ("describe", "event", "all"), ("describe", "event"), True),
@@ -81,6 +98,7 @@ MAIN_RESULTS = (
     MainResult("objects, closed loop: F1", (*OBJECTS, "closed_loop", "f1"), (*OBJECTS, "floors"), True),
     MainResult("objects, closed loop: RSIM", (*OBJECTS, "closed_loop", "rsim"), (*OBJECTS, "floors"), True),
 )
+CAPTION_GIVEN, BEST_GUESS = "model, next caption given", "best of simple guesses"
 ORACLES = ("oracle_input",)  # see the target, so they are no floors
 FEWEST_EVENTS = 5  # windows of a kind of event, for it to be listed among the worst
 
@@ -125,14 +143,49 @@ def worst_events(metrics: dict, number: int = 3) -> list[dict]:
 
 
 def next_frame_rows(metrics: dict) -> Rows:
-    """Return the rows of the next frame: the model's, then the floors'."""
+    """Return the rows of the next frame: the model's, then a control, then the floors'."""
     frames = metrics["next_frame"]
+    sharpened = f", sharpened by {frames['sharpening']}" if frames.get("sharpening") else ""
     return {
-        "model, next caption given": frames,
-        "model, shuffled caption": frames["shuffled_caption"],
-        "model, no next caption": metrics["next_frame_alone"],
+        f"{CAPTION_GIVEN}{sharpened}": frames,
+        f"model, no next caption{sharpened}": metrics["next_frame_alone"],
+        f"control: caption of another story{sharpened}": frames["shuffled_caption"],
         **frames["floors"],
     }
+
+
+def frame_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the tables of frames: pixels, features, groups, states."""
+    frames, rows = metrics["next_frame"], next_frame_rows(metrics)
+    measured = {**rows, "reconstruction of the last frame": metrics["reconstruction"]}
+    sections = [("next frame", FRAME_COLUMNS, measured)]
+    in_features = {name: row for name, row in measured.items() if row.get("perceptual") is not None}
+    if in_features:
+        network = metrics.get("feature_network") or "the model's own vision encoder"
+        sections.append((f"next frame, in features of {network}", FEATURE_COLUMNS, in_features))
+    if "clip_score" in frames:
+        scores = {name: value for name, value in frames["clip_score"].items() if name not in ("count", "clip_model")}
+        clip_rows = {name.replace("_", " "): {"clip_score": value} for name, value in scores.items()}
+        sections.append((f"next frame, CLIP score by {frames['clip_score']['clip_model']}", CLIP_COLUMNS, clip_rows))
+    sections += [(f"next frame {GROUPS[name]}", GROUP_COLUMNS, frames[name]) for name in GROUPS if name in frames]
+    return sections + state_sections(metrics)
+
+
+def state_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the tables of what frames of StoryWorld show; none without `state`."""
+    states = metrics.get("state")
+    if not states:
+        return []
+    rows = {
+        CAPTION_GIVEN: states["caption_given"],
+        "model, no next caption": states["no_caption"],
+        "control: caption of another story": states.get("other_caption", {}),
+        **{f"control: {name.replace('_', ' ')}": row for name, row in states["controls"].items()},
+        "true frames": states["true_frames"],
+    }
+    sections = [("state of the next frame", STATE_COLUMNS, rows)]
+    columns = (*STATE_COLUMNS, "count")
+    return sections + [(f"state {GROUPS[name]}", columns, states[name]) for name in GROUPS if name in states]
 
 
 def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
@@ -141,10 +194,11 @@ def caption_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
     for task in ("next_caption", "describe"):
         captions = metrics[task]
         shuffled = {column: captions.get(f"{column}_shuffled_frames") for column in ("loss", "bits_per_byte")}
-        rows = {"model": captions, "model, shuffled frames": shuffled, **captions["floors"]}
+        rows = {"model": captions, "control: pictures of other stories": shuffled, **captions["floors"]}
         sections.append((task, TEXT_COLUMNS, rows))
         if "event" in captions:
-            rows = {"model": captions["event"], "floor": captions["event"].get("floor", {})}
+            rows = {"model": captions["event"], BEST_GUESS: captions["event"].get("floor", {})}
+            rows |= {name: captions["event"][name] for name in ("text_only",) if name in captions["event"]}
             sections.append((f"{task}, event", EVENT_COLUMNS, rows))
             names = captions["named_characters"]
             sections.append((f"{task}, characters", NAME_COLUMNS, {"model": names, **names["floors"]}))
@@ -219,11 +273,10 @@ def main_table(metrics: dict, split: str, unseen: dict | None = None) -> str:
 
 def result_tables(metrics: dict) -> str:
     """Return all numbers of `evaluate_model` as Markdown tables, the model's rows bold."""
-    frame_rows = _with_bold(next_frame_rows(metrics), "model, next caption given")
-    frame_rows["reconstruction of the last frame"] = metrics["reconstruction"]
-    sections = [("Next frame", FRAME_COLUMNS, frame_rows)]
-    if "by_event" in metrics["next_frame"]:
-        sections.append(("Next frame by event", EVENT_FRAME_COLUMNS, metrics["next_frame"]["by_event"]))
+    sections = []
+    for title, columns, rows in frame_sections(metrics):
+        bold = next((name for name in rows if name.startswith(CAPTION_GIVEN)), "")
+        sections.append((title.capitalize(), columns, _with_bold(rows, bold)))
     for title, columns, rows in exact_match_sections(metrics):
         sections.append((title, columns, _with_bold(_with_bold(rows, "closed loop"), "single step")))
     sections += [(title, columns, _with_bold(rows, "model")) for title, columns, rows in caption_sections(metrics)]
@@ -257,7 +310,9 @@ def _floors(measures: dict, name: str) -> dict[str, float]:
     if f"chance_{name}" in measures:
         return {"chance": measures[f"chance_{name}"]}
     if "floor" in measures:
-        return {"best of simple guesses": measures["floor"][name]} if name in measures["floor"] else {}
+        simple, trained = measures["floor"], measures.get("text_only", {})
+        rows = {BEST_GUESS: simple.get(name), "text_only": trained.get(name)}
+        return {floor: value for floor, value in rows.items() if value is not None}
     floors = {floor: numbers.get(name) for floor, numbers in measures.items() if isinstance(numbers, dict)}
     return {floor: value for floor, value in floors.items() if value is not None and floor not in ORACLES}
 

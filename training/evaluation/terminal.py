@@ -3,15 +3,13 @@
 from ..common.tables import text_table
 from .tables import (
     ATTENTION_COLUMNS,
-    EVENT_FRAME_COLUMNS,
-    FRAME_COLUMNS,
     RECALL_COLUMNS,
     RECALL_DIRECTIONS,
     Rows,
     attention_rows,
     caption_sections,
     exact_match_sections,
-    next_frame_rows,
+    frame_sections,
     object_sections,
     recall_rows,
     table_cells,
@@ -22,12 +20,7 @@ TITLE_WIDTH, NUMBER_WIDTH = 26, 8  # characters: tables below each other are equ
 
 def format_metrics(metrics: dict) -> str:
     """Return the numbers of `evaluate_model` as tables of plain text, the model's beside the floors', and its notes."""
-    frames = metrics["next_frame"]
-    frame_rows = {**next_frame_rows(metrics), "reconstruction": metrics["reconstruction"]}
-    sections = [("next frame", FRAME_COLUMNS, frame_rows)]
-    if "by_event" in frames:
-        sections.append(("next frame by event", EVENT_FRAME_COLUMNS, frames["by_event"]))
-    sections += exact_match_sections(metrics) + caption_sections(metrics)
+    sections = frame_sections(metrics) + exact_match_sections(metrics) + caption_sections(metrics)
     for direction in RECALL_DIRECTIONS:
         sections.append((f"retrieval, {direction}", RECALL_COLUMNS, recall_rows(metrics, direction)))
     if "attention" in metrics:

@@ -1,6 +1,7 @@
 """The windows of a split that an evaluation measures, batches of them, and what is exchanged between them."""
 
 import random
+from collections import Counter, defaultdict
 
 import torch
 from datasets import Dataset
@@ -8,22 +9,25 @@ from PIL import Image
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 
 from ..data.prepared_stories import PreparedStories
-from ..data.windows import StoryWindows
+from ..data.windows import StoryTransitions, window_to
 from ..models.baselines import BaselineConfig, BaselineModel
+
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, taken modulo 1, fill the unit interval evenly at any length
 
 Model = StoryAttnForConditionalGeneration | BaselineModel
 
 
 class MeasuredWindows:
     """
-    The windows of `stories` that have at least two frames, in order, or some of them, evenly spread.
+    Every transition of `stories`, each as the window that it ends, in order; or some of them, evenly spread.
 
-    Windows of one frame are left out and counted in `num_left_out`.
+    A window is the frame to predict and at most `num_frames - 1` frames before it. Stories of a single frame have none
+    and are counted in `num_left_out`.
 
     Args:
         stories: stories of the schema of `read_stories`.
-        num_frames: frames of a window; a shorter story is one window.
-        max_windows: the most windows to take; all by default.
+        num_frames: the most frames of a window.
+        max_windows: the most windows to take, see `spread`; all by default.
 
     Raises:
         ValueError: no story has two frames.
@@ -33,18 +37,17 @@ class MeasuredWindows:
     captions_of: list[list[str | None]]  # by window: the captions of its frames
 
     def __init__(self, stories: Dataset | PreparedStories, num_frames: int, max_windows: int | None = None):
-        self._windows = StoryWindows(stories, num_frames)
-        captions = list(stories["captions"])
-        table = [(story, captions[story][start : start + num_frames]) for story, start in self._windows.index]
-        measured = [index for index, (_, window_captions) in enumerate(table) if len(window_captions) > 1]
-        self.num_left_out = len(table) - len(measured)
-        if not measured:
+        self._windows = StoryTransitions(stories, num_frames)
+        captions, index = list(stories["captions"]), self._windows.index
+        self.num_left_out = sum(len(story_captions) == 1 for story_captions in captions)
+        if not index:
             raise ValueError(f"stories: got no story with two frames among {len(captions)}, expected at least one")
-        if max_windows is not None and max_windows < len(measured):
-            measured = [measured[i * len(measured) // max_windows] for i in range(max_windows)]
-        self._indices = measured
-        self.story_of = [table[index][0] for index in measured]
-        self.captions_of = [table[index][1] for index in measured]
+        self._indices = list(range(len(index)))
+        if max_windows is not None and max_windows < len(index):
+            self._indices = spread(index, max_windows)
+        measured = [index[i] for i in self._indices]
+        self.story_of = [story for story, _ in measured]
+        self.captions_of = [captions[story][window_to(last, num_frames)] for story, last in measured]
 
     @property
     def stories(self) -> list[int]:
@@ -58,11 +61,49 @@ class MeasuredWindows:
         return self._windows[self._indices[position]]
 
 
+def spread(transitions: list[tuple[int, int]], number: int) -> list[int]:
+    """
+    Choose transitions that are evenly spread over the stories and over the positions in a story.
+
+    Of each position its share is taken, up to rounding. Within a position those stories come first of which fewest
+    transitions were taken for what they have so far, and among equal ones a sequence of low discrepancy decides. So
+    the choice depends on nothing but the arguments.
+
+    Args:
+        transitions: the story and the position of each.
+        number: how many to choose, at most as many as there are.
+
+    Returns:
+        The indices of those chosen, in order.
+    """
+    by_position = defaultdict(list)
+    for index, (story, position) in enumerate(transitions):
+        by_position[position].append((story, index))
+    passed, chosen_of, so_far, chosen = 0, Counter(), Counter(), []
+    for position in sorted(by_position):
+        stories = by_position[position]
+        quota = _rounded((passed + len(stories)) * number, len(transitions)) - _rounded(
+            passed * number, len(transitions)
+        )
+        so_far.update(story for story, _ in stories)
+        owed = {story: number * so_far[story] - len(transitions) * chosen_of[story] for story, _ in stories}
+        taken = sorted(stories, key=lambda entry: (-owed[entry[0]], entry[0] * GOLDEN % 1))[:quota]
+        chosen_of.update(story for story, _ in taken)
+        chosen += [index for _, index in taken]
+        passed += len(stories)
+    return sorted(chosen)
+
+
+def _rounded(dividend: int, divisor: int) -> int:
+    return (2 * dividend + divisor) // (2 * divisor)
+
+
 def measured_frames(config: StoryAttnConfig | BaselineConfig) -> int:
     """
     Return the number of frames of the windows that a model is measured on.
 
     It is `max_frames`, or more: then the model is shown the last frames of a window.
+    A window that ends early in a story has fewer.
     """
     return getattr(config, "measured_frames", config.max_frames)
 

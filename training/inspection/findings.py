@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..common.excerpts import MAX_PROBLEM, listed, quoted
+from ..data.number_ranges import NumberRanges
 from ..data.validation import MAX_BAD_SHARE
 
 HURTS, NOTE = "hurts", "note"
@@ -132,12 +133,24 @@ def _judge_pictures(splits: dict[str, dict], options: argparse.Namespace) -> lis
     for name, numbers in splits.items():
         odd = [f"{count} {mode}" for mode, count in numbers["modes"].items() if mode not in USUAL_MODES]
         if odd:
-            advice = "they are turned into RGB, what is transparent laid on white; look at the sheet"
+            advice = "they are turned into RGB, floats and 16 bits scaled to 8, what is transparent laid on white"
+            advice += "; look at the sheet"
             findings.append(Finding(NOTE, f"{', '.join(odd)} pictures in {name}: {advice}"))
+    findings += _judge_ranges(splits)
     size = f"are smaller than {options.image_size[0]}x{options.image_size[1]} (height x width)"
     advice = "they are blurred by enlarging; a smaller image_size fits them"
     findings += _counted(splits, "smaller_than_image_size", "frames", size, advice)
     return findings + _judge_crop(splits, options)
+
+
+def _judge_ranges(splits: dict[str, dict]) -> list[Finding]:
+    ranges = NumberRanges()
+    try:
+        for numbers in splits.values():
+            ranges.add((story, [one]) for one, story in numbers["number_ranges"].items())
+    except ValueError as error:
+        return [Finding(HURTS, f"{error}: save all pictures with 8 bits a channel")]
+    return [Finding(NOTE, f"{line}; look at the sheet") for line in ranges.lines()]
 
 
 def _judge_crop(splits: dict[str, dict], options: argparse.Namespace) -> list[Finding]:

@@ -21,7 +21,7 @@ from ..common.access_flags import access_of
 from ..common.captions import has_text
 from ..common.columns import columns_of
 from ..common.excerpts import MAX_PROBLEM, excerpt, listed
-from ..common.files import expect_writable
+from ..common.files import check_file
 from ..data.licenses import count_licenses
 from ..data.sources import STORYWORLD, open_source, read_stories
 from ..data.splits import splits_to_derive
@@ -58,7 +58,7 @@ def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
     _check(arguments)
     output = Path(arguments.output).expanduser()
     for file in ("report.json", "stories.png"):
-        expect_writable("output", output / file)
+        check_file("output", output / file)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
     source = read_source(arguments)

@@ -64,6 +64,7 @@ def split_numbers(survey: Survey, tokens: TokenNumbers, options: argparse.Namesp
         "repeated_frames": len(survey.repeated),
         **_picture_numbers(survey.sizes, *options.image_size),
         "modes": dict(survey.modes.most_common()),
+        "number_ranges": survey.ranges,
         **caption_numbers(survey.captions, tokens, options.max_caption_length),
     }
 

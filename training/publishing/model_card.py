@@ -33,10 +33,13 @@ ATTENTION = ("image-feature-extraction", "Spatial attention")
 PUBLISHED_METRICS = (
     (FRAME, "l1", "L1 of the next frame", ("next_frame", "l1")),
     (FRAME, "l1_changed", "L1 on changed pixels", ("next_frame", "l1_changed")),
+    (FRAME, "l1_changed_per_frame", "L1 on changed pixels, mean per frame", ("next_frame", "l1_changed_per_frame")),
+    (FRAME, "exact_state", "Share of frames in the right state", ("state", "caption_given", "exact")),
     (FRAME, "psnr", "PSNR of the next frame", ("next_frame", "psnr")),
     (FRAME, "ssim", "SSIM of the next frame", ("next_frame", "ssim")),
     (CAPTION, "loss", "Loss per token of the next caption", ("next_caption", "loss")),
     (CAPTION, "bits_per_byte", "Bits per byte of it", ("next_caption", "bits_per_byte")),
+    (CAPTION, "meteor", "METEOR of it, without synonyms", ("next_caption", "meteor")),
     (CAPTION, "chrf", "chrF of it", ("next_caption", "chrf")),
     (CAPTION, "cider", "CIDEr-D of it", ("next_caption", "cider")),
     (CAPTION, "event", "Share with the right character, action and place", ("next_caption", "event", "all")),

@@ -12,6 +12,7 @@ from .events import Step
 from .plots import PLOTS, open_stage, play
 from .settings import ALL_SETTINGS
 from .stage import Stage, draw_stage
+from .states import PictureState
 
 # Part of the cache key of the drawn stories: raise it with every change of frames, captions, boxes or events.
 STORYWORLD_VERSION = 2
@@ -29,6 +30,7 @@ STORYWORLD_FEATURES = Features(
         "captions": List(Value("string")),
         "boxes": List(List({"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))})),
         "events": List({"kind": Value("string"), "entity": Value("string"), "box": List(Value("int32"))}),
+        "states": List(Value("string")),
         "setting": Value("string"),
         "plot": Value("string"),
         "characters": List(Value("string")),
@@ -56,7 +58,8 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
         `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible: `entity`,
         `kind` "character" or "prop", `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive), `events` (per frame:
         `kind`, `entity`, `box`: where the event shows, empty for weather, time, travel, celebrations and the opening),
-        `setting` (of the opening), `plot` and `characters` (hero and friend).
+        `states` (per frame: all that it is drawn from, see `PictureState.to_json`), `setting` (of the opening), `plot`
+        and `characters` (hero and friend).
 
     Raises:
         ValueError: for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
@@ -80,6 +83,7 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
             {"kind": step.kind, "entity": step.entity, "box": _event_box(step.entity, boxes, before)}
             for step, (_, boxes), before in zip(steps, drawn, [[], *(boxes for _, boxes in drawn)])
         ],
+        "states": [PictureState.of(step.stage).to_json() for step in steps],
         "setting": setting,
         "plot": plot,
         "characters": list(cast),
@@ -116,7 +120,8 @@ def load_storyworld(
         raise ValueError(f"num_stories: got {num_stories}, expected at least 1")
     seeds = [seed * 1_000_000 + number for number in range(num_stories)]
     options = {"split": split, "image_size": tuple(image_size), "num_frames": num_frames, "version": STORYWORLD_VERSION}
-    key = hashlib.sha256(repr((sorted(options.items()), seed, num_stories)).encode()).hexdigest()[:16]
+    described = sorted(options.items()), seed, num_stories, sorted(STORYWORLD_FEATURES)
+    key = hashlib.sha256(repr(described).encode()).hexdigest()[:16]
     return Dataset.from_generator(
         _stories,
         features=STORYWORLD_FEATURES,

@@ -77,13 +77,13 @@ def draw_stage(stage: Stage, image_size: tuple[int, int]) -> tuple[Image.Image, 
     canvas = background(stage.setting, stage.weather, stage.time, width, height).copy()
     owner = np.zeros((height, width), np.uint8)
     light = light_of(stage.weather, stage.time)
-    entities = _entities(stage)
-    for number, (name, kind, left, top) in enumerate(entities, start=1):
+    drawn = entities(stage)
+    for number, (name, kind, left, top) in enumerate(drawn, start=1):
         _paste(
             canvas,
             owner,
             number,
-            _sprite(name, kind, width, height, light),
+            sprite(name, kind, width, height, light),
             left * width / FRAME_WIDTH,
             top * height / FRAME_HEIGHT,
         )
@@ -94,13 +94,13 @@ def draw_stage(stage: Stage, image_size: tuple[int, int]) -> tuple[Image.Image, 
         _overlay(canvas, drops)
     boxes = [
         {"entity": name, "kind": kind, "box": box}
-        for number, (name, kind, _, _) in enumerate(entities, start=1)
+        for number, (name, kind, _, _) in enumerate(drawn, start=1)
         if (box := _extent(owner == number))
     ]
     return Image.fromarray(np.rint(canvas).clip(0, 255).astype(np.uint8)), boxes
 
 
-def _entities(stage: Stage) -> list[tuple[str, str, float, float]]:
+def entities(stage: Stage) -> list[tuple[str, str, float, float]]:
     """Return name, kind, left and top (in design units) of all entities, from back to front."""
     characters, props = [], []
     for who, place in stage.where.items():
@@ -117,7 +117,7 @@ def _entities(stage: Stage) -> list[tuple[str, str, float, float]]:
 
 
 @cache
-def _sprite(name: str, kind: str, width: int, height: int, light: tuple[float, float, float]) -> np.ndarray:
+def sprite(name: str, kind: str, width: int, height: int, light: tuple[float, float, float]) -> np.ndarray:
     """Draw an entity in a light, `(h, w, 4)` float32: colours in [0, 255], alpha in [0, 1]."""
     scale_x, scale_y = width / FRAME_WIDTH, height / FRAME_HEIGHT
     is_character = kind == "character"
@@ -126,10 +126,10 @@ def _sprite(name: str, kind: str, width: int, height: int, light: tuple[float, f
     size = round(wide * scale_x), round(tall * scale_y)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BOX)
-    sprite = np.asarray(picture, np.float32).copy()
-    sprite[..., :3] *= np.float32(light)
-    sprite[..., 3] /= 255
-    return sprite
+    pixels = np.asarray(picture, np.float32).copy()
+    pixels[..., :3] *= np.float32(light)
+    pixels[..., 3] /= 255
+    return pixels
 
 
 def _paste(canvas: np.ndarray, owner: np.ndarray, number: int, sprite: np.ndarray, left: float, top: float) -> None:
