@@ -23,7 +23,7 @@ train: $(INSTALLED)
 		train.py configuration/recipes/storyworld_tiny.yaml --output_dir $(OUTPUT)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -203,7 +203,7 @@ def in_separate_process(work: Callable[..., Result], *arguments: object) -> Resu
     the one that spawns it. Raises `ValueError` where the system ends the process.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "storyattn"])
+    context.set_forkserver_preload(["torch", "transformers.modeling_utils", "transformers.processing_utils"])
     with ProcessPoolExecutor(1, context) as pool:
         try:
             return pool.submit(work, *arguments).result()

@@ -53,7 +53,7 @@ def _story_inputs() -> list[gr.components.Component]:
     gr.Markdown("**Frames**, in the order of the story")
     frames = gr.Gallery(
         show_label=False,
-        type="pil",
+        type="filepath",
         format="png",
         file_types=["image"],
         columns=2,
@@ -90,7 +90,7 @@ def _continue_tab(teller: Storyteller, story: list) -> None:
     output = gr.HTML(_note("The model writes the next caption, paints its frame, and goes on from there."))
 
     def run(gallery: list | None, text: str, num_steps: int) -> Iterator[str]:
-        frames, captions = _read_story(gallery, text)
+        frames, captions = _read_story(teller, gallery, text)
         cards = _story_cards(frames, captions)
         last = len(cards) + num_steps
         yield strip([*cards, _placeholder(len(cards) + 1, last)])
@@ -109,7 +109,7 @@ def _describe_tab(teller: Storyteller, story: list) -> None:
     )
 
     def run(gallery: list | None, text: str) -> Iterator[str]:
-        frames, captions = _read_story(gallery, text)
+        frames, captions = _read_story(teller, gallery, text)
         cards = [{**card, "text": "…"} for card in _story_cards(frames, captions)]
         yield strip(cards)
         for card, caption in zip(cards, teller.describe(frames, captions)):
@@ -136,7 +136,7 @@ def _attention_tab(teller: Storyteller, story: list, tab: gr.Tab) -> None:
     def run(gallery: list | None, temperature: float, gamma: float, head: str) -> str:
         if not gallery:
             return _note("No frames yet: upload some or pick a story.")
-        frames, gates = teller.attention_gates([picture for picture, _ in gallery], temperature, gamma)
+        frames, gates = teller.attention_gates(_read_story(teller, gallery, None)[0], temperature, gamma)
         if head != ALL_HEADS:
             number = heads.index(head)
             gates = gates[:, number : number + 1]
@@ -160,13 +160,13 @@ def _find_tab(teller: Storyteller, story: list) -> None:
     find_frame = gr.Button("Find frames", variant="primary", elem_id="find-frames")
     frame_ranking = gr.HTML(elem_id="frame-ranking")
     picture = gr.Image(
-        label="Find the caption that describes this picture", type="pil", height=200, elem_id="picture", buttons=[]
+        label="Find the caption that describes this picture", type="filepath", height=200, elem_id="picture", buttons=[]
     )
     find_caption = gr.Button("Find captions", variant="primary", elem_id="find-captions")
     caption_ranking = gr.HTML(elem_id="caption-ranking")
 
     def rank_frames(text: str | None, gallery: list | None, captions: str) -> str:
-        frames, _ = _read_story(gallery, captions)
+        frames, _ = _read_story(teller, gallery, captions)
         if not (text or "").strip():
             raise _error("text: got none, expected what the frame shows")
         scores = teller.similarity(frames, [text])[:, 0].tolist()
@@ -175,23 +175,27 @@ def _find_tab(teller: Storyteller, story: list) -> None:
         cards[0]["kind"] = "best"
         return strip(cards)
 
-    def rank_captions(picture: Image.Image | None, gallery: list | None, text: str) -> str:
+    def rank_captions(picture: str | None, gallery: list | None, text: str) -> str:
         if picture is None:
             raise _error("picture: got none, expected one to find captions for")
-        captions = [caption for caption in _read_story(gallery, text)[1] if caption]
+        captions = [caption for caption in _read_story(teller, gallery, text)[1] if caption]
         if not captions:
             raise _error("captions: got none, expected at least one to choose from")
-        scores = teller.similarity([picture], captions)[0].tolist()
+        frames, _ = _read_story(teller, [(picture, None)], None)
+        scores = teller.similarity(frames, captions)[0].tolist()
         return _ranking(sorted(zip(scores, captions), reverse=True))
 
     gr.on([find_frame.click, query.submit], rank_frames, [query, *story], frame_ranking, show_progress_on=frame_ranking)
     find_caption.click(rank_captions, [picture, *story], caption_ranking)
 
 
-def _read_story(gallery: list | None, text: str | None) -> tuple[list[Image.Image], list[str | None]]:
-    """Return `read_story`, its errors as messages on the page."""
+def _read_story(
+    teller: Storyteller, gallery: list | None, text: str | None
+) -> tuple[list[Image.Image], list[str | None]]:
+    """Return `read_story` with its frames opened, its errors as messages on the page."""
     try:
-        return read_story(gallery, text)
+        pictures, captions = read_story(gallery, text)
+        return teller.open_frames(pictures), captions
     except ValueError as error:
         raise _error(str(error)) from error
 

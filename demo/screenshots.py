@@ -1,9 +1,10 @@
 """
 Open the app in headless Chromium and take the pictures of the project's README.
 
-    python demo/screenshots.py --output docs
+    python demo/screenshots.py
 
-writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390). It needs playwright and an installed chromium.
+writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390) into docs/figures. It needs
+playwright and an installed chromium.
 """
 
 import argparse
@@ -95,7 +96,7 @@ def continue_story(page: "Page", steps: int) -> None:
 def main() -> None:
     """Write the two pictures."""
     parser = argparse.ArgumentParser(description="Takes pictures of the demo.")
-    parser.add_argument("--output", default="docs", help="folder for the pictures")
+    parser.add_argument("--output", default="docs/figures", help="folder for the pictures")
     arguments = parser.parse_args()
     with running_app() as url:
         for name, viewport in (("demo", DESKTOP), ("demo_phone", PHONE)):

@@ -9,11 +9,11 @@ from PIL import Image
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 
-def read_story(gallery: list | None, text: str | None) -> tuple[list[Image.Image], list[str | None]]:
+def read_story(gallery: list | None, text: str | None) -> tuple[list, list[str | None]]:
     """Return the frames of a story, and a caption or `None` for each.
 
     Args:
-        gallery: the frames as pairs of a picture and a label.
+        gallery: the frames as pairs of a path or picture and a label.
         text: the captions, a line for each frame; an empty line where a frame has none, an empty text where none has.
 
     Raises:
@@ -55,6 +55,11 @@ class Storyteller:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.processor = AutoProcessor.from_pretrained(name, trust_remote_code=True)
         self.model = AutoModelForMultimodalLM.from_pretrained(name, trust_remote_code=True).eval().to(device)
+
+    def open_frames(self, pictures: list) -> list[Image.Image]:
+        """Open pictures or paths as the model reads them, RGB and upright; raise `ValueError` that names the frame."""
+        open_picture = self.processor.image_processor.open_picture
+        return [open_picture(picture, f"frames: frame {number}") for number, picture in enumerate(pictures, start=1)]
 
     @property
     def temperature(self) -> float:

@@ -148,6 +148,23 @@ class StoryAttnConfig(PreTrainedConfig):
 
     model_type = "storyattn"
     sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig, "decoder_config": AutoConfig}
+    # Outputs that the Trainer does not gather: their sizes follow captions, or nothing is measured on them.
+    keys_to_ignore_at_inference = [
+        "loss_parts",
+        "last_hidden_state",
+        "spatial_attentions",
+        "describe_states",
+        "continue_states",
+        "logit_scale",
+        "hidden_states",
+        "attentions",
+        "painted_frames",
+        "lit_frames",
+        "moved_frames",
+        "reconstructed_frames",
+        "describe_logits",
+        "next_caption_logits",
+    ]
 
     vision_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
@@ -277,11 +294,15 @@ class StoryAttnConfig(PreTrainedConfig):
         self._check_losses()
 
     def _check_images(self) -> None:
+        doublings = math.log2(self.frame_stride) if self.frame_stride > 0 else 0.0
+        _expect(doublings.is_integer() and doublings >= 2, "frame_stride", self.frame_stride, "a power of two above 2")
         _expect(len(self.image_size) == 2, "image_size", self.image_size, "[height, width]")
         sizes_fit = all(side > 0 and side % self.frame_stride == 0 for side in self.image_size)
         _expect(sizes_fit, "image_size", self.image_size, f"multiples of frame_stride ({self.frame_stride})")
         for name in ("image_mean", "image_std"):
-            _expect(len(getattr(self, name)) == 3, name, getattr(self, name), "three numbers, one per channel")
+            fits = len(getattr(self, name)) == 3 and all(map(math.isfinite, getattr(self, name)))
+            _expect(fits, name, getattr(self, name), "three numbers, one per channel")
+        _expect(min(self.image_std) > 0, "image_std", self.image_std, "numbers above 0")
         self._expect_at_least(2, "max_frames")
 
     def _check_captions(self) -> None:
@@ -292,27 +313,30 @@ class StoryAttnConfig(PreTrainedConfig):
         self._expect_at_least(0, "decoder_context_captions")
 
     def _check_story_model(self) -> None:
-        _expect(self.hidden_size % 4 == 0, "hidden_size", self.hidden_size, "a multiple of 4")
+        fits = self.hidden_size > 0 and self.hidden_size % 4 == 0
+        _expect(fits, "hidden_size", self.hidden_size, "a multiple of 4 above 0")
         for name in ("num_attention_heads", "num_spatial_heads"):
             heads = getattr(self, name)
             divides = heads > 0 and self.hidden_size % heads == 0
             _expect(divides, name, heads, f"a divisor of hidden_size ({self.hidden_size})")
         self._expect_at_least(1, "num_text_tokens", "projection_dim", "mlp_ratio")
+        is_finite = math.isfinite(self.logit_scale_init_value)
+        _expect(is_finite, "logit_scale_init_value", self.logit_scale_init_value, "a finite number")
         self._expect_at_least(0, "num_story_layers", "num_fusion_layers")
         _expect(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
 
     def _check_attention(self) -> None:
         self._expect_at_least(1, "attention_stride")
-        _expect(self.spatial_temperature > 0, "spatial_temperature", self.spatial_temperature, "above 0")
+        is_finite = 0 < self.spatial_temperature < math.inf
+        _expect(is_finite, "spatial_temperature", self.spatial_temperature, "a number above 0")
         self._expect_at_least(0, "spatial_gamma")
         learnable = self.spatial_gamma > 0 or not self.learn_spatial_gamma
         _expect(learnable, "spatial_gamma", self.spatial_gamma, "above 0 where learn_spatial_gamma is on")
 
     def _check_frame_decoder(self) -> None:
-        doublings = math.log2(self.frame_stride)
-        _expect(doublings.is_integer() and doublings >= 2, "frame_stride", self.frame_stride, "a power of two above 2")
-        fits = len(self.frame_channels) == doublings - 1
-        _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {int(doublings) - 1} numbers")
+        number = int(math.log2(self.frame_stride)) - 1
+        fits = len(self.frame_channels) == number and min(self.frame_channels) > 0
+        _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {number} numbers above 0")
         self._expect_at_least(0, "num_frame_layers", "frame_sharpening")
         self._expect_at_least(1, "num_reconstructed_frames")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
@@ -322,12 +346,12 @@ class StoryAttnConfig(PreTrainedConfig):
         _expect(not unknown, "loss_weights", unknown, f"names among {sorted(DEFAULT_LOSS_WEIGHTS)}")
         for name, weight in self.loss_weights.items():
             is_number = isinstance(weight, (int, float))
-            _expect(is_number and weight >= 0, f"loss_weights.{name}", weight, "a number of at least 0")
+            _expect(is_number and 0 <= weight < math.inf, f"loss_weights.{name}", weight, "a number of at least 0")
         self._expect_at_least(1, "edge_window")
 
     def _expect_at_least(self, least: int, *names: str) -> None:
         for name in names:
-            _expect(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+            _expect(least <= getattr(self, name) < math.inf, name, getattr(self, name), f"at least {least}")
 
 
 # Where the Auto classes and `pipeline` find the code in a published folder.

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from .input_checks import ValueChecks, check_frame_indices, check_mask
 from .layers import select_frames, select_last
 from .outputs import EncodedStories
 
@@ -74,7 +75,7 @@ class FrameReadoutMixin:
         reads_caption = torch.zeros_like(last, dtype=torch.bool)
         if next_input_ids is not None:
             next_input_ids, next_attention_mask = next_input_ids[:, None], next_attention_mask[:, None]
-            reads_caption = next_attention_mask.any(-1)
+            reads_caption = next_attention_mask.bool().any(-1)
         text, text_mask, _ = self.model.read_captions(next_input_ids, next_attention_mask, last.shape)
         text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
         decoded = self.frame_decoder(
@@ -105,9 +106,19 @@ class FrameReadoutMixin:
         Returns:
             `(B, T - 1)`, bool: whether the predicted frame t + 1 reads caption t + 1; and `(B, R)`: the indices of the
             frames to reconstruct.
+
+        Raises:
+            ValueError: for a tensor of another shape or range.
         """
+        checks = ValueChecks(frame_mask, self.training)
+        if next_caption_mask is not None:
+            shape = frame_mask.shape[0], frame_mask.shape[1] - 1
+            check_mask("next_caption_mask", next_caption_mask, shape, checks)
+        if reconstructed is not None:
+            check_frame_indices("reconstructed", reconstructed, tuple(frame_mask.shape), checks)
+        checks.run()
         reads_caption = self._next_caption_mask(frame_mask, attention_mask, use_next_caption, next_caption_mask)
-        return reads_caption, self._random_frames(frame_mask) if reconstructed is None else reconstructed
+        return reads_caption, self._random_frames(frame_mask) if reconstructed is None else reconstructed.long()
 
     def _next_caption_mask(
         self,
@@ -119,7 +130,7 @@ class FrameReadoutMixin:
         shape = frame_mask.shape[0], frame_mask.shape[1] - 1
         if attention_mask is None or not use_next_caption:
             return torch.zeros(shape, dtype=torch.bool, device=frame_mask.device)
-        mask = attention_mask[:, 1:].any(-1)
+        mask = attention_mask[:, 1:].bool().any(-1)
         if next_caption_mask is not None:
             return mask & next_caption_mask.bool()
         if self.training and self.config.next_caption_dropout:

@@ -1,15 +1,22 @@
 """Writing captions, painting the next frame, and carrying a story on."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 
 from .caption_readout import TASKS
+from .generation_options import generation_options
+from .input_checks import ValueChecks, check_captions
 from .layers import select_last
 from .outputs import EncodedStories, StoryContinuation
+from .story_inputs import check_stories, kind_of
 
 MODES = ("text", "image")
+MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
+SHOWN = 200  # characters of options in an error
 
 
 class GenerationStoryAttnMixin:
@@ -37,15 +44,17 @@ class GenerationStoryAttnMixin:
             decoder_input_ids, decoder_attention_mask: as in [`StoryAttnForConditionalGeneration`].
             generation_mode: `"text"`, or `"image"` for what `predict_next_frame` gives, which ignores all that concerns
                 writing. The library's any-to-any pipeline asks for it.
-            generation_kwargs: arguments of the text decoder's `generate` (`max_new_tokens`, `num_beams`, ...), which
-                win over `generation_config`; up to `max_caption_length` tokens are written where neither has a length.
-                `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
+            generation_kwargs: arguments of the library's `generate` (`max_new_tokens`, `num_beams`, ...) that win over
+                `generation_config`; up to `max_caption_length` tokens are written where neither has a length.
+                `max_length`, `min_length` and penalties count what is written, without the start token; `encoder_*`
+                look at the captions that are read. `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
 
         Returns:
             token ids `(B * num_return_sequences, n)`, without the start token; or frames `(B, 3, H, W)` in [0, 1].
 
         Raises:
-            ValueError: for an unknown task or mode, and for `guidance_scale` without `negative_prompt_ids`.
+            ValueError: for an unknown task or mode, for options that cannot work, see `generation_options`, and for
+                what [`StoryAttnModel`] refuses.
         """
         for name, value, expected in (("generation_mode", generation_mode, MODES), ("task", task, TASKS)):
             if value not in expected:
@@ -70,30 +79,35 @@ class GenerationStoryAttnMixin:
         states = output.describe_states if task == "describe" else output.continue_states
         context = self._context_of_last(states, frame_mask, input_ids, attention_mask, task)
         prefix, mask = self._prefix(select_last(states, frame_mask), *context, task)
+        captions = input_ids, self._read_before_writing(attention_mask, frame_mask, task)
+        options = self.config, self.generation_config, len(frame_mask), captions, self._room_behind(mask)
+        config, others = generation_options(*options, **generation_kwargs)
+        if config.prompt_lookup_num_tokens is not None:  # for one story, whose padding the library would misplace
+            prefix, mask = prefix[:, mask[0].bool()], mask[:, mask[0].bool()]
         start = torch.full((len(prefix), 1), self.config.bos_token_id, device=prefix.device)
         start = self.text_decoder.get_input_embeddings()(start).to(prefix.dtype)
-        config, others = self._generation_options(**generation_kwargs)
         decoder = _uncached(self.text_decoder) if config.use_cache is False else self.text_decoder
-        return decoder.generate(
-            inputs_embeds=torch.cat([prefix, start], dim=1),
-            attention_mask=torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1),
-            generation_config=config,
-            **others,
-        )
+        with _naming_options(generation_kwargs):
+            return decoder.generate(
+                inputs_embeds=torch.cat([prefix, start], dim=1),
+                attention_mask=torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1),
+                generation_config=config,
+                **others,
+            )
 
-    def _generation_options(self, generation_config: GenerationConfig | None = None, **generation_kwargs) -> tuple:
-        """Merge arguments into a copy of the configuration; return it and what is left for `generate` itself."""
-        config = copy.deepcopy(generation_config or self.generation_config)
-        for name in ("eos_token_id", "pad_token_id", "bos_token_id"):
-            if getattr(config, name) is None:
-                setattr(config, name, getattr(self.config, name))
-        others = config.update(**generation_kwargs)  # streamers, stopping criteria and the like
-        if config.guidance_scale not in (None, 1) and others.get("negative_prompt_ids") is None:
-            got = f"guidance_scale: got {config.guidance_scale} without negative_prompt_ids"
-            raise ValueError(f"{got}, expected both: what is read before the caption has no ids to leave out")
-        if config.max_length is None and config.max_new_tokens is None:
-            config.max_new_tokens = self.config.max_caption_length
-        return config, others
+    def _room_behind(self, mask: torch.Tensor) -> int:
+        """Return how many tokens the text decoder can write behind the longest of prefixes with a mask `(N, S)`."""
+        positions = getattr(self.config.decoder_config, "max_position_embeddings", None)
+        return positions - int(mask.sum(1).max()) if positions else MOST_TOKENS
+
+    def _read_before_writing(
+        self, attention_mask: torch.Tensor | None, frame_mask: torch.Tensor, task: str
+    ) -> torch.Tensor | None:
+        """Mask what is not read before a caption is written: its own caption, where a frame is described."""
+        if attention_mask is None or task != "describe":
+            return attention_mask
+        is_earlier = frame_mask.cumsum(1) < frame_mask.sum(1, keepdim=True)  # (B, T)
+        return attention_mask * is_earlier[..., None]
 
     def _context_of_last(
         self,
@@ -136,13 +150,15 @@ class GenerationStoryAttnMixin:
             frames `(B, 3, H, W)` in [0, 1].
 
         Raises:
-            ValueError: for one of `next_input_ids` and `next_attention_mask` without the other.
+            ValueError: for one of `next_input_ids` and `next_attention_mask` without the other, and for a tensor of
+                another shape or range.
         """
-        if (next_input_ids is None) != (next_attention_mask is None):
-            raise ValueError("next_input_ids and next_attention_mask: got one without the other, expected both")
         stories = self.model.encode(
             pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma
         )
+        names, checks = ("next_input_ids", "next_attention_mask"), ValueChecks(pixel_values, self.training)
+        check_captions(names, next_input_ids, next_attention_mask, pixel_values.shape[:1], self.model.limits, checks)
+        checks.run()
         return self._next_frame(stories, pixel_values, next_input_ids, next_attention_mask)
 
     @torch.no_grad()
@@ -175,10 +191,9 @@ class GenerationStoryAttnMixin:
         if generation_kwargs.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: got True, expected False: stories are carried on by token ids")
         if not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f"num_steps: got {num_steps}, expected a whole number of at least 1")
-        frames = [list(story) for story in frames]
-        captions = captions or [None] * len(frames)
-        captions = [list(texts or [None] * len(story)) for texts, story in zip(captions, frames)]
+            raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
+        stories = check_stories(frames, captions)
+        frames, captions = ([getattr(story, name) for story in stories] for name in ("frames", "captions"))
         steps = [self._continue_once(processor, frames, captions, **generation_kwargs) for _ in range(num_steps)]
         new_captions, new_frames, attentions = ([list(values) for values in zip(*by_step)] for by_step in zip(*steps))
         return StoryContinuation(new_frames, new_captions, attentions if return_attention else None)
@@ -204,8 +219,8 @@ class GenerationStoryAttnMixin:
         stories = self.model.encode(*pictures, *encoder_captions, spatial_temperature, spatial_gamma)
         decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
         decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
-        sequences = generation_kwargs.get("num_return_sequences", 1)
-        ids = self._write(stories, *decoder_captions, "continue", **generation_kwargs)[::sequences]
+        ids = self._write(stories, *decoder_captions, "continue", **generation_kwargs)
+        ids = ids[:: len(ids) // len(frames)]  # of several sequences the first
         new_captions = processor.batch_decode(ids, skip_special_tokens=True)
         tokens = processor.tokenize_captions([[caption] for caption in new_captions]).to(self.device)
         next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
@@ -214,6 +229,18 @@ class GenerationStoryAttnMixin:
             story.append(new)
         maps = stories.output.spatial_attentions
         return new_captions, new_frames, [m[: len(story)].float().cpu() for m, story in zip(maps, last_frames)]
+
+
+@contextmanager
+def _naming_options(options: dict) -> Iterator[None]:
+    """Name the options under which the library can draw no token, in place of an error that does not."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        got = ", ".join(f"{name} {kind_of(value)}" for name, value in options.items())[:SHOWN]
+        raise ValueError(f"generate: got {got or 'no option'}, expected some token to have a probability") from error
 
 
 def _uncached(decoder: PreTrainedModel) -> PreTrainedModel:

@@ -27,6 +27,7 @@ from .frame_decoder import FrameDecoder
 from .frame_readout import FrameReadoutMixin
 from .fusion import CrossModalFusion, TextPooling, mean_and_max_of_tokens, mean_of_tokens
 from .generation_storyattn import GenerationStoryAttnMixin
+from .input_checks import ValueChecks, check_captions, check_frame_mask, check_frame_values, check_frames, check_mask
 from .outputs import EncodedStories, StoryAttnModelOutput, StoryAttnOutput
 from .pipeline_storyattn import StoryContinuationPipeline  # noqa: F401  registers its task, and is saved along
 from .pretrained_parts import PretrainedPartsMixin
@@ -124,6 +125,11 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         """Rows and columns of the maps of the spatial attention."""
         return self.vision_encoder.grid
 
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """How many tokens the text encoder knows, and how many it reads at once; None where it does not say."""
+        return self.num_embeddings, getattr(self.config.text_config, "max_position_embeddings", None)
+
     @can_return_tuple
     def forward(
         self,
@@ -170,7 +176,7 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         output_hidden_states: bool | None = None,
     ) -> EncodedStories:
         """Read stories as `forward` does, with its arguments, and return what frame decoder and losses read as well."""
-        frame_mask = self.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
+        frame_mask = self.check_inputs(pixel_values, frame_mask, input_ids, attention_mask, caption_mask)
         shape = pixel_values.shape[:2]
         features, detail, feature_maps = self.vision_encoder(pixel_values.flatten(0, 1))
         attended = self.spatial_attention(features, spatial_temperature, spatial_gamma)
@@ -215,7 +221,7 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         first_mask = torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
         if input_ids is None:
             return first, first_mask, first.new_zeros(first.shape[0], 0, hidden_width(self.config.text_config))
-        ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1).bool()
+        ids, mask = input_ids.flatten(0, 1).long(), attention_mask.flatten(0, 1).bool()
         readable = mask.clone()
         readable[:, 0] |= ~mask.any(1)  # an encoder must have something to read
         token_states = self.text_encoder(input_ids=ids, attention_mask=readable.long()).last_hidden_state
@@ -260,17 +266,29 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         frame_mask: torch.Tensor | None,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
+        caption_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Check the shapes of arguments of `forward`; return the bool frame mask `(B, T)`, or raise `ValueError`."""
-        expected = (3, *self.config.image_size)
-        if pixel_values.dim() != 5 or tuple(pixel_values.shape[2:]) != expected:
-            raise ValueError(f"pixel_values: got shape {tuple(pixel_values.shape)}, expected (B, T, *{expected})")
-        shape = pixel_values.shape[:2]
-        for name, value in (("frame_mask", frame_mask), ("input_ids", input_ids), ("attention_mask", attention_mask)):
-            if value is not None and value.shape[:2] != shape:
-                raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {tuple(shape)} first")
-        if (input_ids is None) != (attention_mask is None):
-            raise ValueError("input_ids and attention_mask: got one without the other, expected both or neither")
+        """Check arguments of `forward`; values only where that costs nothing, see `input_checks`.
+
+        Args:
+            pixel_values, frame_mask, input_ids, attention_mask, caption_mask: as in `forward`.
+
+        Returns:
+            the frame mask `(B, T)`, bool.
+
+        Raises:
+            ValueError: for a tensor of another shape, type or range, with what it got and what it expected.
+        """
+        check_frames(pixel_values, self.config)
+        shape, checks = pixel_values.shape[:2], ValueChecks(pixel_values, self.training)
+        if frame_mask is not None:
+            check_frame_mask(frame_mask, shape, checks)
+        check_captions(("input_ids", "attention_mask"), input_ids, attention_mask, shape, self.limits, checks)
+        if caption_mask is not None:
+            check_mask("caption_mask", caption_mask, shape, checks)
+        if not self.training:  # a training skips the steps whose loss is no number
+            check_frame_values(pixel_values, self.config, checks)
+        checks.run()
         if frame_mask is None:
             return torch.ones(shape, dtype=torch.bool, device=pixel_values.device)
         return frame_mask.bool()

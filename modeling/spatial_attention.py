@@ -7,7 +7,11 @@ import torch
 from torch import nn
 
 from .configuration_storyattn import StoryAttnConfig
+from .input_checks import check_factor
 from .layers import grid_sinusoid
+
+# What is given beyond these gives the same maps and gates, but for infinite numbers on the way.
+SMALLEST_TEMPERATURE, LARGEST_GAMMA = 1e-6, 1e6
 
 
 class SpatialAttention(nn.Module):
@@ -62,8 +66,10 @@ class SpatialAttention(nn.Module):
             visual tokens `(N, heads + 1, D)`; gated features `(N, h, w, D)`; maps `(N, heads, h, w)` that sum to 1.
 
         Raises:
-            ValueError: for a temperature that is not above 0, or a gamma below 0.
+            ValueError: for a temperature that is not above 0, a gamma below 0, and what is no finite number.
         """
+        check_factor("spatial_temperature", temperature, least=0, includes_least=False)
+        check_factor("spatial_gamma", gamma, least=0, includes_least=True)
         height, width, channels = features.shape[1:]
         cells = features.flatten(1, 2)  # (N, hw, D)
         located = cells + grid_sinusoid(height, width, channels, features.device).to(cells.dtype)
@@ -81,15 +87,15 @@ class SpatialAttention(nn.Module):
     def _log_maps(self, cells: torch.Tensor, temperature: float | None) -> torch.Tensor:
         if not self.enabled:
             return cells.new_full((*cells.shape[:2], self.num_heads), -math.log(cells.shape[1]), dtype=torch.float32)
-        if temperature is not None and temperature <= 0:
-            raise ValueError(f"spatial_temperature: got {temperature}, expected a number above 0")
         if temperature is None:
             temperature = self.temperature if self.log_temperature is None else self.log_temperature.exp()
+        else:
+            temperature = max(temperature, SMALLEST_TEMPERATURE)
         return (self.score(cells).float() / temperature).log_softmax(dim=1)
 
     def _gate(self, log_maps: torch.Tensor, gamma: float | None) -> torch.Tensor:
-        if gamma is not None and gamma < 0:
-            raise ValueError(f"spatial_gamma: got {gamma}, expected a number of at least 0")
         if gamma is None:
             gamma = self.gamma if self.log_gamma is None else self.log_gamma.exp()
+        else:
+            gamma = min(gamma, LARGEST_GAMMA)
         return ((log_maps - log_maps.amax(dim=1, keepdim=True)) * gamma).exp()  # (A / max A) ** gamma

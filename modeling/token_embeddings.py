@@ -10,6 +10,11 @@ class EncoderEmbeddingsMixin:
         """Return the token embedding of the text encoder."""
         return self.text_encoder.get_input_embeddings()
 
+    @property
+    def num_embeddings(self) -> int | None:
+        """The number of tokens that the text encoder can read; None where its embedding does not say."""
+        return getattr(self.get_input_embeddings(), "num_embeddings", None)
+
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding of the text encoder."""
         self.text_encoder.set_input_embeddings(value)
@@ -39,6 +44,11 @@ class DecoderEmbeddingsMixin:
     def get_input_embeddings(self) -> nn.Module:
         """Return the token embedding of the text decoder."""
         return self.text_decoder.get_input_embeddings()
+
+    @property
+    def num_embeddings(self) -> int | None:
+        """The number of tokens that the text decoder can read; None where its embedding does not say."""
+        return getattr(self.get_input_embeddings(), "num_embeddings", None)
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding of the text decoder."""

@@ -27,6 +27,17 @@ from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_
 from storyattn.training.models import efficientnet_lite0  # noqa: E402
 from storyattn.training.models.tokenizer import train_tokenizer  # noqa: E402
 
+# Files that take longest: workers that share the tests begin with them, so as to end together.
+LONGEST = ("test_processes", "test_health", "test_sources_matrix", "test_compile", "test_contract", "test_hub")
+LONGEST += ("test_demo", "test_training", "test_best_model", "test_hub_faults", "test_part_tuning", "test_resuming")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 SMALL_CONFIG = {
     "model_type": "storyattn",
     "image_size": [32, 48],
@@ -173,8 +184,9 @@ def launch(stories_folder, small_config_file, one_thread) -> Callable[..., None]
     """Train the small model quickly into a folder, with flags by name."""
     from training_runs import QUICK, train_with
 
-    def run(output_dir: Path, **flags) -> None:
-        train_with({"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir, **QUICK, **flags})
+    def run(output_dir: Path, *, pictures: bool = False, **flags) -> None:
+        data = {"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir}
+        train_with({**data, **QUICK, **flags}, pictures=pictures)
 
     return run
 
@@ -185,7 +197,7 @@ def finished_run(launch, tmp_path_factory) -> Path:
     from training_runs import RUN
 
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    launch(folder, **RUN)
+    launch(folder, pictures=True, **RUN)
     return folder
 
 
@@ -235,3 +247,11 @@ def refused(launch, tmp_path, capsys) -> Callable[..., str]:
         return line
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty folder for a data set; what `datasets` and the program store of it lies beside it."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "set").mkdir()
+    return tmp_path / "set"

@@ -1,13 +1,9 @@
 """
-`train.py` with FSDP2 over CPU processes, for the tests.
+Make `storyattn.training.train` shard with FSDP2 over CPU processes, from the import on.
 
 accelerate shards over GPUs alone, though torch does so over CPUs as well: what it would set up for GPUs is set here,
 once the processes have found one another.
-
-    torchrun --nproc_per_node 2 tests/sharded_training.py [flags of train.py]
 """
-
-import sys
 
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
@@ -31,6 +27,3 @@ def build_sharding_accelerator(args: TrainingArguments) -> Accelerator:
 
 
 train.build_accelerator = build_sharding_accelerator
-
-if __name__ == "__main__":
-    train.main(sys.argv[1:])

@@ -4,8 +4,9 @@ from dataclasses import fields
 from importlib.resources import files
 
 import pytest
-from storyattn import StoryAttnConfig
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 from storyattn.training.arguments import GROUPS, apply_overrides, parse_arguments, write_recipe
+from storyattn.training.models.build import check_parts
 from storyattn.training.models.presets import load_preset
 
 CONFIGURATION = files("storyattn.configuration")
@@ -146,6 +147,15 @@ def test_overrides_reach_nested_values():
         ("vision_config.depth=[1]", "'vision_config.depth'.* such as depths"),
         ("dropout.rate=1", "'dropout.rate'"),
         ("dropout", "'dropout', expected name=value"),
+        ("hidden_size=0", "hidden_size: got 0, expected a multiple of 4 above 0"),
+        ("hidden_size=-8", "hidden_size: got -8, expected a multiple of 4 above 0"),
+        ("frame_stride=0", "frame_stride: got 0, expected a power of two"),
+        ("frame_channels=[0,0]", "frame_channels: got .*, expected .* numbers above 0"),
+        ("image_std=[0.0,1.0,1.0]", "image_std: got .*, expected numbers above 0"),
+        ("image_mean=[NaN,0.0,0.0]", "image_mean: got .*, expected three numbers"),
+        ("spatial_temperature=Infinity", "spatial_temperature: got inf, expected a number above 0"),
+        ("logit_scale_init_value=NaN", "logit_scale_init_value: got nan, expected a finite number"),
+        ("loss_weights.describe=Infinity", "loss_weights.describe: got inf"),
         ("dropout=2", "dropout: got 2, expected in"),
         ("dropout=much", "dropout: got 'much', expected another value"),
         ("loss_weights.alignment=much", "loss_weights.alignment: got much, expected a number of at least 0"),
@@ -155,3 +165,23 @@ def test_overrides_reach_nested_values():
 def test_a_bad_override_is_refused(text, expected):
     with pytest.raises(ValueError, match=expected):
         apply_overrides(StoryAttnConfig(), text)
+
+
+@pytest.mark.parametrize(
+    "override", ["text_config.n_heads=0", "vision_config.depths=[]", "decoder_config.hidden_size=-8"]
+)
+def test_parts_that_cannot_be_built_are_refused_in_one_line(override):
+    config = StoryAttnConfig()
+    apply_overrides(config, override)
+    with pytest.raises(
+        ValueError, match=r"^config_overrides: got '.*', expected a model that can be built: "
+    ) as refused:
+        check_parts(config, override)
+    assert "\n" not in str(refused.value)
+
+
+def test_parts_that_can_be_built_are_not_refused():
+    config = StoryAttnConfig()
+    apply_overrides(config, "hidden_size=64,decoder_config.num_hidden_layers=1")
+    check_parts(config, "hidden_size=64")
+    assert all(not parameter.is_meta for parameter in StoryAttnForConditionalGeneration(config).parameters())

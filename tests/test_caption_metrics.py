@@ -46,6 +46,26 @@ def test_cider_by_hand():
     assert text_scores(["the owl", "the fox"], ["the fox", "the owl"])["cider"] == 0.0
 
 
+def test_several_references_by_hand():
+    """ROUGE-L takes the best reference, CIDEr the mean, BLEU and chrF those that the n-grams are in."""
+    references = [["a b", "c d"], ["e f"]]
+    scores = text_scores(["c d", "e f"], references)
+    assert_close(scores["rouge_l"], 100.0)
+    assert_close(scores["chrf"], 100.0)
+    # Every n-gram is in the references of one caption of two: its weight falls out of the cosines.
+    assert_close(scores["cider"], 10 / 4 * 2 * (1 / 2 + 1) / 2)
+    one = text_scores(["c d", "e f"], ["a b", "e f"])
+    assert one["rouge_l"] == 50.0 and one["chrf"] < 60
+    longer = ["a b c d e", "f g h i j"]
+    assert_close(text_scores([longer[1]], [longer])["bleu4"], 100.0)
+    metrics = CaptionMetrics()
+    metrics.add_text("c d", "a b", "a b", references[0])
+    metrics.add_text("e f", "e f", "")
+    computed = metrics.compute(None, seed=0)
+    assert {name: computed[name] for name in scores} == scores
+    assert_close(computed["floors"]["last_caption"]["rouge_l"], 50.0)
+
+
 def test_bits_per_byte_are_summed_over_captions_and_count_bytes():
     metrics = CaptionMetrics()
     logits, ids = torch.zeros(1, 3, 8), torch.tensor([[1, 5, 2]])  # two tokens of 3 bits

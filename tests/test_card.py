@@ -13,7 +13,7 @@ from fresh_process import run_without_package
 from huggingface_hub import ModelCard
 from PIL import Image as PILImage
 from sample_results import FACTS, METRICS, RESULTS, TEXTS
-from storyattn.training.arguments import parse_arguments
+from storyattn.training.arguments import DataArguments, parse_arguments
 from storyattn.training.cli import main as command
 from storyattn.training.cli.card import main as card_command
 from storyattn.training.evaluation.tables import main_results, worst_events
@@ -237,8 +237,7 @@ def test_a_part_from_a_folder_states_its_license(tmp_path):
     (tmp_path / "eyes").mkdir()
     (tmp_path / "eyes" / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Eyes\n")
     tuned = SimpleNamespace(vision_tuning="tuned", pretrained_vision=str(tmp_path / "eyes"), license="mit")
-    data_args = SimpleNamespace(dataset="storyworld", streaming=False)
-    facts = published_facts(tuned_only(tuned), data_args)
+    facts = published_facts(tuned_only(tuned), DataArguments())
     assert facts["base_models"] == {"eyes": "cc0-1.0"} and facts["pretrained"] == {"vision model": "eyes, tuned"}
 
 

@@ -4,12 +4,12 @@ import errno
 import hashlib
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 from checkpointed_run import CheckpointedRun, same
+from forked_programs import fork_processes, wait_for_all
 from safetensors.torch import load_file
 from storyattn.training.common import atomic_folder
 from storyattn.training.engine.checkpoints import find_checkpoint, read_state, verify_checkpoint
@@ -106,11 +106,8 @@ def test_later_checkpoints_of_a_run_that_was_left_do_not_count(run):
     assert run.names() == ["step-7", "step-9"]
 
 
-def in_process(rank: int, port: int, folder: Path) -> None:
+def in_process(folder: Path) -> None:
     """Train with shards, save, fail to save, and go on from what was saved."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
-    os.environ.update(MASTER_PORT=str(port), ACCELERATE_USE_CPU="true")
-    torch.set_num_threads(1)
     run = CheckpointedRun(folder, sharded=True)
     run.train(2)
     saved = run.tensors()
@@ -135,10 +132,8 @@ def fail_to_finish(final: Path) -> None:
 
 
 def test_two_processes_with_shards_write_whole_tensors_and_share_errors(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(in_process, (port, tmp_path / "run"), nprocs=2)
+    with fork_processes(2, in_process, tmp_path / "run", log=tmp_path / "log") as programs:
+        assert wait_for_all(programs) == [0, 0], (tmp_path / "log").read_text()[-3000:]
     checkpoint = find_checkpoint("latest", tmp_path / "run")
     assert (checkpoint / "random-states-1.json").is_file()
     alone = CheckpointedRun(tmp_path / "alone")

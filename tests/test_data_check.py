@@ -162,6 +162,18 @@ def test_a_fifth_of_captions_cut_is_not_yet_too_many(check, tmp_path):
     assert status == 0 and "3 of 15 captions of train are cut at 48 tokens" in findings(report, "note")[0]
 
 
+def test_captions_that_a_tokenizer_does_not_know(check, tmp_path):
+    train_tokenizer(["The fox walks into the dark forest."], 280).save_pretrained(tmp_path / "english")
+
+    def change(splits):
+        for story in splits["train"]:
+            story["captions"] = ["狐狸走进黑暗的森林"] * 3
+
+    status, out, report = check(change, f"--tokenizer={tmp_path / 'english'}")
+    assert status == 1 and table_row(out, "spelled by letters or bytes") == ["100.0%", "0.0%", "0.0%"]
+    assert findings(report, "hurts")[-1].startswith("324 of 324 tokens of train spell words by letters or bytes: ")
+
+
 @pytest.mark.parametrize(("empty", "severity"), [(6, "note"), (7, "hurts")])
 def test_empty_captions(check, empty, severity):
     def change(splits):
@@ -372,3 +384,16 @@ def test_bad_input_ends_with_one_line_and_status_2(flags, message, tmp_path, cap
 def test_a_missing_column_is_bad_input(write, tmp_path, capsys):
     assert ended(write(), "--captions_column=texts", f"--output={tmp_path / 'out'}") == 2
     assert "expected 'texts'; --captions_column names another" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_all_bad_stories_are_listed(check):
+    def change(splits):
+        for number in range(8):
+            splits["train"].append({**clean("train", 10 + number), "story_id": f"bad-{number}"})
+            splits["train"][-1]["frames"] = [None, frame(3), None]
+
+    _, out, report = check(change)
+    bad = report["splits"]["train"]["bad"]
+    assert [story for story, _ in bad] == [f"bad-{number}" for number in range(8)]
+    assert all("frame 0: got none" in problem and "frame 2: got none" in problem for _, problem in bad)
+    assert out.count("bad: train: story 'bad-") == 8

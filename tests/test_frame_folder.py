@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
-from datasets import Image
+from datasets import Image, List
 from PIL import Image as PILImage
+from storyattn import StoryAttnImageProcessor
+from storyattn.training.data.frame_cache import prepare_story
 from storyattn.training.data.frame_folder import is_frame_folder, read_frame_folder
+from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
 from storyattn.training.data.windows import StoryWindows
 
@@ -94,7 +98,9 @@ def test_links_and_names_within_the_folder(tmp_path):
     folder = Path(write(tmp_path / "set", [line(0, file_name="pages/../pages/./5.png"), line(0, file_name="link.png")]))
     os.symlink(tmp_path / "elsewhere.png", folder / "link.png")
     PILImage.new("RGB", (12, 8), (40, 0, 0)).save(tmp_path / "elsewhere.png")
-    assert numbers(read_stories(str(folder), "train")[0]) == [5, 4]
+    assert numbers(read_stories(str(folder), "train", allow_local_paths=True)[0]) == [5, 4]
+    with pytest.raises(ValueError, match=r"story '\w+': frame 1: got the file '.*link.png' outside of the data set"):
+        read_stories(str(folder), "train")
 
 
 def test_a_folder_of_frames_is_recognized(tmp_path):
@@ -117,45 +123,42 @@ REFUSED = {
     "a blank story": ([line(0, " ")], r"line 1 of .*: story_id: got \" \", expected the name"),
     "a story that is a list": ([line(0, ["fox"])], r"line 1 of .*: story_id: got \[\"fox\"\], expected the name"),
     "half a letter": (['{"file_name": "pages/0.png", "story": "\\ud83d"}'], r"line 1 of .*: story_id: got .*ud83d"),
-    "no file name": ([line(0), "", {"story": "hare"}], r"story 'hare': line 3 of .*: file_name: got nothing, expected"),
-    "a number as file name": ([line(0, file_name=3)], r"story 'fox': line 1 of .*: file_name: got 3, expected"),
-    "no such file": ([line(0), line(9)], r"story 'fox': line 2 of .*: file_name: got '.*9.png', expected an image"),
-    "a folder": (
-        [line(0, file_name="pages")],
-        r"story 'fox': line 1 of .*: file_name: got '.*pages', expected an image",
-    ),
     "outside": (
         [line(0, file_name="pages/../../outside.png")],
         r"story 'fox': line 1 of .*: file_name: got 'pages/../../outside.png', expected a file in the folder",
+    ),
+    "outside by backslashes": (
+        [line(0, file_name="..\\outside.png")],
+        r"file_name: got .*, expected a file in the folder",
     ),
     "an absolute path": (
         [line(0, file_name="/etc/hostname")],
         r"story 'fox': line 1 of .*: file_name: got '/etc/hostname', expected a file in the folder",
     ),
+}
+BAD = {
+    "no file name": ([line(0), {"story": "fox"}], r"line 2 of .*: file_name: got nothing, expected"),
+    "a number as file name": ([line(0), line(0, file_name=3)], r"line 2 of .*: file_name: got 3, expected"),
+    "no such file": ([line(0), line(9)], r"frame 1 \(.*9.png.*\): got no such file, expected an image"),
+    "a folder": ([line(0, file_name="pages")], r"frame 0 \(.*pages.*\): "),
     "equal positions": (
-        [line(0, position=1), line(1, "hare", position=1), line(2, position=1.0)],
-        r"story 'fox': line 3 of .*: position: got 1.0, which is that of '0.png', expected another for each frame",
+        [line(0, position=1), line(2, position=1.0)],
+        r"line 2 of .*: position: got 1.0, which is that of '0.png', expected another for each frame",
     ),
     "some positions": (
         [line(0, position=1), line(1), line(2, position=3)],
-        r"story 'fox': line 2 of .*: position: got nothing, expected it in every line of a story or in none",
+        r"line 2 of .*: position: got nothing, expected it in every line of a story or in none",
     ),
-    "a word as position": (
-        [line(0, position="1")],
-        r"story 'fox': line 1 of .*: position: got \"1\", expected a number",
-    ),
+    "a word as position": ([line(0, position="1")], r"line 1 of .*: position: got \"1\", expected a number"),
     "no number as position": ([line(0, position=float("nan"))], r"line 1 of .*: position: got NaN, expected a number"),
-    "a number as caption": (
-        [line(0, caption=5)],
-        r"story 'fox': line 1 of .*: caption: got 5, expected a string or null",
-    ),
+    "a number as caption": ([line(0, caption=5)], r"line 1 of .*: caption: got 5, expected a string or null"),
     "a description that is a list": (
         [line(0, description=["A"])],
         r"line 1 of .*: description: got \[\"A\"\], expected",
     ),
     "boxes of numbers": ([line(0, boxes=[[1, 2, 3, 4]])], r"line 1 of .*: boxes: got \[1, 2, 3, 4\], expected entity"),
     "a box of three": ([line(0, boxes=[{**BOX, "box": [1, 2, 3]}])], r"line 1 of .*: boxes: got .*, expected entity"),
-    "one box": ([line(0, boxes=BOX)], r"story 'fox': line 1 of .*: boxes: got .*, expected a list"),
+    "one box": ([line(0, boxes=BOX)], r"line 1 of .*: boxes: got .*, expected a list"),
 }
 
 
@@ -166,6 +169,24 @@ def test_a_bad_line_is_refused(tmp_path, case):
     with pytest.raises(ValueError, match=message) as error:
         read_stories(write(tmp_path / "set", lines), "train")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_story_is_left_out_and_no_other(tmp_path, case):
+    lines, message = BAD[case]
+    stories = read_frame_folder(write(tmp_path / "set", [*lines, line(3, "hare"), line(4, "hare")]))["train"]
+    stories = stories.cast_column("frames", List(Image(decode=False)))
+    fox, hare = (prepare_story(story, StoryAttnImageProcessor()) for story in stories)
+    assert hare["problem"] is None and re.match(message, fox["problem"]), fox["problem"]
+    with pytest.raises(ValueError, match="got 1 bad of 2 stories, expected none: story 'fox': "):
+        prepare_stories(
+            stories, StoryAttnImageProcessor(), "the set", on_bad_story="raise", cache_dir=tmp_path / "frames"
+        )
+
+
+def test_backslashes_separate_folders(tmp_path):
+    lines = [line(0, file_name="pages\\5.png"), line(0, file_name=".\\pages\\4.png")]
+    assert numbers(read_stories(write(tmp_path / "set", lines), "train")[0]) == [5, 4]
 
 
 def test_metadata_in_another_encoding_is_refused(tmp_path):

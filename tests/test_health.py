@@ -1,6 +1,7 @@
 """What training does when numbers stop being finite, and when a signal asks it to end."""
 
 import math
+import multiprocessing
 import os
 import re
 import signal
@@ -228,6 +229,44 @@ def test_the_command_that_resumes():
         words = ["python", "train.py", *given, "--config_overrides", "dropout=0.1,x=a b"]
         expected = "python train.py --config_overrides 'dropout=0.1,x=a b' --resume_from_checkpoint latest"
         assert resume_command(words) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+@pytest.mark.usefixtures("without_results")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_workers_have_as_well_ends_a_run_with_a_save(number, train, monkeypatch, capsys):
+    """As `timeout`, systemd, Slurm and a terminal send it, to the whole process group."""
+    step, workers = TrainingLoop._train_step, []
+
+    def hit(loop, *arguments):
+        if loop.step == 2:
+            workers.extend(multiprocessing.active_children())
+            for process in [*(worker.pid for worker in workers), os.getpid()]:
+                os.kill(process, number)
+            time.sleep(0.3)  # in which the end of a worker would be noticed
+        step(loop, *arguments)
+
+    monkeypatch.setattr(TrainingLoop, "_train_step", hit)
+    with pytest.raises(SystemExit) as ended:
+        train(dataloader_num_workers=2, save_steps=0)
+    text = capsys.readouterr().err
+    assert ended.value.code == 128 + number and "Traceback" not in text
+    assert f"stopped by {number.name} after step 3 of 6, saved as " in text
+    assert len(workers) == 2 and not any(worker.is_alive() for worker in workers)
+
+
+def test_workers_end_with_the_loop_whatever_ends_it(train, monkeypatch):
+    """They ignore the signal by which a loader ends those that do not answer."""
+    workers = []
+
+    def fail(loop, *arguments):
+        workers.extend(multiprocessing.active_children())
+        raise MemoryError
+
+    monkeypatch.setattr(TrainingLoop, "_train_step", fail)
+    with pytest.raises(MemoryError):
+        train(dataloader_num_workers=2)
+    assert len(workers) == 2 and not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.slow

@@ -160,6 +160,11 @@ def test_training_that_cannot_publish_is_refused_before_it_starts(hub, launch, t
     assert "push_to_hub" in refused_run(push_to_hub=True, baseline="no_context")
     assert "repo_id" in refused_run(push_to_hub=True, hub_model_id="a/b/c")
     assert "hub_model_id: got user/x" in refused_run(hub_model_id="user/x")
+    line = refused_run(push_to_hub=True, hub_model_id="somebody/x")
+    assert "repo_id: got 'somebody/x', expected a repository of user, whose token it is" in line
+    HfApi().create_repo("user/open")
+    line = refused_run(push_to_hub=True, hub_model_id="user/open", hub_private_repo=True)
+    assert "private: got the public repository user/open, expected a private one" in line
     assert not [path for path in (tmp_path / "run").rglob("*") if path.name == "recipe.yaml"]
 
 

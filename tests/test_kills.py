@@ -3,9 +3,10 @@
 import importlib
 import random
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from forked_programs import Program, train_program
 from training_runs import train_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -13,9 +14,18 @@ SEED = 1  # the first kill comes at the second save, so that there is a checkpoi
 
 
 @pytest.fixture
-def kill_and_resume(monkeypatch) -> ModuleType:
+def kill_and_resume(monkeypatch, tmp_path) -> ModuleType:
+    """The benchmark, whose trainings are forked."""
     monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent / "benchmarks")
-    return importlib.import_module("kill_and_resume")
+    module = importlib.import_module("kill_and_resume")
+
+    def start(command: list[str], **options) -> Program:
+        assert command[1:3] == ["-m", "storyattn.training.train"] and options["start_new_session"]
+        flags = dict(flag.removeprefix("--").split("=", 1) for flag in command[3:])
+        return Program(train_program, flags, out=tmp_path / "log.txt")
+
+    monkeypatch.setattr(module, "subprocess", SimpleNamespace(Popen=start))
+    return module
 
 
 @pytest.fixture
@@ -24,7 +34,7 @@ def flags(stories_folder, small_config_file, tmp_path) -> dict:
         "config": small_config_file,
         "dataset": stories_folder,
         "cache_dir": tmp_path / "frames",
-        "max_train_steps": 24,
+        "max_train_steps": 20,
         "save_steps": 2,
         "eval_steps": 0,
         "logging_steps": 1,
@@ -45,6 +55,6 @@ def test_kills_change_nothing(kill_and_resume, flags, tmp_path, monkeypatch):
     kills = list(kill_and_resume.kill_repeatedly(launch, tmp_path / "killed", len(aims), pace, rng))
     assert not kill_and_resume.judge(kills, len(aims)), kills
     assert all(kill["resumed_from"].startswith("step-") for kill in kills), kills
-    assert kills[-1]["resumed_from"] != "step-24"
+    assert kills[-1]["resumed_from"] != "step-20"
     train_with({**flags, "output_dir": tmp_path / "killed", "resume_from_checkpoint": "latest"})
     assert kill_and_resume.differences(tmp_path / "alone", tmp_path / "killed") == []

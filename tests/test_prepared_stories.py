@@ -1,7 +1,12 @@
 """Stories as training reads them: frames from the cache, bad stories left out or refused, odd pictures read."""
 
+import os
 import pickle
+import re
+import shutil
+import signal
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -13,6 +18,7 @@ from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from encoded_pictures import ENCODED_IMAGES, encode, encoded_frame, plain_picture
 from PIL import Image as PILImage
 from storyattn import build_processor
+from storyattn.training.common.errors import one_line
 from storyattn.training.data import frame_cache
 from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
@@ -131,10 +137,12 @@ def test_another_size_is_another_entry(prepare, small_model, small_processor, st
 
 
 def test_a_picture_that_was_replaced_is_read_again(prepare, save, tmp_path):
-    (tmp_path / "page.png").write_bytes(encode(plain_picture((10, 20, 30))))
-    name = save([{"frames": [frame(path=str(tmp_path / "page.png"))] * 2, "captions": ["One.", "Two."]}])
+    page = tmp_path / "set" / "page.png"
+    page.parent.mkdir()
+    page.write_bytes(encode(plain_picture((10, 20, 30))))
+    name = save([{"frames": [frame(path=str(page))] * 2, "captions": ["One.", "Two."]}])
     assert prepare(name).pixels(0)[0, 0, 0].tolist() == [10, 20, 30]
-    (tmp_path / "page.png").write_bytes(encode(plain_picture((90, 80, 70), (50, 40))))
+    page.write_bytes(encode(plain_picture((90, 80, 70), (50, 40))))
     assert prepare(name).pixels(0)[1, 5, 5].tolist() == [90, 80, 70]
 
 
@@ -189,6 +197,69 @@ def test_several_processes_write_what_one_does(prepare, stories_folder, tmp_path
     together = prepare(str(stories_folder), cache_dir=tmp_path / "other")
     assert len(list((tmp_path / "other").glob("*/*.arrow"))) == 2
     assert all(np.array_equal(together.pixels(story), alone.pixels(story)) for story in range(24))
+
+
+def rewritten(file: Path) -> None:
+    """Change a byte in the middle, of the pixels."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+
+
+# By name: what happens to the file of an entry, and what is then said of it.
+DAMAGES = {
+    "truncated": (lambda file: os.truncate(file, file.stat().st_size // 2), "got [0-9]+ bytes, expected [0-9]+"),
+    "emptied": (lambda file: file.write_bytes(b""), "got 0 bytes"),
+    "rewritten": (rewritten, "got another content than was written"),
+    "of zeros": (lambda file: file.write_bytes(bytes(file.stat().st_size)), "got another content than was written"),
+    "no manifest": (
+        lambda file: (os.truncate(file, 1000), (file.parent / "manifest.json").unlink()),
+        "got no file of frames",
+    ),
+    "manifest": (lambda file: (file.parent / "manifest.json").write_text("{"), "manifest.json: got no JSON"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_entry_is_named_and_made_anew(case, prepare, save, tmp_path, caplog):
+    damage, message = DAMAGES[case]
+    name = save([{"frames": [FRAME, FRAME], "captions": ["One.", "Two."]}])
+    expected = prepare(name).pixels(0).copy()
+    (file,) = (tmp_path / "cache").glob("*/frames.arrow")
+    copied = shutil.copytree(file.parent, tmp_path / "other" / file.parent.name)  # the file above is mapped
+    damage(copied / file.name)
+    assert np.array_equal(prepare(name, cache_dir=tmp_path / "other").pixels(0), expected)
+    (line,) = [record.message for record in caplog.records]
+    assert re.fullmatch(f"cache_dir: {copied}/.*{message}.*; the frames are decoded anew", line)
+    assert np.array_equal(prepare(name, cache_dir=tmp_path / "other").pixels(0), expected) and len(caplog.records) == 1
+
+
+def test_an_entry_that_was_copied_is_read_as_it_is(prepare, save, tmp_path, monkeypatch):
+    name = save([{"frames": [FRAME, FRAME], "captions": ["One.", "Two."]}])
+    expected = prepare(name).pixels(0)
+    shutil.copytree(tmp_path / "cache", tmp_path / "other", copy_function=shutil.copyfile)  # with other times
+    monkeypatch.setattr(frame_cache, "decode_frame", lambda story, index: pytest.fail("decoded again"))
+    assert np.array_equal(prepare(name, cache_dir=tmp_path / "other").pixels(0), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+def test_control_c_while_several_processes_decode_prints_nothing_of_them(prepare, stories_folder, monkeypatch, capfd):
+    """A terminal sends it to all of them."""
+    parent = os.getpid()
+
+    def interrupted(story, index):
+        os.kill(parent, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr(frame_cache, "decode_frame", interrupted)
+    monkeypatch.setattr(frame_cache, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(frame_cache.os, "cpu_count", lambda: 2)
+    with pytest.raises(SystemExit) as ended, one_line("storyattn"):
+        prepare(str(stories_folder))
+    assert ended.value.code == 130
+    lines = [line for line in capfd.readouterr().err.splitlines() if line and "decoding and resizing" not in line]
+    assert lines == ["storyattn: stopped by control-C"]
 
 
 def test_boxes_lie_in_the_resized_frames(small_processor, tmp_path):
@@ -261,9 +332,9 @@ def test_the_first_five_bad_ones_are_named(save, prepare, warnings):
     assert "'bad-4'" in line and "'bad-5'" not in line
 
 
-def test_too_many_bad_ones_stop_with_the_list(save, prepare):
+def test_too_many_bad_ones_stop_and_the_first_five_are_named(save, prepare):
     bad = [{**story, "story_id": f"bad-{k}", "captions": ["One."]} for k, story in enumerate(good_stories(7))]
-    with pytest.raises(ValueError, match="got 7 bad of 127 stories, expected at most 5%: .*'bad-0'.*'bad-6'"):
+    with pytest.raises(ValueError, match="got 7 bad of 127 .*: .*'bad-0'.*'bad-4'.*; and 2 more$"):
         prepare(save(good_stories(120) + bad))
 
 

@@ -1,14 +1,11 @@
 """A saved model is loaded by someone who has transformers alone, in a process of its own, and is what it was."""
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import torch
 from conftest import draw_story
+from forked_programs import run_stranger
 from safetensors import safe_open
 from safetensors.torch import save_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnModel, StoryAttnProcessor
@@ -16,14 +13,6 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 
 STRANGER = """
 import sys
-from importlib.abc import MetaPathFinder
-
-class Missing(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "storyattn":
-            raise ModuleNotFoundError("storyattn is not installed", name=name)
-
-sys.meta_path.insert(0, Missing())
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
@@ -68,19 +57,11 @@ def folder(small_model, small_processor, tmp_path):
 
 def visit(folder, tmp_path, again: str = "again") -> tuple[str, dict]:
     """Runs the stranger on a folder; what it printed and what it found."""
-    script = tmp_path / "stranger.py"
-    script.write_text(textwrap.dedent(STRANGER))
     results = tmp_path / f"{again}.safetensors"
-    environment = {
-        **os.environ,
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_MODULES_CACHE": str(tmp_path / f"modules-{again}"),
-    }
-    run = [sys.executable, str(script), str(folder), str(tmp_path / again), str(results)]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert not done.returncode, done.stderr[-3000:]
+    arguments = str(folder), str(tmp_path / again), str(results)
+    printed = run_stranger(STRANGER, tmp_path, *arguments, modules=f"modules-{again}")
     with safe_open(results, "pt") as file:
-        return done.stdout, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return printed, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def test_a_stranger_finds_the_same_model(small_model, folder, inputs, tmp_path):

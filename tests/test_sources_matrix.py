@@ -14,11 +14,11 @@ from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from story_reasoning_rows import picture, row, write
-from storyattn.training import train as train_module
 from storyattn.training.cli import evaluate as evaluate_cli
 from storyattn.training.cli import tell
 from storyattn.training.data.splits import hash_position
 from storyattn.training.storyworld import dataset as storyworld
+from training_runs import train_with
 
 # With batches of 12, two steps see each of 24 stories once.
 NUM_TRAIN, NUM_OTHERS = 24, 3
@@ -198,7 +198,7 @@ def launch(small_config_file):
     def run(output_dir: Path, **flags) -> Path:
         quick = {"train_batch_size": 12, "eval_batch_size": 4, "max_eval_windows": 2, "max_test_windows": 4}
         steps = {"max_train_steps": 2, "warmup_steps": 1, "logging_steps": 1}
-        run_command(train_module, config=small_config_file, output_dir=output_dir, **{**quick, **steps, **flags})
+        train_with({"config": small_config_file, "output_dir": output_dir, **quick, **steps, **flags})
         return output_dir
 
     return run

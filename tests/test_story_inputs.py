@@ -62,7 +62,9 @@ def picture_kinds(picture: Image.Image, folder) -> dict:
         "16 bits": array.astype(np.uint16) * 257,
         "floats": array.astype(np.float32) / 255,
         "channels first": array.transpose(2, 0, 1),
+        "64 bits": array.astype(np.int64),
         "tensor": tensor,
+        "requires grad": (tensor / 255).requires_grad_(),
         "half": (tensor.permute(2, 0, 1) / 255).half(),
         "bfloat16": (tensor / 255).bfloat16(),
     }
@@ -116,7 +118,8 @@ REFUSED = {
     "a row with bytes of no picture": {"frames": [{"bytes": b"Once upon a time", "path": None}]},
     "seven channels": {"frames": [np.zeros((5, 6, 7), np.uint8)]},
     "no pixels": {"frames": [np.zeros((0, 4, 3), np.uint8)]},
-    "64 bits": {"frames": [np.zeros((4, 4), np.int64)]},
+    "64 bits": {"frames": [np.full((4, 4), 2**40)]},
+    "half a character": {"frames": [PICTURE], "captions": ["A \ud800 fox."]},
     "floats up to 255": {"frames": [np.full((4, 4, 3), 200.0)]},
     "not a number": {"frames": [torch.full((3, 4, 4), torch.nan)]},
 }

@@ -4,6 +4,7 @@ import pytest
 from conftest import refused_line
 from PIL import Image
 from storyattn.training.cli import tell
+from storyattn.training.common.excerpts import quoted
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def test_a_missing_file_is_named(image_files):
 def test_a_file_that_is_no_image_is_named(image_files, tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no picture")
-    assert f"frames: got '{text}', expected an image" in refusal("--frames", image_files[0], str(text))
-    assert f"frames: got '{tmp_path}', expected an image" in refusal("--frames", str(tmp_path))
+    assert f"frames: got '{text}', expected a picture" in refusal("--frames", image_files[0], str(text))
+    assert f"frames: got '{tmp_path}', expected a picture" in refusal("--frames", str(tmp_path))
 
 
 def test_unequal_numbers_are_named(image_files):
@@ -54,3 +55,44 @@ def test_flags_that_contradict_each_other_are_refused(image_files):
     assert "both of --frames and --dataset" in refusal("--frames", image_files[0], "--dataset", "storyworld")
     assert "--do_sample" in refusal("--frames", image_files[0], "--temperature", "0.7")
     assert "name of an image file" in refusal("--frames", image_files[0], "--output", "story.txt")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--seed", "-1"), "seed: got -1, expected a whole number from 0 to 4294967295"),
+        (("--seed", str(2**32)), "seed: got 4294967296"),
+        (("--temperature", "nan", "--do_sample"), "temperature: got nan"),
+        (("--temperature", "inf", "--do_sample"), "temperature: got inf"),
+        (("--temperature", "1e-300", "--do_sample"), "temperature: got float 1e-300, expected a number of at least"),
+        (("--num_beams", "999999"), "num_beams: got 999999, expected at most 256"),
+        (("--steps", "999999999"), "steps: got 999999999, expected at most 1000"),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused(image_files, flags, message):
+    assert message in refusal("--frames", image_files[0], *flags)
+
+
+def test_an_output_that_cannot_be_written_is_named_first(image_files, tmp_path):
+    below_a_file = f"{image_files[0]}/new/story.png"
+    assert f"output: got {quoted(below_a_file)}, expected a file that can be written (" in refusal(
+        "--frames", "/nowhere/a.png", "--output", below_a_file
+    )
+    (tmp_path / "folder.png").mkdir()
+    assert "output: got the folder" in refusal("--frames", image_files[0], "--output", str(tmp_path / "folder.png"))
+    refusal("--frames", image_files[0], "--output", str(tmp_path / "new" / "newer" / "story.png"))
+    assert not (tmp_path / "new").exists(), "nothing is left of the attempt"
+
+
+def test_a_truncated_file_is_named(image_files, tmp_path):
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((tmp_path / "a.png").read_bytes()[:90])
+    message = refusal("--frames", image_files[0], str(cut))
+    assert f"frames: got '{cut}', expected a picture: " in message
+
+
+def test_what_generation_refuses_is_one_line(image_files, small_model, small_processor, monkeypatch, tmp_path):
+    monkeypatch.setattr(tell, "load_model", lambda *arguments: (small_model, small_processor))
+    output = tmp_path / "story.png"
+    message = refusal("--frames", image_files[0], "--max_new_tokens", "999999999", "--output", str(output))
+    assert "max_new_tokens: got int 999999999, expected at most " in message and not output.exists()

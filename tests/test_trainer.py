@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL_CONFIG, draw_story
 from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
-from transformers import AutoProcessor, TrainingArguments
+from transformers import AutoProcessor, Trainer, TrainingArguments
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
 QUICK = {"max_steps": 24, "per_device_train_batch_size": 4, "eval_steps": 12, "logging_steps": 1, "save_strategy": "no"}
@@ -99,3 +100,36 @@ def test_recomputed_activations_change_nothing(run_example):
     assert {"FrameDecoderLayer", "SelfAttentionBlock", "CrossModalLayer"} <= layers
     for name in ("loss", "grad_norm"):
         assert logged(recomputed, name) == pytest.approx(logged(plain, name), rel=1e-4), name
+
+
+def test_metrics_are_computed_over_batches_of_several_sizes(small_model, small_processor, tmp_path):
+    """With what the Trainer gathers by itself: embeddings and predicted frames, padded where a story is shorter."""
+    stories = [draw_story(seed, num_frames) for seed, num_frames in ((1, 3), (2, 2), (3, 3))]
+    for story, caption in zip(stories, ("Owl.", "The red fox walks to the left.", "x")):
+        story["captions"] = [caption] * len(story["captions"])
+    batches = [small_processor([story["frames"]], [story["captions"]]) for story in stories]
+    assert len({batch["input_ids"].shape[-1] for batch in batches}) == 3, "all alike: this would show nothing"
+    gathered = []
+
+    def collate(items: list[dict]) -> dict:
+        frames, captions = ([item[name] for item in items] for name in ("frames", "captions"))
+        return {**small_processor(frames=frames, captions=captions), "return_loss": True}
+
+    def measure(result) -> dict[str, float]:
+        gathered.append(result.predictions)
+        return {"stories": len(result.predictions[0])}
+
+    options = {"per_device_eval_batch_size": 1, "remove_unused_columns": False, "report_to": [], "use_cpu": True}
+    arguments = TrainingArguments(output_dir=str(tmp_path), **options)
+    trainer = Trainer(small_model, arguments, collate, eval_dataset=stories, compute_metrics=measure)
+    measured = trainer.evaluate()
+    assert measured["eval_stories"] == 3 and measured["eval_loss"] > 0
+    image_embeds, text_embeds, predicted = gathered[0]
+    with torch.no_grad():
+        outputs = [small_model(**batch) for batch in batches]
+    for index, output in enumerate(outputs):
+        length = len(stories[index]["frames"])
+        for values, name in ((image_embeds, "image_embeds"), (text_embeds, "text_embeds")):
+            assert np.allclose(values[index, :length], output[name][0], atol=1e-5), name
+        assert np.allclose(predicted[index, : length - 1], output.predicted_frames[0], atol=1e-5)
+        assert (predicted[index, length - 1 :] == -100).all()

@@ -1,11 +1,14 @@
 """What the tests of training share: flags of a quick run, the command, and what a run has left."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors.torch import load_file
 from storyattn.training import train as train_module
+from storyattn.training.engine import loop as loop_module
 from storyattn.training.engine.checkpoints import list_checkpoints
 
 QUICK = {"train_batch_size": 4, "eval_batch_size": 4, "warmup_steps": 2, "max_eval_windows": 4, "max_test_windows": 4}
@@ -14,9 +17,23 @@ RUN = {"max_train_steps": 8, "gradient_accumulation_steps": 2, "eval_steps": 4, 
 TIMES = ("stories_per_second", "waiting_share", "memory_gib")  # what differs between runs that are the same
 
 
-def train_with(flags: dict) -> None:
-    """Run the command with flags by name; `None` leaves a flag out."""
-    train_module.main([f"--{name}={value}" for name, value in flags.items() if value is not None])
+def train_with(flags: dict, *, pictures: bool = False, results: bool = True) -> None:
+    """Run the command with flags by name; `None` leaves a flag out.
+
+    Args:
+        flags: the flags.
+        pictures: draw at every evaluation what the model paints, and the curves of the losses; half of a short run.
+        results: evaluate and export the trained model.
+    """
+    argv = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    with ExitStack() as patches:
+        for module, names, wanted in (
+            (loop_module, ("evaluation_picture", "loss_curves"), pictures),
+            (train_module, ("evaluate", "export"), results),
+        ):
+            if not wanted:
+                patches.enter_context(mock.patch.multiple(module, **dict.fromkeys(names, mock.DEFAULT)))
+        train_module.main(argv)
 
 
 def read_log(folder: Path) -> list[dict]:

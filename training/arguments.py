@@ -13,8 +13,10 @@ import yaml
 from storyattn import StoryAttnConfig
 from transformers import HfArgumentParser
 
-from .common.columns import COLUMN_FLAGS
+from .common.access_flags import ACCESS_FLAGS
+from .common.columns import COLUMN_FLAGS, TABLE_FLAGS
 from .common.files import write_text
+from .common.loading import one_line_reason
 from .data.frame_cache import DEFAULT_LIMIT_GB
 from .models.presets import preset_names
 
@@ -100,6 +102,11 @@ class DataArguments:
     captions_column: str = _flag(
         COLUMN_FLAGS["captions_column"][0], "column that holds the captions: a list of strings"
     )
+    story_column: str | None = _flag(None, TABLE_FLAGS["story_column"])
+    position_column: str | None = _flag(None, TABLE_FLAGS["position_column"])
+    image_column: str | None = _flag(None, TABLE_FLAGS["image_column"])
+    caption_column: str | None = _flag(None, TABLE_FLAGS["caption_column"])
+    frames_per_video: int | None = _flag(None, TABLE_FLAGS["frames_per_video"])
     train_split: str = _flag("train", "split to train on")
     eval_split: str = _flag("validation", "split for the evaluations during training")
     test_split: str = _flag("test", "split for the evaluation at the end")
@@ -112,11 +119,14 @@ class DataArguments:
     on_bad_story: BadStory = _flag("skip", "skip stories that are broken (no more than one in 20), or raise an error")
     cache_dir: str | None = _flag(None, "where resized frames are kept; default: beside the data sets of datasets")
     cache_limit_gb: float = _flag(DEFAULT_LIMIT_GB, "what that may hold; entries used longest ago go first")
+    allow_remote_frames: bool = _flag(False, ACCESS_FLAGS["allow_remote_frames"])
+    allow_local_paths: bool = _flag(False, ACCESS_FLAGS["allow_local_paths"])
     streaming: bool = _flag(False, "read the training stories as they come; keep a sample alone")
     shuffle_buffer: int = _flag(100, "stories of a stream that are shuffled together")
 
     def __post_init__(self):
-        for name in ("max_train_stories", "max_eval_windows", "max_test_windows", "shuffle_buffer"):
+        numbers = ("max_train_stories", "max_eval_windows", "max_test_windows", "shuffle_buffer", "frames_per_video")
+        for name in numbers:
             _expect(self, name, _at_least(getattr(self, name), 1), "at least 1")
         _expect(self, "cache_limit_gb", self.cache_limit_gb > 0, "above 0")
         _expect(self, "dataloader_num_workers", self.dataloader_num_workers >= 0, "at least 0")
@@ -182,7 +192,8 @@ class TrainingArguments:
         for name in ("warmup_steps", "eval_steps", "save_steps", "weight_decay"):
             _expect(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("num_train_epochs", "learning_rate", "max_grad_norm"):
-            _expect(self, name, getattr(self, name) > 0, "above 0")
+            _expect(self, name, 0 < getattr(self, name) < float("inf"), "above 0")
+        _expect(self, "seed", 0 <= self.seed < 2**32, f"from 0 to {2**32 - 1}")
         for name in ("vision_learning_rate", "text_learning_rate", "decoder_learning_rate"):
             _expect(self, name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "augment_crop", "augment_colour", "caption_dropout"):
@@ -317,7 +328,9 @@ def _assign(holder: Any, name: str, value: Any, path: str) -> None:
         try:
             setattr(holder, name, value)
         except Exception as error:  # strict configurations raise an error of another type
-            raise ValueError(f"config_overrides: {path}: got {value!r}, expected another value: {error}") from error
+            raise ValueError(
+                f"config_overrides: {path}: got {value!r}, expected another value: {one_line_reason(error)}"
+            ) from error
 
 
 def _member(holder: Any, name: str, path: str) -> Any:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from .arguments import DataArguments, ModelArguments, apply_overrides
 from .engine.alignment_fit import check_alignment
 from .models.baselines import build_baseline, story_config, write_baseline
-from .models.build import base_config, load_weights
+from .models.build import base_config, check_parts, load_weights
 from .models.finetune import tune_parts
 from .models.provenance import part_fingerprints
 from .publishing.card_facts import published_facts, write_example
@@ -34,6 +34,7 @@ class ModelKind:
         config = base_config(self.args)
         if self.args.config_overrides:
             apply_overrides(config, self.args.config_overrides)
+            check_parts(config, self.args.config_overrides)
         if fit_alignment:
             check_alignment(config, self.args.baseline)
         return config

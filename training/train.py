@@ -17,19 +17,23 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from storyattn import StoryAttnConfig, StoryAttnProcessor, build_image_processor, build_processor
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments, parse_arguments, write_recipe
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
+from .data.dataset_cache import use_writable_cache
 from .data.loaders import check_streaming, load_splits, make_loader, prepare_splits
 from .data.prepared_stories import PreparedStories
+from .data.sources import STORYWORLD
 from .engine.accelerator import build_accelerator, leave
 from .engine.alignment_fit import fit_alignment
 from .engine.checkpoints import find_checkpoint
 from .engine.compilation import checkpoint_activations, compile_blocks
 from .engine.distributed import decided_by_main_process
 from .engine.loop import TrainingLoop
-from .engine.run_folder import describe_run, put_earlier_run_aside, read_same_run
+from .engine.run_folder import describe_run, locked_run_folder, put_earlier_run_aside, read_same_run
+from .engine.run_summary import print_processes, print_training
 from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model
 from .evaluation.instruments import load_instruments
@@ -37,13 +41,17 @@ from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
 from .evaluation.scone_metrics import check_max_frames
 from .evaluation.terminal import format_metrics
+from .inspection.harm import harm_line
 from .model_kinds import ModelKind, model_kind
 from .models.build import build_tokenizers, check_perceptual_model, pretrained_parts
 from .models.provenance import part_summaries
 from .models.weights import round_weights, store_weights
+from .needs import check_measurable, check_needs, check_space
 from .publishing.card_facts import RECIPE_FILE
 from .publishing.export import training_facts
-from .publishing.publish import hub_repository, push_to_hub
+from .publishing.publish import push_to_hub
+
+logger = logging.get_logger(__name__)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -83,7 +91,21 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: TrainingAr
 
     # ------------------------------------------------------------------------------------------------ accelerator
     accelerator = build_accelerator(args)
-    repo_id = decided_by_main_process(accelerator, hub_repository, model_args, args)
+    with locked_run_folder(accelerator, args.output_dir):
+        return _train_in_folder(accelerator, kind, config, (model_args, data_args, args), command)
+
+
+def _train_in_folder(
+    accelerator: Accelerator,
+    kind: ModelKind,
+    config: StoryAttnConfig,
+    flags: tuple[ModelArguments, DataArguments, TrainingArguments],
+    command: str,
+) -> dict:
+    """Train in the output folder, which no other run uses; return what `train` returns."""
+    model_args, data_args, args = flags
+    print_processes(accelerator, args)
+    repo_id = check_needs(accelerator, model_args, args)
     checkpoint = decided_by_main_process(accelerator, find_checkpoint, args.resume_from_checkpoint, args.output_dir)
 
     # ------------------------------------------------------------------------------------------------------- data
@@ -96,7 +118,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: TrainingAr
 
     # ------------------------------------------------------------------------------------------------------- loop
     loop = _build_loop(accelerator, model, config, splits, processor, data_args, args)
-    card_facts = _begin(loop, kind, checkpoint, state, (model_args, data_args, args))
+    check_space(loop)
+    card_facts = _begin(loop, kind, checkpoint, state, flags)
     with _ended(accelerator), Interruption() as interruption:
         model = _run_loop(loop, run_state, interruption)
         if model is None:
@@ -115,13 +138,25 @@ def _load_data(
     accelerator: Accelerator, config: StoryAttnConfig, model_args: ModelArguments, data_args: DataArguments
 ) -> tuple[dict[str, PreparedStories], StoryAttnProcessor]:
     """Return the prepared stories of each split, and the processor; `config` is adapted to its tokenizers."""
+    use_writable_cache(data_args.cache_dir)
     with accelerator.main_process_first():
         splits = prepare_splits(load_splits(data_args, config), build_image_processor(config), data_args)
     for stories in splits.values():
         check_max_frames(stories, config)
+    check_measurable(splits)
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
     config.adapt_to_tokenizer(*tokenizers, pretrained=pretrained_parts(model_args))
-    return splits, build_processor(config, *tokenizers)
+    processor = build_processor(config, *tokenizers)
+    if accelerator.is_main_process and data_args.dataset != STORYWORLD:
+        _warn_of_harm(splits, processor, config)
+    return splits, processor
+
+
+def _warn_of_harm(splits: dict[str, PreparedStories], processor: StoryAttnProcessor, config: StoryAttnConfig) -> None:
+    """Say in one line what in the data would hurt the training."""
+    line = harm_line(splits, processor.tokenizers, config.max_frames, config.max_caption_length)
+    if line is not None:
+        logger.warning(line)
 
 
 def _build_model(
@@ -191,6 +226,7 @@ def _begin(
         write_recipe(flags, loop.output_dir / RECIPE_FILE)
         card_facts = kind.card_facts(flags[1])
     start_trackers(accelerator, *flags)
+    print_training(loop)
     return card_facts
 
 

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from .input_checks import ValueChecks, check_captions, check_vocabulary
 from .outputs import StoryAttnModelOutput
 
 TASKS = ("describe", "continue")  # the rows of `prefix_kind` in this order
@@ -32,16 +33,26 @@ class CaptionReadoutMixin:
             ids and mask, both `None` without captions.
 
         Raises:
-            ValueError: where the text decoder has a tokenizer of its own and its ids are not given.
+            ValueError: where the text decoder has a tokenizer of its own and its ids are not given, and for ids and
+                masks of another shape or range.
         """
-        if not self.config.decoder_tokenizer or input_ids is None:
-            return input_ids, attention_mask
+        if input_ids is None:
+            return None, None
+        checks = ValueChecks(input_ids, self.training)
+        if not self.config.decoder_tokenizer:
+            check_vocabulary("input_ids", input_ids, self.num_embeddings, checks)
+            checks.run()
+            return input_ids.long(), attention_mask.long()
         if decoder_input_ids is None or decoder_attention_mask is None:
             raise ValueError(
                 "decoder_input_ids and decoder_attention_mask: got input_ids without them, expected them as well, as "
                 "the text decoder has a tokenizer of its own; the processor gives them"
             )
-        return decoder_input_ids, decoder_attention_mask
+        names, limits = ("decoder_input_ids", "decoder_attention_mask"), (self.num_embeddings, None)
+        captions = decoder_input_ids, decoder_attention_mask
+        check_captions(names, *captions, tuple(input_ids.shape[:2]), limits, checks)
+        checks.run()
+        return decoder_input_ids.long(), decoder_attention_mask.long()
 
     def _all_caption_logits(
         self,
@@ -56,7 +67,7 @@ class CaptionReadoutMixin:
         """
         if input_ids is None:
             return {}
-        readable = attention_mask if caption_mask is None else attention_mask * caption_mask[..., None]
+        readable = attention_mask if caption_mask is None else attention_mask * caption_mask.bool()[..., None]
         context = self._last_captions(input_ids, readable, "describe")
         described = self._caption_logits(output.describe_states, input_ids, attention_mask, *context, "describe")
         context = (values[:, :-1] for values in self._last_captions(input_ids, readable, "continue"))

@@ -1,22 +1,19 @@
 """StoryAttnImageProcessor: pictures of any size and mode to frames of one size, and back."""
 
-import os
-
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import ImageInput, PILImageResampling, make_flat_list_of_images
+from transformers.image_utils import ImageInput, PILImageResampling
 
-BACKGROUND = (255, 255, 255)  # behind transparent pictures: the paper of a book
+from .pictures import read_picture, to_rgb
 
 
 class StoryAttnImageProcessor(PilBackend):
-    """Turns pictures into `pixel_values`: upright by their EXIF tag, RGB, filling the frame, cropped at its centre.
+    """Turns pictures into `pixel_values`: RGB and upright, as `pictures` reads them, filling the frame, cropped.
 
-    Transparent pictures are laid on white, 16-bit grey is scaled to 8 bits. With `do_center_crop=False` a picture is
-    stretched to the frame instead.
+    A frame shows the centre of its picture. With `do_center_crop=False` a picture is stretched to the frame instead.
     """
 
     resample = PILImageResampling.BICUBIC
@@ -31,22 +28,18 @@ class StoryAttnImageProcessor(PilBackend):
     rescale_factor = 1 / 255
     model_input_names = ["pixel_values"]
 
-    def fetch_images(self, images: object) -> object:
-        """Open pictures as the library does, but keep the mode of files: transparent ones belong on white."""
-        if isinstance(images, (list, tuple)):
-            return [self.fetch_images(image) for image in images]
-        if isinstance(images, str) and os.path.isfile(images):
-            picture = Image.open(images)
-            picture.load()
-            return picture
-        return super().fetch_images(images)
-
     def preprocess(self, images: ImageInput, return_tensors: str | None = None, **kwargs) -> BatchFeature:
-        """Turn one or a list of PIL pictures, arrays, paths or URLs into `pixel_values (N, 3, height, width)`."""
-        pictures = make_flat_list_of_images(self.fetch_images(images))
-        size = kwargs.get("size")
-        frames = np.stack([self.to_frame(picture, size) for picture in pictures])
+        """Turn one or a list of pictures, as `open_picture` takes them, into `pixel_values (N, 3, height, width)`."""
+        size, pictures = kwargs.get("size"), _flat(images)
+        if not pictures:
+            raise ValueError("images: got none, expected at least one picture")
+        opened = (read_picture(picture, f"images: picture {index}") for index, picture in enumerate(pictures))
+        frames = np.stack([self.to_frame(picture, size) for picture in opened])
         return BatchFeature({"pixel_values": self.to_values(frames)}, tensor_type=return_tensors)
+
+    def open_picture(self, picture: object, place: str = "picture") -> Image.Image:
+        """Open a picture of any kind, RGB and upright, in its own size; raise `ValueError` that begins with `place`."""
+        return read_picture(picture, place)
 
     def to_frame(self, picture: Image.Image | np.ndarray, size: object = None) -> np.ndarray:
         """Turn a PIL picture or array into a frame `(height, width, 3)`, uint8: upright, RGB, resized and cropped."""
@@ -90,27 +83,10 @@ class StoryAttnImageProcessor(PilBackend):
         return np.clip(moved, 0, [width, height, width, height]).tolist()
 
 
-def to_rgb(picture: Image.Image | np.ndarray) -> Image.Image:
-    """Turn any PIL picture or array `(H, W)`, `(H, W, C)` or `(C, H, W)` into an upright RGB picture."""
-    if not isinstance(picture, Image.Image):
-        array = np.asarray(picture)
-        if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[-1] not in (1, 3, 4):
-            array = array.transpose(1, 2, 0)
-        if array.dtype.kind == "f":
-            array = (array.clip(0, 1) * 255).round()
-        if array.dtype == np.uint16:
-            array = array / 257
-        picture = Image.fromarray(array.astype(np.uint8).squeeze())
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "RGB":
-        return picture
-    if picture.mode.startswith(("I;16", "I", "F")):
-        values = np.asarray(picture, dtype=np.float64)
-        deep = picture.mode.startswith("I;16") or (picture.mode == "I" and values.max(initial=0) > 255)
-        scale = 257.0 if deep else 1.0
-        return Image.fromarray((values / scale).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        paper = Image.new("RGBA", picture.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(paper, picture).convert("RGB")
-    return picture.convert("RGB")
+def _flat(images: object) -> list:
+    """List the pictures of nested lists, and of arrays and tensors of four dimensions."""
+    if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
+        images = list(images)
+    if not isinstance(images, (list, tuple)):
+        return [images]
+    return [picture for part in images for picture in _flat(part)]

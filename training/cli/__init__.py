@@ -15,7 +15,8 @@ Commands:
 
 import importlib
 import sys
-from importlib.metadata import version
+
+from ..common.versions import package_version
 
 COMMANDS = {
     "train": "..train",
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run a command with the rest of the arguments; an unknown one ends the program with exit status 2."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["--version"]:
-        print(f"storyattn {version('storyattn')}")
+        print(f"storyattn {package_version('storyattn')}")
     else:
         run_command("storyattn", COMMANDS, __doc__, argv)
 

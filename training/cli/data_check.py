@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..common.access_flags import add_access_flags
 from ..common.columns import add_column_flags
 from ..common.errors import one_line
 from ..inspection.findings import HURTS
@@ -12,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `storyattn data check`."""
     parser.add_argument("dataset", help="storyworld, a folder or a Hub id with frames and captions")
     add_column_flags(parser)
+    add_access_flags(parser)
     parser.add_argument("--tokenizer", default=None, help="folder or Hub id; default: one trained on the captions")
     parser.add_argument("--max_caption_length", type=int, default=48, help="tokens at which captions will be cut")
     parser.add_argument("--image_size", type=int, nargs=2, default=(64, 96), metavar=("H", "W"), help="of the model")

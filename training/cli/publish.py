@@ -28,10 +28,10 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = vars(parser.parse_args(argv))
     folder, repo_id = arguments.pop("folder"), arguments.pop("repo_id")
-    try:
-        with one_line("storyattn publish"):
+    with one_line("storyattn publish"):
+        try:
             publish(folder, repo_id, **arguments)
-    except KeyboardInterrupt:
-        again = shlex.join(["storyattn", "publish", *argv])
-        print(f"storyattn publish: {interruption_message(repo_id)}; to try again: {again}", file=sys.stderr)
-        raise SystemExit(130) from None
+        except KeyboardInterrupt:
+            again = shlex.join(["storyattn", "publish", *argv])
+            print(f"storyattn publish: {interruption_message(repo_id)}; to try again: {again}", file=sys.stderr)
+            raise SystemExit(130) from None

@@ -8,21 +8,28 @@ Without --captions the pictures are described first.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.image_processing_storyattn import to_rgb
+from storyattn.generation_options import MOST, SMALLEST_TEMPERATURE
+from storyattn.input_checks import check_factor
+from storyattn.pictures import read_picture
 from transformers import set_seed
 
+from ..common.access_flags import access_of, add_access_flags
 from ..common.columns import add_column_flags, columns_of
-from ..common.errors import one_line
+from ..common.errors import check_seed, one_line
+from ..common.files import check_file, replaced_at_end
 from ..data.sources import read_stories
-from ..data.validation import decode_frame, story_problem
+from ..data.validation import decode_frame, name_problem, story_problem
 from ..figures import story_strip
 from ..models.baselines import BaselineModel
 from ..models.load import load_model
+
+MOST_STEPS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default=None, help="take the frames from a story of this data set instead")
     parser.add_argument("--split", default="test", help="split of the data set")
     add_column_flags(parser)
+    add_access_flags(parser)
     parser.add_argument("--story", type=int, default=0, help="number of the story in the split, from 0")
     parser.add_argument("--given", type=int, default=3, help="how many frames of that story are given")
     parser.add_argument("--steps", type=int, default=3, help="how many captions and frames to add")
@@ -57,11 +65,11 @@ def main(argv: list[str] | None = None) -> None:
         if isinstance(model, BaselineModel):
             baseline = f"the baseline {model.config.model_type}"
             raise ValueError(f"model: got {baseline} in {arguments.model!r}, expected a model that continues stories")
-    options = {"seed": arguments.seed, **_generation_options(arguments)}
-    strip, lines = draw_continuation(model, processor, frames, captions, arguments.steps, **options)
-    output = Path(arguments.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    strip.save(output)
+        options = {"seed": arguments.seed, **_generation_options(arguments)}
+        strip, lines = draw_continuation(model, processor, frames, captions, arguments.steps, **options)
+        output = Path(arguments.output)
+        with replaced_at_end(output) as partial:
+            strip.save(partial, _image_format(output))
     print("\n".join([*lines, f"drawn to {output}"]))
 
 
@@ -130,10 +138,17 @@ def describe_frames(
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse flags that do not go together; raise `ValueError`."""
-    for name in ("steps", "given", "num_beams", "max_new_tokens"):
+    for name, most in (
+        ("steps", MOST_STEPS),
+        ("given", None),
+        ("num_beams", MOST["num_beams"]),
+        ("max_new_tokens", None),
+    ):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
+        if value is not None and most is not None and value > most:
+            raise ValueError(f"{name}: got {value}, expected at most {most}")
     if (arguments.frames is None) == (arguments.dataset is None):
         given = "neither" if arguments.frames is None else "both"
         raise ValueError(f"frames: got {given} of --frames and --dataset, expected one of them")
@@ -141,39 +156,41 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError("captions: got --captions with --dataset, expected them only with --frames")
     if arguments.captions is not None and len(arguments.captions) != len(arguments.frames):
         raise ValueError(f"captions: got {len(arguments.captions)}, expected {len(arguments.frames)}, one per frame")
-    if arguments.temperature <= 0 or (arguments.temperature != 1.0 and not arguments.do_sample):
+    if not 0 < arguments.temperature < float("inf") or (arguments.temperature != 1.0 and not arguments.do_sample):
         raise ValueError(f"temperature: got {arguments.temperature}, expected above 0 and together with --do_sample")
-    suffix = Path(arguments.output).suffix
-    if Image.registered_extensions().get(suffix.lower()) not in Image.SAVE:
+    check_factor("temperature", arguments.temperature, least=SMALLEST_TEMPERATURE, includes_least=True)
+    check_seed(arguments.seed)
+    if _image_format(arguments.output) not in Image.SAVE:
         raise ValueError(f"output: got {arguments.output!r}, expected the name of an image file such as story.png")
+    check_file("output", arguments.output)
 
 
 def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], list[str | None] | None]:
     """Return the frames that the story starts with, and their captions where there are any."""
     if arguments.frames is not None:
         return [_open_image(path) for path in arguments.frames], arguments.captions
-    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments))
+    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments), **access_of(arguments))
     if not 0 <= arguments.story < len(stories):
         raise ValueError(f"story: got {arguments.story}, expected 0 to {len(stories) - 1} in {arguments.split}")
     (story,) = stories.with_format("arrow")[arguments.story].to_pylist()
     problem = story_problem(story)
     if problem is not None:
-        raise ValueError(f"story {story['story_id']!r}: {problem}")
+        raise ValueError(name_problem(story["story_id"], problem))
     captions = story["captions"][: arguments.given]
     try:
-        return [to_rgb(decode_frame(story, index)) for index in range(len(captions))], captions
+        return [decode_frame(story, index) for index in range(len(captions))], captions
     except ValueError as error:
-        raise ValueError(f"story {story['story_id']!r}: {error}") from error
+        raise ValueError(name_problem(story["story_id"], str(error))) from error
+
+
+def _image_format(output: str | Path) -> str | None:
+    return Image.registered_extensions().get(Path(output).suffix.lower())
 
 
 def _open_image(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return to_rgb(image)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"frames: got {path!r}, which does not exist, expected an image file") from error
-    except (UnidentifiedImageError, IsADirectoryError) as error:
-        raise ValueError(f"frames: got {path!r}, expected an image file that Pillow can read") from error
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"frames: got {path!r}, which does not exist, expected an image file")
+    return read_picture(Path(path), "frames")
 
 
 def _generation_options(arguments: argparse.Namespace) -> dict[str, object]:

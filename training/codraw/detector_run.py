@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ..common.atomic_folder import aside
 from ..common.dataset_folder import CARD_FILE, check_output, replaced_folder
+from ..common.folder_lock import locked_folder
 from .detector import CONFIG_FILE, WEIGHTS_FILE, CodrawDetector, DetectorConfig
 from .detector_training import LOG_FILE, TrainingOptions, measure_detector, train_detector, visible_detections
 from .dialogues import SPLITS, find_dialogues, merge_turns, read_dialogue
@@ -70,14 +71,16 @@ def make_detector(run: DetectorRun) -> dict[str, dict[str, float]]:
 
     What is unfinished lies in a hidden folder beside `output`; the same command, run again, continues there.
 
-    Raises `ValueError` for options that mean nothing and for a source that is not as expected, `OSError` where the
-    download fails.
+    Raises `ValueError` for options that mean nothing, for a source that is not as expected and where another process
+    trains the same, `OSError` where the download fails.
     """
     _check(run)
     unfinished = aside(run.output.resolve(), "training")
     with open_source(run.source, run.download_dir) as root:
         renderer = CanvasRenderer(root / PICTURES, run.config.image_size)
-        detector = train_detector(renderer, run.training, run.config, unfinished)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        with locked_folder("output", unfinished):
+            detector = train_detector(renderer, run.training, run.config, unfinished)
         accuracy = {split: measure_split(detector, root / DIALOGUES, renderer, split) for split in run.splits}
     with replaced_folder(run.output) as folder:
         detector.save(folder, training=asdict(run.training), accuracy=accuracy, license=LICENSE)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+from .files import check_folder
+
 CARD_FILE = "README.md"
 # Sizes are in the head because `datasets` caches by folder name and head: with the names of the files alone, a data set
 # built anew would be read as the old one.
@@ -41,10 +43,12 @@ def check_output(output: Path, overwrite: bool, mark: str, files: tuple[str, ...
         files: patterns of the names of the files that such a result consists of, beside the card.
 
     Raises:
-        ValueError: for a file, for a folder of something else, and for an earlier result without `overwrite`.
+        ValueError: for a file, for a folder of something else or that cannot be written, and for an earlier result
+            without `overwrite`.
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"output: got the file {str(output)!r}, expected a folder")
+    check_folder("output", output.absolute().parent)  # where `replaced_folder` writes
     names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
     if not names:
         return

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 import requests
 from tqdm.auto import tqdm
 
+from .archives import check_archive
+
 MAX_ATTEMPTS = 5  # in a row that bring no new bytes
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before an attempt; doubled from one to the next
 TIMEOUT = (10, 60)  # seconds to connect, and between two chunks
@@ -45,7 +47,8 @@ def unpack(archive: Path, folder: Path) -> Path:
 
     Raises:
         ValueError: for an archive that cannot be read (it is removed, so that the next run downloads it again), one
-            with another number of top folders, and one with a name that leads out of the folder.
+            with another number of top folders, one with a name that leads out of the folder, and one that unpacks to
+            too much.
     """
     if not folder.is_dir():
         unfinished = folder.with_name(folder.name + ".unfinished")
@@ -53,6 +56,7 @@ def unpack(archive: Path, folder: Path) -> Path:
         try:
             with zipfile.ZipFile(archive) as members:
                 _check_names(archive, members.namelist())
+                check_archive(archive, field=str(archive))
                 members.extractall(unfinished)
         except (zipfile.BadZipFile, EOFError) as error:
             archive.unlink()

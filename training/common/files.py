@@ -1,11 +1,15 @@
-"""Write files whole or not at all, and sum their bytes."""
+"""Write files whole or not at all, try beforehand whether they can be written, and sum their bytes."""
 
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .excerpts import quoted
+from .loading import one_line_reason
 
 CHUNK_BYTES = 1 << 22  # read at once for a sum
 
@@ -36,6 +40,46 @@ def write_text(text: str, path: str | Path) -> None:
 def write_results(document: dict, path: str | Path) -> None:
     """Write `document` as JSON to `path`, whole or not at all."""
     write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def check_file(field: str, path: str | Path) -> None:
+    """
+    Try whether `write_text` can write `path`; leave nothing behind.
+
+    Raises `ValueError`, which names the flag `field`, where it cannot.
+    """
+    path = Path(path)
+    if os.path.isdir(path):
+        raise ValueError(f"{field}: got the folder {quoted(path)}, expected the name of a file")
+    partial = _existing_folder(path.parent) / f".{path.name}.{os.getpid()}"
+    try:
+        partial.touch(exist_ok=False)
+        partial.unlink()
+    except OSError as error:
+        reason = error.strerror or one_line_reason(error)
+        raise ValueError(f"{field}: got {quoted(path)}, expected a file that can be written ({reason})") from error
+
+
+def check_folder(field: str, path: str | Path) -> None:
+    """
+    Try whether files can be written into the folder `path`, which need not exist; leave nothing behind.
+
+    Raises `ValueError`, which names the flag `field`, where they cannot.
+    """
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise ValueError(f"{field}: got the file {quoted(path)}, expected a folder or nothing")
+    try:
+        with tempfile.TemporaryFile(dir=_existing_folder(Path(path))):
+            pass
+    except OSError as error:
+        reason = error.strerror or one_line_reason(error)
+        raise ValueError(f"{field}: got {quoted(path)}, expected a folder that can be written ({reason})") from error
+
+
+def _existing_folder(folder: Path) -> Path:
+    """Return the nearest of `folder` and its parents that exists."""
+    folder = folder.absolute()
+    return next(path for path in [folder, *folder.parents] if os.path.lexists(path))
 
 
 def sha256_of_file(path: Path, progress: Callable[[int], object] | None = None) -> str:

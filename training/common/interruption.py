@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import psutil
@@ -74,14 +76,28 @@ class Interruption:
             raise Interrupted(number, self.message)
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold back `SIGNALS` in this thread, and in the processes that it starts, until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if hasattr(signal, "pthread_sigmask") else set()
+    try:
+        yield
+    finally:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def leave_signals_to_parent(worker: int) -> None:
     """
-    Make a worker of a loader ignore control-C, which its whole process group receives: its parent finishes a step.
+    Make a worker of a loader ignore the signals that its whole process group receives: its parent finishes a step.
 
-    SIGTERM, by which the parent ends its workers, acts as usual.
+    Control-C in a terminal is such a signal, and the SIGTERM of `timeout`, systemd and Slurm. `load_batches` ends the
+    worker, and so does the end of its parent.
     """
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def resume_command(words: list[str]) -> str:

@@ -1,14 +1,17 @@
 """Cache frames that are decoded and resized once: 8-bit numbers in files that are memory-mapped.
 
 An entry is a folder of `cache_dir`. Its name is a fingerprint of the stories, of the size of the frames, and of how
-pictures are brought to that size. Its files are written under another name and then renamed. When the cache outgrows
-its limit, the entries that were used longest ago are removed.
+pictures are brought to that size. Its files are written under another name and then renamed. A manifest has the size,
+time and sum of each, by which a damaged entry is recognized and made anew. When the cache outgrows its limit, the
+entries that were used longest ago are removed.
 """
 
 import hashlib
 import os
 import shutil
+import signal
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import datasets
@@ -17,11 +20,17 @@ from datasets import Dataset, Features, List, Value
 from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
+from ..common.errors import keeping_control_c
+from ..common.files import check_folder
+from ..common.loading import expecting_room
+from .frame_access import paths_of_frames
+from .frame_manifest import remove_damaged_frames, write_manifest
+from .number_ranges import range_of
 from .validation import decode_frame, story_problem
 
 logger = logging.get_logger(__name__)
 
-FRAMES_VERSION = 1  # part of the fingerprint: raise it when the same pictures would give other frames
+FRAMES_VERSION = 2  # part of the fingerprint: raise it when the same pictures would give other frames
 FRAMES_FILE = "frames.arrow"
 STORIES_AT_ONCE = 16  # in one batch of the file
 PARALLEL_FROM = 2000  # frames from which on several processes decode
@@ -30,7 +39,12 @@ DEFAULT_LIMIT_GB = 20.0
 IN_USE: set[Path] = set()  # entries that this process has mapped
 
 CACHE_FEATURES = Features(
-    {"pixels": Value("large_binary"), "sizes": List(List(Value("int32"))), "problem": Value("string")}
+    {
+        "pixels": Value("large_binary"),
+        "sizes": List(List(Value("int32"))),
+        "problem": Value("string"),
+        "ranges": List(Value("string")),
+    }
 )
 
 
@@ -48,6 +62,8 @@ def cached_frames(
 ) -> Dataset:
     """Return the frames of stories from the cache; at the first call decode and resize them, with a progress bar.
 
+    An entry that is damaged is named in a warning and made anew.
+
     Args:
         stories: stories in the schema of `read_stories`.
         image_processor: brings pictures to the size of the frames.
@@ -56,8 +72,8 @@ def cached_frames(
 
     Returns:
         A memory-mapped data set with a row for each story: `pixels` (the bytes of its frames `(n, height, width, 3)`,
-        uint8), `sizes` (`[height, width]` of the pictures before resizing) and `problem` (why the story is bad, or
-        `None`). A bad story has no pixels.
+        uint8), `sizes` (`[height, width]` of the pictures before resizing), `problem` (why the story is bad, or
+        `None`) and `ranges` (see `NumberRanges`). A bad story has no pixels.
 
     Raises:
         ValueError: where the disk has no room for the frames, and where `cache_dir` cannot be written.
@@ -68,13 +84,18 @@ def cached_frames(
     _make_entry(folder)
     IN_USE.add(folder)
     num_frames = sum(len(captions or []) for captions in stories["captions"])
+    remove_damaged_frames(folder)
     is_new = not any(folder.glob("*.arrow"))
     if is_new:
+        check_folder("cache_dir", folder)
         height, width = image_processor.size["height"], image_processor.size["width"]
         _expect_room(folder, num_frames * height * width * 3)
-    os.utime(folder)
-    frames = _decode_stories(stories, image_processor, folder / FRAMES_FILE, key, num_frames)
+    with suppress(OSError):  # a complete entry may be on a disk that is read-only
+        os.utime(folder)
+    with expecting_room("cache_dir", cache_dir, "--cache_dir names another place"):
+        frames = _decode_stories(stories, image_processor, folder / FRAMES_FILE, key, num_frames)
     if is_new:
+        write_manifest(folder)
         bound_cache(cache_dir, limit_gb, keep=IN_USE)
     return frames.with_format(None)
 
@@ -84,20 +105,21 @@ def _decode_stories(
 ) -> Dataset:
     """Return the rows that `cached_frames` returns, from `file`, which is written where it is lacking."""
     processes = min(os.cpu_count() or 1, MAX_PROCESSES, len(stories))
-    return stories.with_format("arrow").map(
-        _prepare_batch,
-        fn_kwargs={"image_processor": image_processor},
-        batched=True,
-        batch_size=STORIES_AT_ONCE,
-        writer_batch_size=STORIES_AT_ONCE,
-        remove_columns=stories.column_names,
-        features=CACHE_FEATURES,
-        cache_file_name=str(file),
-        load_from_cache_file=True,
-        new_fingerprint=key,
-        num_proc=processes if processes > 1 and num_frames >= PARALLEL_FROM else None,
-        desc="decoding and resizing frames",
-    )
+    with keeping_control_c():
+        return stories.with_format("arrow").map(
+            _prepare_batch,
+            fn_kwargs={"image_processor": image_processor, "parent": os.getpid()},
+            batched=True,
+            batch_size=STORIES_AT_ONCE,
+            writer_batch_size=STORIES_AT_ONCE,
+            remove_columns=stories.column_names,
+            features=CACHE_FEATURES,
+            cache_file_name=str(file),
+            load_from_cache_file=True,
+            new_fingerprint=key,
+            num_proc=processes if processes > 1 and num_frames >= PARALLEL_FROM else None,
+            desc="decoding and resizing frames",
+        )
 
 
 def fingerprint(stories: Dataset, image_processor: StoryAttnImageProcessor) -> str:
@@ -141,20 +163,25 @@ def prepare_story(story: dict, image_processor: StoryAttnImageProcessor) -> dict
 
     Whatever is wrong with the story goes to `problem`; nothing is raised.
     """
-    problem, pixels, sizes = story_problem(story), [], []
+    problem, pixels, sizes, ranges = story_problem(story), [], [], set()
     try:
         for index in range(len(story["frames"]) if problem is None else 0):
             picture = decode_frame(story, index)
+            ranges.add(range_of(picture))
             pixels.append(image_processor.to_frame(picture).tobytes())
             sizes.append([picture.height, picture.width])
     except ValueError as error:
         problem = str(error)
+        ranges.add(range_of(error))
+    found = {"problem": problem, "ranges": sorted(ranges - {None})}
     if problem is not None:
-        return {"pixels": b"", "sizes": [], "problem": problem}
-    return {"pixels": b"".join(pixels), "sizes": sizes, "problem": None}
+        return {"pixels": b"", "sizes": [], **found}
+    return {"pixels": b"".join(pixels), "sizes": sizes, **found}
 
 
-def _prepare_batch(table: pa.Table, image_processor: StoryAttnImageProcessor) -> dict[str, list]:
+def _prepare_batch(table: pa.Table, image_processor: StoryAttnImageProcessor, parent: int) -> dict[str, list]:
+    if os.getpid() != parent:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # control-C in a terminal: the parent ends all
     rows = [prepare_story(row, image_processor) for row in table.to_pylist()]
     return {name: [row[name] for row in rows] for name in CACHE_FEATURES}
 
@@ -164,17 +191,11 @@ def _states_of_files(stories: Dataset) -> list[tuple[str, int, int]]:
 
     They are part of the fingerprint, so that another picture in its place gives another entry.
     """
-    frames = stories.with_format("arrow")
     states = []
-    for start in range(0, len(stories), 1000):
-        column = frames[start : start + 1000].column("frames").combine_chunks()
-        pictures = column.flatten() if hasattr(column, "flatten") else column
-        if not pa.types.is_struct(pictures.type) or not pictures.field("bytes").null_count:
-            continue
-        for has_bytes, path in zip(pictures.field("bytes").is_valid().to_pylist(), pictures.field("path").to_pylist()):
-            if not has_bytes and path and os.path.isfile(path):
-                status = os.stat(path)
-                states.append((path, status.st_size, status.st_mtime_ns))
+    for _, _, path in paths_of_frames(stories):
+        if os.path.isfile(path):
+            status = os.stat(path)
+            states.append((path, status.st_size, status.st_mtime_ns))
     return states
 
 

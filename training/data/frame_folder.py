@@ -6,6 +6,10 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.excerpts import listed, quoted
+from .forms.paths import find_file
+from .validation import PROBLEM_COLUMN, name_problem
+
 METADATA = "metadata.jsonl"
 FRAME_FOLDER_FEATURES = Features(
     {
@@ -14,6 +18,7 @@ FRAME_FOLDER_FEATURES = Features(
         "captions": List(Value("string")),
         "descriptions": List(Value("string")),
         "boxes": List(List({"entity": Value("string"), "kind": Value("string"), "box": List(Value("float32"))})),
+        PROBLEM_COLUMN: Value("string"),
     }
 )
 
@@ -39,17 +44,18 @@ def read_frame_folder(folder: str | Path) -> dict[str, Dataset]:
 
     Returns:
         By split, stories in the order of their first lines, with `story_id`, `frames` (the files' paths; nothing is
-        loaded), `captions` and, where any line gives them, `descriptions` and `boxes`.
+        loaded), `captions` and, where any line gives them, `descriptions` and `boxes`. `read_problem` is there where a
+        story is bad: it names the line with a field that is missing or of another type, or with a position that is
+        equal to another or not in every line of the story. A file that does not exist is noticed when it is read.
 
     Raises:
-        ValueError: naming the line and the story, for a line that is no such object, a field that is missing or of
-            another type, a file that does not exist or lies outside of the folder (links in the folder may lead
-            anywhere), and positions that are equal or not in every line of a story. Also where `metadata.jsonl` is
-            both in the folder and in folders in it.
+        ValueError: naming the line, for a line that is no such object, one without a story, and a file that lies
+            outside of the folder (where links lead is checked by `FrameAccess`). Also where `metadata.jsonl` is both in
+            the folder and in folders in it.
     """
     files = _metadata_files(Path(folder))
     if "" in files and len(files) > 1:
-        inner = ", ".join(name for name in files if name)
+        inner = listed(name for name in files if name)
         raise ValueError(f"dataset: got {METADATA} in {str(folder)!r} and in {inner} in it, expected one or the other")
     return {name or "train": _read_stories(file) for name, file in files.items()}
 
@@ -88,7 +94,10 @@ def _read_stories(file: Path) -> Dataset:
     given = {name: key for name, key in optional.items() if any(frame[key] for frame in all_frames)}
     columns = {"frames": "file", "captions": "caption", **given}
     values = {name: [[frame[key] for frame in frames] for frames in ordered.values()] for name, key in columns.items()}
-    features = Features({name: FRAME_FOLDER_FEATURES[name] for name in ("story_id", *columns)})
+    if any(frame["problems"] for frame in all_frames):
+        problems = [sum((frame["problems"] for frame in frames), []) for frames in ordered.values()]
+        values[PROBLEM_COLUMN] = ["; ".join(lines) or None for lines in problems]
+    features = Features({name: FRAME_FOLDER_FEATURES[name] for name in ("story_id", *values)})
     return Dataset.from_dict({"story_id": list(ordered), **values}, features=features)
 
 
@@ -103,66 +112,71 @@ def _read_line(line: str, where: str, folder: Path) -> dict:
     story_id = row.get("story") if row.get("story_id") is None else row["story_id"]
     if not (_is_text(story_id) or _is_number(story_id, int)) or not str(story_id).strip():
         raise ValueError(f"dataset: {where}: story_id: got {_short(story_id)}, expected the name of a story")
-    where = f"story {str(story_id)!r}: {where}"
-    position = row.get("position")
+    problems, position = [], row.get("position")
     if position is not None and not _is_number(position, int, float):
-        raise ValueError(f"{where}: position: got {_short(position)}, expected a number")
-    for field in ("caption", "description"):
-        if row.get(field) is not None and not _is_text(row[field]):
-            raise ValueError(f"{where}: {field}: got {_short(row[field])}, expected a string or null")
+        problems.append(f"{where}: position: got {_short(position)}, expected a number")
+        position = None
+    texts = {field: row.get(field) for field in ("caption", "description")}
+    for field, text in texts.items():
+        if text is not None and not _is_text(text):
+            problems.append(f"{where}: {field}: got {_short(text)}, expected a string or null")
+            texts[field] = None
+    file, boxes = row.get("file_name"), row.get("boxes")
+    if not _is_text(file) or not file.strip() or "\0" in file:
+        problems.append(f"{where}: file_name: got {_short(file)}, expected the name of an image file")
+        file = None
+    if (wrong := _wrong_box(boxes)) is not None:
+        problems.append(f"{where}: boxes: {wrong}")
+        boxes = None
     return {
         "story_id": str(story_id),
-        "file": _find_file(row.get("file_name"), where, folder),
+        "file": file and _find_file(file, name_problem(str(story_id), where), folder),
         "position": position,
-        "caption": row.get("caption"),
-        "description": row.get("description"),
-        "boxes": _check_boxes(row.get("boxes"), where),
+        **texts,
+        "boxes": [{field: box[field] for field in ("entity", "kind", "box")} for box in boxes or []],
         "where": where,
+        "problems": problems,
     }
 
 
-def _find_file(name: object, where: str, folder: Path) -> str:
-    """Return the path of the image `name` in `folder`."""
-    if not _is_text(name) or not name.strip() or "\0" in name:
-        raise ValueError(f"{where}: file_name: got {_short(name)}, expected the name of an image file")
-    inner = os.path.normpath(name)
-    if os.path.isabs(name) or inner.split(os.sep)[0] == os.pardir:
-        raise ValueError(f"{where}: file_name: got {name!r}, expected a file in the folder of {METADATA}")
-    file = folder.absolute() / inner
-    if not file.is_file():
-        raise ValueError(f"{where}: file_name: got {str(file)!r}, expected an image file that exists")
-    return str(file)
+def _find_file(name: str, where: str, folder: Path) -> str:
+    """Return the path of the image `name` in `folder`; it need not exist."""
+    if os.path.isabs(name):
+        raise ValueError(f"{where}: file_name: got {quoted(name)}, expected a file in the folder of {METADATA}")
+    try:
+        return find_file(name, [folder])
+    except ValueError as error:
+        message = f"{where}: file_name: got {quoted(name)}, expected a file in the folder of {METADATA}"
+        raise ValueError(message) from error
 
 
-def _check_boxes(boxes: object, where: str) -> list[dict]:
-    if boxes is None:
-        return []
-    if not isinstance(boxes, list):
-        raise ValueError(f"{where}: boxes: got {_short(boxes)}, expected a list")
-    for box in boxes:
+def _wrong_box(boxes: object) -> str | None:
+    """Return what is wrong with the boxes of a frame, `None` where nothing is."""
+    if not isinstance(boxes, (list, type(None))):
+        return f"got {_short(boxes)}, expected a list"
+    for box in boxes or []:
         edges = box.get("box") if isinstance(box, dict) else None
         is_box = isinstance(edges, list) and len(edges) == 4 and all(_is_number(edge, int, float) for edge in edges)
         if not is_box or not all(_is_text(box.get(field)) for field in ("entity", "kind")):
-            raise ValueError(f"{where}: boxes: got {_short(box)}, expected entity, kind and box: [x1, y1, x2, y2]")
-    return [{field: box[field] for field in ("entity", "kind", "box")} for box in boxes]
+            return f"got {_short(box)}, expected entity, kind and box: [x1, y1, x2, y2]"
+    return None
 
 
 def _in_order(frames: list[dict]) -> list[dict]:
-    """Sort the frames of a story by their positions, if they have any."""
-    by_position = {}
+    """Sort the frames of a story by their positions, if they have any; what is wrong with these goes to `problems`."""
+    by_position, placed = {}, [frame for frame in frames if frame["position"] is not None]
+    if not placed:
+        return frames
     for frame in frames:
-        if (frame["position"] is None) != (frames[0]["position"] is None):
-            unplaced = next(frame for frame in frames if frame["position"] is None)
-            raise ValueError(
-                f"{unplaced['where']}: position: got nothing, expected it in every line of a story or in none"
-            )
+        if frame["position"] is None:
+            missing = "position: got nothing, expected it in every line of a story or in none"
+            frame["problems"] = frame["problems"] or [f"{frame['where']}: {missing}"]
+    for frame in placed:
         other = by_position.setdefault(frame["position"], frame)
-        if frame["position"] is not None and other is not frame:
-            raise ValueError(
-                f"{frame['where']}: position: got {frame['position']}, which is that of "
-                f"{Path(other['file']).name!r}, expected another for each frame"
-            )
-    return frames if None in by_position else sorted(frames, key=lambda frame: frame["position"])
+        if other is not frame:
+            got = f"position: got {frame['position']}, which is that of {quoted(Path(other['file'] or '').name)}"
+            frame["problems"].append(f"{frame['where']}: {got}, expected another for each frame")
+    return sorted(placed, key=lambda frame: frame["position"]) + [f for f in frames if f["position"] is None]
 
 
 def _is_text(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,14 +11,17 @@ from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnImageProcessor, StoryAttnProcessor
 from transformers.utils import logging
 
+from ..common.access_flags import access_of
 from ..common.columns import columns_of
 from ..common.interruption import leave_signals_to_parent
 from .augmentation import augmentation_of
+from .number_ranges import NumberRanges
 from .prepared_stories import PreparedStories, prepare_stories
 from .sources import STORYWORLD, open_source, read_stories
 from .stream_source import first_stories, open_stream
 from .streaming import StoryStream, stream_loader
 from .windows import TrainingWindows, training_loader
+from .workers import load_batches
 
 if TYPE_CHECKING:
     from ..arguments import DataArguments, TrainingArguments
@@ -56,7 +59,7 @@ def load_splits(args: DataArguments, config: StoryAttnConfig) -> dict[str, Datas
             for key, split in names.items()
         }
     if args.dataset != STORYWORLD:
-        options["splits"] = open_source(args.dataset)
+        options["splits"] = open_source(args.dataset, **columns_of(args), **access_of(args))
     limits = {"train": args.max_train_stories}
     return {
         key: read_stories(args.dataset, split, max_stories=limits.get(key), **options) for key, split in names.items()
@@ -72,7 +75,7 @@ def split_names(args: DataArguments) -> dict[str, str]:
 
 def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:
     """Return the options with which `read_stories` and `open_stream` read the data set."""
-    options = columns_of(args)
+    options = {**columns_of(args), **access_of(args)}
     if args.dataset == STORYWORLD:
         options["storyworld_options"] = {"image_size": tuple(config.image_size)}
     return options
@@ -83,6 +86,7 @@ def prepare_splits(
 ) -> dict[str, PreparedStories]:
     """Prepare the good stories of each split of `load_splits`; see `prepare_stories`."""
     options = {"cache_dir": args.cache_dir, "cache_limit_gb": args.cache_limit_gb, "on_bad_story": args.on_bad_story}
+    options["ranges"] = NumberRanges()
     names = split_names(args)
     return {
         key: prepare_stories(split, image_processor, f"split {names[key]!r} of {args.dataset}", **options)
@@ -99,8 +103,10 @@ def make_loader(
     accelerator: Accelerator,
     first_batch: int,
     num_batches: int,
-) -> Iterable[dict[str, torch.Tensor]]:
+) -> Generator[dict[str, torch.Tensor], None, None]:
     """Return the training batches of this process, of stories on the disk or of a stream.
+
+    Its `close` ends the processes that load.
 
     Args:
         stories: the training stories; a stream is read anew instead.
@@ -126,7 +132,7 @@ def make_loader(
     }
     if not data_args.streaming:
         windows = TrainingWindows(stories, processor, config, args.seed, augmentation)
-        return training_loader(windows, processor, **workers, **order)
+        return load_batches(training_loader(windows, processor, **workers, **order))
     rows = open_stream(data_args.dataset, data_args.train_split, **source_options(data_args, config))
     options = {"buffer_size": data_args.shuffle_buffer, "augmentation": augmentation}
     stream = StoryStream(rows, processor, config, **options, **order)

@@ -7,7 +7,8 @@ from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
 from .frame_cache import DEFAULT_LIMIT_GB, cached_frames
-from .validation import judge_bad_stories
+from .number_ranges import NumberRanges
+from .validation import judge_bad_stories, name_problem
 
 logger = logging.get_logger(__name__)
 
@@ -113,6 +114,7 @@ def prepare_stories(
     on_bad_story: str = "skip",
     cache_dir: str | None = None,
     cache_limit_gb: float = DEFAULT_LIMIT_GB,
+    ranges: NumberRanges | None = None,
 ) -> PreparedStories:
     """Decode and resize all frames of stories, or take them from the cache, and leave out bad stories.
 
@@ -124,15 +126,23 @@ def prepare_stories(
             refuses them.
         cache_dir: folder of the cache; see `cached_frames`.
         cache_limit_gb: its limit, in gigabytes.
+        ranges: those of splits of the same data set that were prepared before; these stories must have the same.
 
     Returns:
         The good stories.
 
     Raises:
-        ValueError: for a bad story with "raise", and for more than 5% bad ones.
+        ValueError: for a bad story with "raise", for more than 5% bad ones, and for numbers of several ranges.
     """
     frames = cached_frames(stories, image_processor, cache_dir=cache_dir, limit_gb=cache_limit_gb)
-    problems = zip(stories["story_id"][:], frames["problem"][:])
-    lines = [f"story {story!r}: {problem}" for story, problem in problems if problem is not None]
+    names, problems = stories["story_id"][:], frames["problem"][:]
+    ranges = NumberRanges() if ranges is None else ranges
+    try:
+        ranges.add(zip(names, frames["ranges"][:]))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    for line in ranges.lines():
+        logger.warning_once(line)
+    lines = [name_problem(story, problem) for story, problem in zip(names, problems) if problem is not None]
     judge_bad_stories(lines, len(stories), name, on_bad_story, logger.warning)
     return PreparedStories(stories, frames, image_processor)

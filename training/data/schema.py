@@ -4,7 +4,11 @@ from typing import NoReturn
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.columns import COLUMN_FLAGS
+from ..common.excerpts import excerpt, listed, quoted
+from .forms.hint import metadata_hint
 from .story_reasoning import convert_story_reasoning, count_frames, is_story_reasoning
+from .validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 
 OPTIONAL_COLUMNS = {
     "descriptions": "a list of strings",
@@ -31,7 +35,7 @@ def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: 
     Raises:
         ValueError: for columns that are missing or of another type.
     """
-    if captions_column not in dataset.column_names and is_story_reasoning(dataset.column_names):
+    if is_converted(dataset.column_names, name, frames_column, captions_column):
         dataset = convert_story_reasoning(dataset, name)
         frames_column, captions_column = "images", "captions"
     check_columns(dataset.column_names, name, frames_column, captions_column)
@@ -41,6 +45,31 @@ def to_schema(dataset: Dataset, name: str, frames_column: str, captions_column: 
         no_captions = [[None] * length for length in count_frames(dataset, "frames")]
         dataset = _with_column(dataset, "captions", no_captions, List(Value("string")))
     return _cast(dataset)
+
+
+def is_converted(columns: list[str], name: str, frames_column: str, captions_column: str) -> bool:
+    """Return whether a data set has the format of StoryReasoning, and is converted.
+
+    Args:
+        columns: names of its columns.
+        name: what messages call the data set.
+        frames_column: column that shall hold the frames: `images`, or the default.
+        captions_column: column that shall hold the captions. Where there is one, nothing is converted.
+
+    Raises:
+        ValueError: for another column that the format does not have.
+    """
+    if captions_column in columns or not is_story_reasoning(columns):
+        return False
+    allowed = {"frames_column": (COLUMN_FLAGS["frames_column"][0], "images")}
+    allowed["captions_column"] = (COLUMN_FLAGS["captions_column"][0],)
+    for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
+        if column not in allowed[flag]:
+            held = "'images'" if flag == "frames_column" else "none: they are in 'story'"
+            raise ValueError(
+                f"{flag}: got {quoted(column)}, expected {held}, in {quoted(name)} in the format of StoryReasoning"
+            )
+    return True
 
 
 def check_types(features: Features, name: str, frames_column: str, captions_column: str | None) -> None:
@@ -57,20 +86,20 @@ def check_types(features: Features, name: str, frames_column: str, captions_colu
     """
     frames = _items(features[frames_column])
     if frames is None:
-        _refuse(name, frames_column, f"got {features[frames_column]}, expected a list")
+        _refuse(name, frames_column, f"got {excerpt(features[frames_column])}, expected a list")
     if not isinstance(frames, Image) and not _can_be_image(frames):
-        _refuse(name, frames_column, f"got a list of {frames}, expected images")
+        _refuse(name, frames_column, f"got a list of {excerpt(frames)}, expected images")
     if captions_column is not None and not _is_text(features[captions_column], "null"):
         captions = _items(features[captions_column])
         if captions is None:
-            _refuse(name, captions_column, f"got {features[captions_column]}, expected a list")
+            _refuse(name, captions_column, f"got {excerpt(features[captions_column])}, expected a list")
         if not _is_text(captions, "string", "large_string", "null"):
-            _refuse(name, captions_column, f"got a list of {captions}, expected strings")
+            _refuse(name, captions_column, f"got a list of {excerpt(captions)}, expected strings")
     if "story_id" in features and not isinstance(features["story_id"], Value):
-        _refuse(name, "story_id", f"got {features['story_id']}, expected a string or a number")
+        _refuse(name, "story_id", f"got {excerpt(features['story_id'])}, expected a string or a number")
     for column in OPTIONAL_COLUMNS:
         if column in features and not _is_optional(column, features[column]):
-            _refuse(name, column, f"got {features[column]}, expected {OPTIONAL_COLUMNS[column]}")
+            _refuse(name, column, f"got {excerpt(features[column])}, expected {OPTIONAL_COLUMNS[column]}")
 
 
 def check_columns(columns: list[str], name: str, frames_column: str, captions_column: str) -> None:
@@ -90,8 +119,8 @@ def check_columns(columns: list[str], name: str, frames_column: str, captions_co
     for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
         if column not in columns:
             raise ValueError(
-                f"dataset: got the columns {', '.join(columns)} in {name!r}, expected {column!r}; "
-                f"--{flag} names another"
+                f"dataset: got the columns {listed(columns)} in {quoted(name)}, expected {quoted(column)}; "
+                f"--{flag} names another; {metadata_hint(name)}"
             )
 
 
@@ -99,6 +128,13 @@ def has_states(features: Features) -> bool:
     """Return whether there are both columns of states; columns of these names and another type are something else."""
     domain, states = (features.get(name) for name in STATE_COLUMNS)
     return _is_text(domain, "string", "large_string") and _is_text(_items(states), "string", "large_string")
+
+
+def reading_columns(features: Features) -> list[str]:
+    """Return the columns of `references` and of `read_problem`; others of these names and of another type are none."""
+    is_references = _is_text(_items(_items(features.get(REFERENCES_COLUMN))), "string", "large_string")
+    columns = [REFERENCES_COLUMN] if is_references else []
+    return columns + [PROBLEM_COLUMN] * _is_text(features.get(PROBLEM_COLUMN), "string", "large_string")
 
 
 def name_stories(dataset: Dataset, split: str) -> Dataset:
@@ -135,11 +171,12 @@ def _select(dataset: Dataset, frames_column: str, captions_column: str) -> Datas
     names.update({key: key for key in ("story_id", *OPTIONAL_COLUMNS) if key in dataset.column_names})
     if has_states(dataset.features):
         names.update({key: key for key in STATE_COLUMNS})
+    names.update({key: key for key in reading_columns(dataset.features)})
     return dataset.select_columns(list(names)).rename_columns({a: b for a, b in names.items() if a != b})
 
 
 def _refuse(name: str, column: str, message: str) -> NoReturn:
-    raise ValueError(f"dataset: column {column!r} of {name!r}: {message}")
+    raise ValueError(f"dataset: column {quoted(column)} of {quoted(name)}: {message}")
 
 
 def _items(feature: object) -> object:

@@ -1,23 +1,34 @@
-"""Read stories of StoryWorld, of a folder, or of a data set of the Hub, in one schema."""
+"""Read stories of StoryWorld, of a folder, or of a data set of the Hub, in one schema.
 
-from collections.abc import Collection
+An existing split is used as it is. Where there is a `train` but no `validation` or `test`, these are derived from
+it by the hash of `story_id`, see `assign_splits`; `train` is then the rest, whichever split is read. A story
+without `story_id` goes by its captions. After that the ids are made unique: a story without one gets the split's
+name and its number, such as train-3; the second of two with the same id gets `-2` behind it.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 
-import datasets
-from datasets import Dataset, load_dataset_builder, load_from_disk
-from datasets.fingerprint import Hasher
+from datasets import Dataset, DatasetDict, load_from_disk
 from transformers.utils import logging
 
+from ..common.columns import COLUMN_FLAGS, TableColumns
+from ..common.excerpts import listed, quoted
 from ..common.hub_ids import is_hub_id
-from ..common.loading import one_line_reason
-from .frame_folder import is_frame_folder, read_frame_folder
+from .forms.hint import metadata_hint
+from .forms.local import is_single_file, open_local, table_roots
+from .forms.paths import Places
+from .forms.tables import StorySplits, to_stories
+from .frame_access import FrameAccess, frame_access
 from .schema import name_stories, to_schema, without_blank_captions
+from .source_files import check_saved, load_splits, naming_causes, naming_source
 from .splits import MIN_STORIES, assign_splits, splits_to_derive
 
 logger = logging.get_logger(__name__)
 
 STORYWORLD = "storyworld"
-SAVED, FRAME_FOLDER = "saved", "frame folder"
+NO_COLUMNS = TableColumns()
 
 
 def read_stories(
@@ -26,47 +37,54 @@ def read_stories(
     *,
     frames_column: str = "frames",
     captions_column: str = "captions",
+    table_columns: TableColumns = NO_COLUMNS,
     max_stories: int | None = None,
     storyworld_options: dict | None = None,
-    splits: dict[str, Dataset] | None = None,
+    splits: Mapping[str, Dataset] | None = None,
+    **access: bool,
 ) -> Dataset:
-    """Read the stories of a split. Single stories are not checked.
-
-    An existing split is used as it is. Where there is a `train` but no `validation` or `test`, these are derived from
-    it by the hash of `story_id`, see `assign_splits`; `train` is then the rest, whichever split is read. A story
-    without `story_id` goes by its captions. After that the ids are made unique: a story without one gets the split's
-    name and its number, such as train-3; the second of two with the same id gets `-2` behind it.
+    """Read the stories of a split; the module says which stories a split has. Single stories are not checked.
 
     Args:
-        name: `storyworld`; a folder (of images with a `metadata.jsonl`, see `read_frame_folder`; of Parquet files or
-            other files that `datasets` reads; or one that `save_to_disk` wrote); or the id of a data set on the Hub.
-            One in the format of daniel3303/StoryReasoning is recognized by its columns and converted, see
-            `story_reasoning_row`.
+        name: `storyworld`; a folder (that `datasets` reads, that `save_to_disk` wrote, or of a form in `forms`); a
+            file of such a form; or the id of a data set on the Hub.
         split: name of the split.
         frames_column: column that holds the frames: a list of images.
-        captions_column: column that holds the captions: a list of strings.
+        captions_column: column that holds the captions: a list of strings, or of lists of reference captions.
+        table_columns: columns of other forms, such as a table of one row a frame.
         max_stories: read only the first ones.
         storyworld_options: how StoryWorld is drawn, see `load_storyworld`.
         splits: the splits of the data set where `open_source` has opened it already; opening takes time.
+        access: `allow_remote_frames` and `allow_local_paths`, see `frame_access`; by default neither.
 
     Returns:
         Stories with `story_id`, `frames` (list of images), `captions` (list of `str` or `None`, one a frame) and, where
-        the data set has them, `descriptions`, `boxes` and `events`.
+        the data set has them, `descriptions`, `boxes`, `events`, `references` (of each frame all captions, of which
+        the first is in `captions`) and `read_problem` (what is wrong with a story).
 
     Raises:
         ValueError: for an unknown data set, an unknown split or one that cannot be derived, missing columns or columns
-            of another type, and no stories.
+            of another type, frames that may not be read, a full disk, and no stories.
     """
     if max_stories is not None and max_stories < 1:
         raise ValueError(f"max_stories: got {max_stories}, expected at least 1")
     if name == STORYWORLD:
+        _expect_no_columns(frames_column, captions_column)
         return _draw(split, max_stories, dict(storyworld_options or {}))
-    splits = open_source(name) if splits is None else splits
-    return _read_split(splits, name, split, frames_column, captions_column, max_stories)
+    splits = splits or open_source(name, frames_column, captions_column, table_columns, **access)
+    with naming_causes(name):
+        stories = _read_split(splits, name, split, frames_column, captions_column, max_stories)
+    frame_access(name, **access).check(stories, name)
+    return stories
 
 
 def _read_split(
-    splits: dict[str, Dataset], name: str, split: str, frames_column: str, captions_column: str, max_stories: int | None
+    splits: Mapping[str, Dataset],
+    name: str,
+    split: str,
+    frames_column: str,
+    captions_column: str,
+    max_stories: int | None,
 ) -> Dataset:
     """Return a split of the opened data set `name` as `read_stories` does."""
     derived = splits_to_derive(splits)
@@ -83,6 +101,13 @@ def _read_split(
     return _first(_cut(dataset, name, split, keys, derived), max_stories) if derived else dataset
 
 
+def _expect_no_columns(frames_column: str, captions_column: str) -> None:
+    """Refuse names of columns for StoryWorld, which has its own."""
+    for flag, column in (("frames_column", frames_column), ("captions_column", captions_column)):
+        if column != COLUMN_FLAGS[flag][0]:
+            raise ValueError(f"{flag}: got {quoted(column)}, expected none with {STORYWORLD}, which has its own")
+
+
 def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
     """Draw stories of StoryWorld: for `train` as many as asked for, for other splits at most their usual number."""
     from ..storyworld import load_storyworld
@@ -94,46 +119,73 @@ def _draw(split: str, max_stories: int | None, options: dict) -> Dataset:
     return load_storyworld(split, **options)
 
 
-def open_source(name: str) -> dict[str, Dataset]:
-    """Open a folder or a Hub id and return its splits unchanged; a data set without splits is `train`.
+def open_source(
+    name: str,
+    frames_column: str = COLUMN_FLAGS["frames_column"][0],
+    captions_column: str = COLUMN_FLAGS["captions_column"][0],
+    table_columns: TableColumns = NO_COLUMNS,
+    **access: bool,
+) -> Mapping[str, Dataset]:
+    """Open a folder, a file or a Hub id and return its splits; a data set without splits is `train`.
+
+    A split is turned into stories when it is asked for, see `to_stories`; its columns are unchanged otherwise.
+
+    Args:
+        name: the data set, as in `read_stories`.
+        frames_column: column that holds the frames.
+        captions_column: column that holds the captions.
+        table_columns: columns of other forms.
+        access: `allow_remote_frames` and `allow_local_paths`, as in `read_stories`, for the data set's own files, too.
 
     Raises:
-        ValueError: where there is no such folder or Hub id, or it cannot be read.
+        ValueError: where there is no such folder or Hub id, or it cannot be read. The message names the file and, where
+            there is one, the line.
     """
-    location = locate(name)
-    kind = folder_kind(location)
-    if kind == FRAME_FOLDER:
-        return read_frame_folder(location)
-    try:
-        splits = load_from_disk(location) if kind == SAVED else _load_splits(location)
-    except IndexError as error:  # raised by `load_from_disk` for a data set without rows
-        raise ValueError(f"dataset: got no story in a split of {name!r}, expected at least one") from error
-    except Exception as error:  # the libraries raise a dozen kinds, down to those of pyarrow
-        reason = one_line_reason(error)
-        raise ValueError(f"dataset: {name!r} could not be read from a folder or the Hub: {reason}") from error
+    location, allowed = locate(name), frame_access(name, **access)
+    with naming_causes(name):
+        opened = open_local(Path(location), table_columns, allowed) if is_local_form(location) else None
+        splits = _open_by_datasets(name, location, allowed) if opened is None else opened.splits
+    roots = opened.roots if opened else table_roots(Path(location)) if Path(location).is_dir() else []
+    columns = {"frames_column": frames_column, "captions_column": captions_column, "columns": table_columns}
+    return StorySplits(splits, partial(to_stories, **columns, places=Places(tuple(roots), allowed)))
+
+
+def _open_by_datasets(name: str, location: str, access: FrameAccess) -> dict[str, Dataset]:
+    """Open a folder or a Hub id by `datasets` alone."""
+    with naming_source(name, hint=f"; {metadata_hint(location)}" if Path(location).is_dir() else ""):
+        splits = _load_saved(location, access) if is_saved(location) else load_splits(location, access)
     return {"train": splits} if isinstance(splits, Dataset) else dict(splits)
 
 
+def _load_saved(location: str, access: FrameAccess) -> Dataset | DatasetDict:
+    check_saved(Path(location), access)
+    return load_from_disk(location)
+
+
 def locate(name: str) -> str:
-    """Return the path of the folder `name`, or the Hub id that it is.
+    """Return the path of the folder or file `name`, or the Hub id that it is.
 
     Raises:
-        ValueError: where it is neither, and for an empty folder.
+        ValueError: where it is none of these, and for an empty folder.
     """
     path = Path(name).expanduser()
-    if not path.is_dir() and not is_hub_id(name):
-        raise ValueError(f"dataset: got {name!r}, expected storyworld, a folder that exists, or a Hub id owner/name")
+    if not path.is_dir() and not is_single_file(path) and not is_hub_id(name):
+        raise ValueError(
+            f"dataset: got {quoted(name)}, expected storyworld, a folder that exists, or a Hub id owner/name"
+        )
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"dataset: got the empty folder {name!r}, expected Parquet files or another data set")
-    return str(path) if path.is_dir() else name
+    return str(path) if path.exists() else name
 
 
-def folder_kind(location: str) -> str | None:
-    """Return `SAVED` for a folder of `save_to_disk`, `FRAME_FOLDER`, or `None` where `datasets` loads it alone."""
-    path = Path(location)
-    if any((path / file).is_file() for file in ("dataset_dict.json", "state.json")):
-        return SAVED
-    return FRAME_FOLDER if path.is_dir() and is_frame_folder(path) else None
+def is_local_form(location: str) -> bool:
+    """Return whether it is a file, or a folder that `save_to_disk` did not write: `open_local` says of which form."""
+    return Path(location).exists() and not is_saved(location)
+
+
+def is_saved(location: str) -> bool:
+    """Return whether it is a folder that `save_to_disk` wrote."""
+    return any((Path(location) / file).is_file() for file in ("dataset_dict.json", "state.json"))
 
 
 def name_of_split(name: str, split: str, existing: Collection[str], derived: tuple[str, ...]) -> str:
@@ -149,32 +201,8 @@ def name_of_split(name: str, split: str, existing: Collection[str], derived: tup
         ValueError: where the data set has no such split and none is derived.
     """
     if split not in existing and split not in derived:
-        raise ValueError(f"split: got {split!r}, expected one of {', '.join(existing)} in {name!r}")
+        raise ValueError(f"split: got {quoted(split)}, expected one of {listed(existing)} in {name!r}")
     return split if split in existing else "train"
-
-
-def _load_splits(source: str) -> dict[str, Dataset]:
-    """Load a data set as `load_dataset` does; a split without rows, for which that raises, is an empty data set."""
-    state, options = _state_of_files(Path(source)), {}
-    if state:
-        # The library recognizes some folders by their name alone, and would return their earlier content.
-        options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
-    builder = load_dataset_builder(source, **options)
-    builder.download_and_prepare()
-    splits = {}
-    for split, info in builder.info.splits.items():
-        splits[split] = builder.as_dataset(split) if info.num_examples else Dataset.from_dict({})
-        splits[split]._fingerprint = Hasher.hash([splits[split]._fingerprint, state])
-    return splits
-
-
-def _state_of_files(folder: Path) -> str:
-    """Return a digest of the names, sizes and times of all files in a folder; empty where it does not exist."""
-    if not folder.is_dir():
-        return ""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return Hasher.hash(states)
 
 
 def _first(dataset: Dataset, count: int | None) -> Dataset:

@@ -13,6 +13,8 @@ from collections.abc import Collection
 import pyarrow.compute as pc
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 
+from ..common.excerpts import excerpt, quoted
+
 # Part of the cache key of the converted texts: raise it with every change of the conversion.
 CONVERSION_VERSION = 1
 SOURCE_COLUMNS = ("images", "story", "chain_of_thought")
@@ -81,10 +83,12 @@ def convert_story_reasoning(dataset: Dataset, name: str) -> Dataset:
         ValueError: where `images` is no list, or `story` or `chain_of_thought` no string.
     """
     if not hasattr(dataset.features["images"], "feature"):
-        raise ValueError(f"dataset: column 'images' of {name!r}: got {dataset.features['images']}, expected a list")
+        got = excerpt(dataset.features["images"])
+        raise ValueError(f"dataset: column 'images' of {quoted(name)}: got {got}, expected a list")
     for column in ("story", "chain_of_thought"):
         if getattr(dataset.features[column], "dtype", None) not in ("string", "large_string", "null"):
-            raise ValueError(f"dataset: column {column!r} of {name!r}: got {dataset.features[column]}, expected text")
+            got = excerpt(dataset.features[column])
+            raise ValueError(f"dataset: column {column!r} of {quoted(name)}: got {got}, expected text")
     columns = [column for column in ("story_id", "story", "chain_of_thought") if column in dataset.column_names]
     texts = dataset.select_columns(columns).add_column("frame_count", count_frames(dataset, "images"))
     # The cache key of the result has the name of this function and of its arguments.

@@ -14,8 +14,11 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 
 from .augmentation import UNCHANGED, Augmentation
 from .frame_cache import prepare_story
-from .validation import judge_bad_stories, story_problem
+from .number_ranges import NumberRanges
+from .stream_source import rows_of
+from .validation import judge_bad_stories, name_problem, story_problem
 from .windows import TrainingCollator, draw_start, draw_tasks
+from .workers import load_batches
 
 MAX_BAD_IN_A_ROW = 1000  # stories after which a reader gives up
 MIN_JUDGED = 1000  # stories; among fewer, a larger share may be bad by chance
@@ -68,6 +71,7 @@ class StoryStream(TorchIterableDataset):
         self.seed, self.buffer_size = seed, buffer_size
         self.process, self.num_processes = process, num_processes
         self.first_batch, self.num_batches, self.augmentation = first_batch, num_batches, augmentation
+        self.ranges = NumberRanges()
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor] | None, list[tuple[str | None, str]], int]]:
         try:
@@ -100,10 +104,11 @@ class StoryStream(TorchIterableDataset):
         items, bad = [], []
         for epoch, row in rows:
             prepared = self._window(epoch, row)
+            self.ranges.add([(row["story_id"], prepared.pop("ranges", []))])
             if prepared["problem"] is None:
                 items.append(prepared)
             else:
-                bad.append((row["story_id"], f"story {row['story_id']!r}: {prepared['problem']}"))
+                bad.append((row["story_id"], name_problem(row["story_id"], prepared["problem"])))
         return items, bad
 
     def _window(self, epoch: int, row: dict) -> dict:
@@ -135,7 +140,7 @@ class StoryStream(TorchIterableDataset):
         while True:
             order = random.Random(f"{drawn_by}/{epoch}")
             order.shuffle(shards)
-            rows = (row for shard in shards for row in _rows_of(self.stories.shard(num_shards, shard)))
+            rows = (row for shard in shards for row in rows_of(self.stories, self.stories.shard(num_shards, shard)))
             before = position
             while block := list(islice(rows, self.buffer_size)):
                 order.shuffle(block)
@@ -147,12 +152,6 @@ class StoryStream(TorchIterableDataset):
                 raise ValueError(f"dataset: got no story for reader {reader + 1} of {num_readers}, expected some")
             epoch += 1
             shards.sort()
-
-
-def _rows_of(stories: IterableDataset) -> Iterator[dict]:
-    """Yield every row. Plain iteration would share the rows out over the workers once more."""
-    for batch in stories.iter(batch_size=1):
-        yield {name: values[0] for name, values in batch.items()}
 
 
 def stream_loader(
@@ -185,7 +184,7 @@ def stream_loader(
     workers = {"num_workers": num_workers, "pin_memory": pin_memory, "worker_init_fn": worker_init_fn}
     loader = DataLoader(stream, batch_size=None, generator=torch.Generator().manual_seed(0), **workers)
     problems, num_seen = {}, 0
-    for batch, bad, seen in loader:
+    for batch, bad, seen in load_batches(loader):
         if batch is None:
             raise ValueError(bad[0][1])
         num_seen += seen

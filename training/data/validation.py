@@ -1,23 +1,27 @@
 """Check single stories and decide what happens to bad ones."""
 
-import os
 from collections.abc import Callable
 
 import datasets
 from PIL import Image, UnidentifiedImageError
+from storyattn.pictures import open_picture
 
+from ..common.excerpts import MAX_PROBLEM, excerpt, listed, quoted
 from ..common.loading import one_line_reason
 
 MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken export
-PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states")
+REFERENCES_COLUMN = "references"  # of each frame all captions, where some frame has several
+PROBLEM_COLUMN = "read_problem"  # what was wrong with a story when it was read, null where nothing was
+PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states", REFERENCES_COLUMN)
 BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
-MAX_LISTED = 5  # bad stories that a message describes
 
 
 def story_problem(story: dict) -> str | None:
     """Return why the frames, captions and other columns of a story do not fit together, or `None`."""
     frames, captions = story["frames"], story["captions"]
+    if story.get(PROBLEM_COLUMN) is not None:
+        return story[PROBLEM_COLUMN]
     if not isinstance(frames, (list, type(None))):
         return f"frames: got a {type(frames).__name__}, expected a list of images"
     if not frames:
@@ -26,7 +30,7 @@ def story_problem(story: dict) -> str | None:
         return f"captions: got none, expected one for each of {len(frames)} frames"
     wrong = [text for text in captions if not isinstance(text, (str, type(None)))]
     if isinstance(captions, str) or wrong:
-        value = repr(wrong[0]) if wrong else "a string"
+        value = quoted(wrong[0]) if wrong else "a string"
         return f"captions: got {value}, expected one string or null for each frame"
     for column in PER_FRAME_COLUMNS:
         values = story.get(column)
@@ -35,37 +39,42 @@ def story_problem(story: dict) -> str | None:
     return None
 
 
+def name_problem(story_id: object, problem: str) -> str:
+    """Return the line that says which story has a problem."""
+    return f"story {quoted(story_id)}: {problem}"
+
+
 def decode_frame(story: dict, index: int) -> Image.Image:
     """Decode frame `index` of a story whose frames are stored as `{"bytes", "path"}`.
 
     Returns:
-        The whole picture, upright; of an animation the first frame.
+        The whole picture as the model reads it (see `storyattn.pictures`), upright and RGB; of an animation the first
+        frame. Its `info["mode"]` is the mode that it had, `info["range"]` that of its numbers.
 
     Raises:
-        ValueError: naming the frame, where there is none, where a side has fewer than `MIN_FRAME_SIDE` pixels, and
-            where Pillow refuses the file: it is broken, or so large that it can only be meant to exhaust memory.
+        ValueError: naming the frame, where there is none, where a side has fewer than `MIN_FRAME_SIDE` pixels, and for
+            a file that is broken, has numbers of an unknown range, or more pixels than Pillow allows.
     """
     picture, file = story["frames"][index], ""
     try:
         if picture is None:
             raise ValueError("got none, expected an image")
         if isinstance(picture, dict):
-            file = f" ({picture['path']})" if picture.get("path") else ""
-            if picture.get("bytes") is None and file and _is_missing_file(picture["path"]):
-                raise ValueError("got no such file, expected an image")
-            picture = datasets.Image().decode_example(picture)
+            path = picture.get("path") or ""
+            file = f" ({excerpt(path)})" if path else ""
+            if picture.get("bytes") is None and "://" in path:
+                picture = datasets.Image().decode_example(picture)
+        picture = open_picture(picture)
         if min(picture.size) < MIN_FRAME_SIDE:
             size = f"{picture.width}x{picture.height} pixels"
             raise ValueError(f"got {size}, expected at least {MIN_FRAME_SIDE} a side")
-    except UnidentifiedImageError as error:  # its text has the address of the bytes
+    except FileNotFoundError as error:
+        raise ValueError(f"frame {index}{file}: got no such file, expected an image") from error
+    except UnidentifiedImageError as error:
         raise ValueError(f"frame {index}{file}: got no image that Pillow can read, expected one") from error
     except Exception as error:  # the type that Pillow raises for a broken file depends on the format
         raise ValueError(f"frame {index}{file}: {one_line_reason(error)}") from error
     return picture
-
-
-def _is_missing_file(path: str) -> bool:
-    return "://" not in path and not os.path.isfile(path)
 
 
 def judge_bad_stories(
@@ -102,12 +111,11 @@ def judge_bad_stories(
     if num_stories >= min_stories and len(problems) > MAX_BAD_SHARE * num_stories:
         raise ValueError(
             f"{name}: got {len(problems)} bad of {num_stories} stories, expected at most {MAX_BAD_SHARE:.0%}: "
-            f"{'; '.join(problems)}"
+            f"{_first(problems)}"
         )
     described = _first(problems if new_problems is None else new_problems)
     warn(f"{name}: {len(problems)} of {num_stories} stories are bad and left out: {described}")
 
 
 def _first(problems: list[str]) -> str:
-    more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
-    return "; ".join(problems[:MAX_LISTED]) + more
+    return listed(problems, separator="; ", length=MAX_PROBLEM)

@@ -12,16 +12,17 @@ from torch.utils.data import Dataset as TorchDataset
 
 from .augmentation import UNCHANGED, Augmentation
 from .prepared_stories import PreparedStories
+from .validation import REFERENCES_COLUMN
 
 # What a window of a story has one value a frame of.
-PER_FRAME = ("frames", "captions", "boxes", "events", "states")
+PER_FRAME = ("frames", "captions", "boxes", "events", "states", REFERENCES_COLUMN)
 
 
 class StoryWindows(TorchDataset):
     """Every run of `num_frames` frames of the stories, in order; a shorter story is one window.
 
     An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
-    first frame) and, where the stories have them, `boxes`, `events` and `states`.
+    first frame) and, where the stories have them, `boxes`, `events`, `states` and `references`.
 
     Args:
         stories: stories in the schema of `read_stories`.

@@ -16,6 +16,7 @@ from accelerate.utils import (
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from ..arguments import TrainingArguments
+from ..common.files import check_folder
 from .malloc import keep_freed_memory
 from .trackers import tracker_names
 
@@ -83,12 +84,6 @@ def leave(status: int) -> None:
 
 
 def _created_folder(name: str) -> Path:
-    folder = Path(name)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"output_dir: got a file at {name!r}, expected a folder or nothing")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        got = f"{name!r}, which cannot be written: {error.strerror}"
-        raise ValueError(f"output_dir: got {got}, expected a folder that can be") from error
-    return folder
+    check_folder("output_dir", name)
+    Path(name).mkdir(parents=True, exist_ok=True)
+    return Path(name)

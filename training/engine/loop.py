@@ -4,7 +4,8 @@ import copy
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ class TrainingLoop:
         accelerator: Accelerator,
         model: PreTrainedModel,
         processor: StoryAttnProcessor,
-        make_loader: Callable[[int, int], Iterable[Batch]],
+        make_loader: Callable[[int, int], Generator[Batch, None, None]],
         eval_stories: PreparedStories,
         args: TrainingArguments,
         *,
@@ -114,8 +115,8 @@ class TrainingLoop:
         silent = not self.accelerator.is_local_main_process
         bar = tqdm(total=self.num_steps, initial=self.step, desc="training", unit="step", disable=silent)
         accumulated = self.args.gradient_accumulation_steps
-        loader = iter(self.make_loader(self.step * accumulated, self.num_steps * accumulated))
-        with bar:
+        loader = self.make_loader(self.step * accumulated, self.num_steps * accumulated)
+        with bar, closing(loader):
             if self._evaluation_is_due() and self.eval_metrics is None:  # a signal came before its end
                 is_best = self._evaluate()
                 if is_best or self.early_stop:
@@ -135,12 +136,8 @@ class TrainingLoop:
         """Return this process's batches of the next step on the device, or too few after a signal; time the wait."""
         asked = time.perf_counter()
         batches = []
-        try:
-            while not self.interruption.number and len(batches) < self.args.gradient_accumulation_steps:
-                batches.append(next(loader))
-        except RuntimeError:  # of a worker that the signal has ended as well
-            if not self.interruption.number:
-                raise
+        while not self.interruption.number and len(batches) < self.args.gradient_accumulation_steps:
+            batches.append(next(loader))
         self.losses.waited += time.perf_counter() - asked
         return [send_to_device(batch, self.accelerator.device, non_blocking=True) for batch in batches]
 

@@ -1,6 +1,8 @@
 """The output folder of a run: what identifies the run, and what an earlier one has left there."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -9,8 +11,10 @@ from storyattn import StoryAttnConfig, StoryAttnProcessor
 from transformers.utils import logging
 
 from ..arguments import DataArguments, TrainingArguments
+from ..common.folder_lock import locked_folder
 from ..data.augmentation import augmentation_of
 from .checkpoints import FOLDER, check_same, read_state, step_folders, step_number
+from .distributed import decided_by_main_process
 from .loop import stories_per_step
 from .optimizer import LEARNING_RATE_PARTS
 from .run_log import METRICS
@@ -82,6 +86,18 @@ def read_same_run(checkpoint: Path | None, config: StoryAttnConfig, run_state: d
     check_same("configuration", checkpoint, saved_config, run_state["config"])
     check_same("run", checkpoint, state["run"], run_state["run"])
     return state
+
+
+@contextmanager
+def locked_run_folder(accelerator: Accelerator, output_dir: str | Path) -> Iterator[None]:
+    """
+    Keep other trainings out of `output_dir`, which the main process locks, until the end of the block.
+
+    Raises `ValueError`, in every process, where another training uses it.
+    """
+    with ExitStack() as stack:
+        decided_by_main_process(accelerator, stack.enter_context, locked_folder("output_dir", output_dir))
+        yield
 
 
 def put_earlier_run_aside(output_dir: str | Path, checkpoint: Path | None) -> None:

@@ -3,6 +3,7 @@
 from storyattn import StoryAttnOutput, StoryAttnProcessor
 
 from ..common.captions import has_text
+from ..data.validation import REFERENCES_COLUMN
 from .caption_metrics import CaptionMetrics, unigram_logits
 from .floors import TrainingData
 from .storyworld_metrics import ASPECTS, StoryWorldMetrics
@@ -105,7 +106,8 @@ class CaptionEvaluation:
         for row in rows:
             *before, target = batch.items[row]["captions"]
             last_caption = next((text for text in reversed(before) if has_text(text)), "")
-            self.captions[name].add_text(texts[row], target, last_caption)
+            references = (batch.items[row].get(REFERENCES_COLUMN) or [None])[-1]
+            self.captions[name].add_text(texts[row], target, last_caption, references)
             self.storyworld[name].update(texts[row], batch.items[row])
 
     def _add_losses(self, name: str, batch: WindowBatch, output: StoryAttnOutput, rows: list[int]) -> None:

@@ -1,10 +1,11 @@
 """Measures of written captions: loss, bits per byte, overlap with the true caption, variety, and their floors."""
 
+import importlib
 import math
 import random
+import tempfile
 from collections import defaultdict
 from functools import cache
-from pathlib import Path
 
 import evaluate
 import torch
@@ -21,20 +22,28 @@ TOKENIZED_AT_ONCE = 1000  # captions, padded to the longest of them
 
 @cache
 def load_text_metric(name: str) -> evaluate.EvaluationModule:
-    """Load the `evaluate` module `text_metrics/{name}.py` from its path: no network, no temporary files."""
-    return evaluate.load(str(Path(__file__).parent / "text_metrics" / f"{name}.py"), keep_in_memory=True)
-
-
-def text_scores(predictions: list[str], references: list[str]) -> dict[str, float | None]:
     """
-    Return the scores of written captions, each beside one reference.
+    Load the `evaluate` module `text_metrics/{name}.py`, without network.
+
+    `evaluate.load` would copy it into the user's home, which may not be writable.
+    """
+    module = importlib.import_module(f".text_metrics.{name}", __package__)
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    (metric,) = [value for value in classes if issubclass(value, evaluate.Metric) and value is not evaluate.Metric]
+    with tempfile.TemporaryDirectory() as folder:  # made for files that `keep_in_memory` does without
+        return metric(keep_in_memory=True, cache_dir=folder)
+
+
+def text_scores(predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float | None]:
+    """
+    Return the scores of written captions, each beside one reference or several.
 
     `cider` takes document frequencies from these references: it compares models on the same captions alone, and is not
     comparable to numbers on data sets with five references for a picture.
 
     Args:
         predictions: the written captions.
-        references: the true caption of each.
+        references: the true caption of each, or all its reference captions.
 
     Returns:
         `bleu4`, `rouge_l`, `meteor` (without synonyms) and `chrf` (0 to 100, higher is nearer to the reference),
@@ -94,7 +103,7 @@ class CaptionMetrics:
     def __init__(self):
         self.losses = defaultdict(float)
         self.tokens, self.bytes = defaultdict(int), defaultdict(int)
-        self.generated, self.targets, self.last_captions = [], [], []
+        self.generated, self.targets, self.references, self.last_captions = [], [], [], []
         self.floor_texts: dict[str, list[str]] = defaultdict(list)  # by floor: what it writes in their place
 
     def add_loss(
@@ -120,7 +129,7 @@ class CaptionMetrics:
         self.tokens[name] += tokens
         self.bytes[name] += num_bytes
 
-    def add_text(self, generated: str, target: str, last_caption: str) -> None:
+    def add_text(self, generated: str, target: str, last_caption: str, references: list[str] | None = None) -> None:
         """
         Add one written caption.
 
@@ -128,9 +137,11 @@ class CaptionMetrics:
             generated: the caption as the model writes it.
             target: the true caption.
             last_caption: the last caption before it, empty where no frame before has one.
+            references: all true captions of the frame, where there are several.
         """
         self.generated.append(generated.strip())
         self.targets.append(target)
+        self.references.append(references or [target])
         self.last_captions.append(last_caption)
 
     def add_floor(self, name: str, other: "CaptionMetrics") -> None:
@@ -152,20 +163,20 @@ class CaptionMetrics:
             train_captions: captions of training from which the floor `random_train_caption` is drawn, if any.
             seed: the seed of the draw.
         """
-        floors = {"last_caption": text_scores(self.last_captions, self.targets)}
+        floors = {"last_caption": text_scores(self.last_captions, self.references)}
         if train_captions:
             drawn = random.Random(seed).choices(train_captions, k=len(self.targets))
-            floors["random_train_caption"] = text_scores(drawn, self.targets)
+            floors["random_train_caption"] = text_scores(drawn, self.references)
         if "unigram" in self.losses:
             floors["unigram"] = self._mean_losses("unigram")
         for name, texts in self.floor_texts.items():
-            floors[name] = {**self._mean_losses(name), **text_scores(texts, self.targets)}
+            floors[name] = {**self._mean_losses(name), **text_scores(texts, self.references)}
         with_frames, shuffled = self._mean_losses("loss"), self._mean_losses("loss_shuffled_frames")
         pairs = zip(self.targets[:NUM_EXAMPLES], self.generated[:NUM_EXAMPLES])
         return {
             **with_frames,
             **{f"{name}_shuffled_frames": value for name, value in shuffled.items()},
-            **text_scores(self.generated, self.targets),
+            **text_scores(self.generated, self.references),
             "floors": floors,
             "examples": [{"target": target, "generated": generated} for target, generated in pairs],
             "num_captions": len(self.targets),

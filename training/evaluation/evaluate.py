@@ -52,6 +52,8 @@ OUTPUT_FIELDS = {
     "retrieval": "image_embeds",
     "attention": "spatial_attentions",
 }
+# The floors that come from training stories; `event` has one of its own.
+TRAINING_FLOORS = ("train_median", "random_train_caption", "unigram", "event")
 
 
 def evaluate_model(
@@ -215,7 +217,9 @@ class _Evaluation:
         if self.windows.num_left_out:
             notes.append(f"{self.windows.num_left_out} stories of a single frame were left out")
         if self.training is None:
-            notes.append("no training stories were given: no floors that come from them")
+            notes.append(
+                f"no training stories were given: no floors that come from them ({', '.join(TRAINING_FLOORS)})"
+            )
         without_caption = sum(not has_text(captions[-1]) for captions in self.windows.captions_of)
         if without_caption:
             notes.append(

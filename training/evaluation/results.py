@@ -2,7 +2,8 @@
 
 import math
 import platform
-from importlib.metadata import version
+
+from ..common.versions import package_version
 
 LIBRARIES = (
     "storyattn",
@@ -30,7 +31,7 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
         command: the command line that measures the same.
 
     Returns:
-        A document that JSON can hold.
+        A document that JSON can hold. The version of a library without metadata is `None`.
     """
     return {
         "dataset": dataset,
@@ -40,7 +41,7 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
         "num_windows": metrics["num_windows"],
         "seed": seed,
         "command": command,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **{name: package_version(name) for name in LIBRARIES}},
         "metrics": _finite(metrics),
     }
 

@@ -5,11 +5,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..common.excerpts import MAX_PROBLEM, listed, quoted
+from ..data.number_ranges import NumberRanges
 from ..data.validation import MAX_BAD_SHARE
 
 HURTS, NOTE = "hurts", "note"
 MAX_CUT_SHARE = 0.2  # of the captions
 MAX_EMPTY_SHARE = 0.5
+MAX_UNKNOWN_SHARE = 0.05  # of the tokens
+MAX_SPELLED_SHARE = 0.4
 MAX_CROPPED_SHARE = 0.25  # of a picture
 USUAL_MODES = ("RGB", "L")
 NUM_NAMED = 5  # stories that a finding names
@@ -42,12 +46,12 @@ def judge(
     """
     findings = [Finding(HURTS, f"{reason}: give it stories, or training stops there") for reason in empty.values()]
     findings += _judge_bad(splits)
-    findings += _judge_lengths(splits, options)
-    findings += _judge_captions(splits, options)
+    findings += judge_lengths(splits, options)
+    findings += judge_captions(splits, options)
     findings += _judge_pictures(splits, options)
     findings += _judge_ids(splits)
     for overlap in shared:
-        findings += _judge_overlap(overlap)
+        findings += judge_overlap(overlap)
     if not licenses:
         findings.append(
             Finding(NOTE, "no license is known: find out what may be done with the stories before publishing")
@@ -64,13 +68,15 @@ def _judge_bad(splits: dict[str, dict]) -> list[Finding]:
             advice = "--on_bad_story skip leaves them out"
             if share > MAX_BAD_SHARE:
                 advice = f"more than {MAX_BAD_SHARE:.0%}, which training refuses; mend them or take them out"
-            named = "; ".join(f"{story!r}: {reason}" for story, reason in numbers["first_bad"])
+            lines = [f"{quoted(story)}: {reason}" for story, reason in numbers["bad"][:NUM_NAMED]]
+            named = listed(lines, separator="; ", length=MAX_PROBLEM)
             findings.append(Finding(HURTS if share > MAX_BAD_SHARE else NOTE, f"{what}: {advice} ({named})"))
     advice = "captions may belong to other frames; give each frame one, null where there is none"
     return findings + _counted(splits, "unequal_numbers", "stories", "have unequal numbers", advice, lambda share: True)
 
 
-def _judge_lengths(splits: dict[str, dict], options: argparse.Namespace) -> list[Finding]:
+def judge_lengths(splits: dict[str, dict], options: argparse.Namespace) -> list[Finding]:
+    """Return the findings on numbers of frames, see `judge`."""
     findings = []
     for name, numbers in splits.items():
         if not numbers["frames"] or numbers["frames_per_story"]["max"] < 2:
@@ -83,7 +89,8 @@ def _judge_lengths(splits: dict[str, dict], options: argparse.Namespace) -> list
     return findings + _counted(splits, "stories_shorter_than_num_frames", "stories", length, advice)
 
 
-def _judge_captions(splits: dict[str, dict], options: argparse.Namespace) -> list[Finding]:
+def judge_captions(splits: dict[str, dict], options: argparse.Namespace) -> list[Finding]:
+    """Return the findings on captions and their tokens, see `judge`."""
     wanted = max(
         (numbers["caption_tokens"]["99%"] for numbers in splits.values() if numbers["caption_tokens"]), default=0
     )
@@ -93,9 +100,26 @@ def _judge_captions(splits: dict[str, dict], options: argparse.Namespace) -> lis
         splits, "cut_captions", "told_captions", cut, advice, lambda share: share > MAX_CUT_SHARE, "captions"
     )
     advice = "these frames teach pictures alone; write them, or check --captions_column"
-    return findings + _counted(
+    findings += _counted(
         splits, "empty_captions", "captions", "are empty", advice, lambda share: share > MAX_EMPTY_SHARE
     )
+    return findings + _judge_tokens(splits)
+
+
+def _judge_tokens(splits: dict[str, dict]) -> list[Finding]:
+    """Return the findings on what the tokenizer does not know; a small share of spelled tokens is none."""
+    advice = "what they say is lost; take a tokenizer of the captions' language"
+    findings = _counted(
+        splits, "unknown_tokens", "tokens", "are unknown", advice, lambda share: share > MAX_UNKNOWN_SHARE
+    )
+    spelled = {
+        name: numbers
+        for name, numbers in splits.items()
+        if numbers["spelled_tokens"] > MAX_SPELLED_SHARE * numbers["tokens"]
+    }
+    what = "spell words by letters or bytes"
+    advice = "captions are long and hard to learn; take a tokenizer of their language"
+    return findings + _counted(spelled, "spelled_tokens", "tokens", what, advice, lambda share: True)
 
 
 def _judge_pictures(splits: dict[str, dict], options: argparse.Namespace) -> list[Finding]:
@@ -109,12 +133,24 @@ def _judge_pictures(splits: dict[str, dict], options: argparse.Namespace) -> lis
     for name, numbers in splits.items():
         odd = [f"{count} {mode}" for mode, count in numbers["modes"].items() if mode not in USUAL_MODES]
         if odd:
-            advice = "they are turned into RGB, what is transparent laid on white; look at the sheet"
+            advice = "they are turned into RGB, floats and 16 bits scaled to 8, what is transparent laid on white"
+            advice += "; look at the sheet"
             findings.append(Finding(NOTE, f"{', '.join(odd)} pictures in {name}: {advice}"))
+    findings += _judge_ranges(splits)
     size = f"are smaller than {options.image_size[0]}x{options.image_size[1]} (height x width)"
     advice = "they are blurred by enlarging; a smaller image_size fits them"
     findings += _counted(splits, "smaller_than_image_size", "frames", size, advice)
     return findings + _judge_crop(splits, options)
+
+
+def _judge_ranges(splits: dict[str, dict]) -> list[Finding]:
+    ranges = NumberRanges()
+    try:
+        for numbers in splits.values():
+            ranges.add((story, [one]) for one, story in numbers["number_ranges"].items())
+    except ValueError as error:
+        return [Finding(HURTS, f"{error}: save all pictures with 8 bits a channel")]
+    return [Finding(NOTE, f"{line}; look at the sheet") for line in ranges.lines()]
 
 
 def _judge_crop(splits: dict[str, dict], options: argparse.Namespace) -> list[Finding]:
@@ -133,14 +169,17 @@ def _judge_ids(splits: dict[str, dict]) -> list[Finding]:
     findings = []
     for name, numbers in splits.items():
         if numbers["duplicate_ids"]:
-            named = ", ".join(f"{story!r} ({count} times)" for story, count in numbers["duplicate_ids"][:NUM_NAMED])
+            named = ", ".join(
+                f"{quoted(story)} ({count} times)" for story, count in numbers["duplicate_ids"][:NUM_NAMED]
+            )
             what = f"{len(numbers['duplicate_ids'])} ids of {name} are those of several stories"
             advice = "all but the first get a number behind it; give each story its own story_id"
             findings.append(Finding(NOTE, f"{what}: {advice} ({named})"))
     return findings
 
 
-def _judge_overlap(overlap: dict) -> list[Finding]:
+def judge_overlap(overlap: dict) -> list[Finding]:
+    """Return the findings on what two splits share, from `overlap_numbers`."""
     first, second = overlap["splits"]
     trained = "train" in overlap["splits"]
     findings = []

@@ -17,18 +17,23 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..common.access_flags import access_of
+from ..common.captions import has_text
 from ..common.columns import columns_of
+from ..common.excerpts import MAX_PROBLEM, excerpt, listed
+from ..common.files import check_file
 from ..data.licenses import count_licenses
 from ..data.sources import STORYWORLD, open_source, read_stories
 from ..data.splits import splits_to_derive
+from ..data.validation import name_problem
 from ..models.presets import load_preset
 from ..models.tokenizer import load_tokenizer, train_tokenizer
 from .findings import HURTS, Finding, judge
 from .overlap import shared_stories
 from .report import draw_sheet, format_table, overlap_numbers, split_numbers
 from .survey import Survey, survey_split
+from .token_coverage import TokenNumbers, count_tokens
 
-NUM_ENDS = 2  # the start and end token, which count as tokens of a caption
 SPLIT_ORDER = ("train", "validation", "test")
 
 
@@ -52,13 +57,15 @@ def check_dataset(arguments: argparse.Namespace) -> list[Finding]:
     """
     _check(arguments)
     output = Path(arguments.output).expanduser()
+    for file in ("report.json", "stories.png"):
+        check_file("output", output / file)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
     source = read_source(arguments)
     surveys = {split: survey_split(stories, split) for split, stories in source.stories.items()}
     for split, survey in surveys.items():
         survey.duplicate_ids = duplicate_ids(survey.names, source.ids.get(split, Counter()))
-    tokens = count_tokens(surveys, tokenizer)
+    tokens = token_numbers(surveys, tokenizer)
     splits = {split: split_numbers(survey, tokens[split], arguments) for split, survey in surveys.items()}
     pairs = {two: shared_stories(*two, surveys) for two in combinations(surveys, 2)}
     shared = [overlap_numbers(*two, stories, surveys, source.titles) for two, stories in pairs.items()]
@@ -79,7 +86,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
     Raises:
         ValueError: where the data set or one of its splits cannot be read.
     """
-    options = {**columns_of(arguments), "max_stories": arguments.max_stories}
+    options = {**columns_of(arguments), **access_of(arguments), "max_stories": arguments.max_stories}
     name, source = arguments.dataset, Source()
     if name == STORYWORLD:
         from ..storyworld.dataset import SPLITS
@@ -87,7 +94,7 @@ def read_source(arguments: argparse.Namespace) -> Source:
         source.stories = {split: read_stories(name, split, **options) for split in SPLITS}
         source.licenses = {"drawn by the program": sum(map(len, source.stories.values()))}
         return source
-    existing = open_source(name)
+    existing = open_source(name, **columns_of(arguments), **access_of(arguments))
     derived = splits_to_derive(existing)
     for split in sorted((*existing, *derived), key=_split_position):
         if split in existing and not len(existing[split]):
@@ -121,26 +128,24 @@ def duplicate_ids(names: list[str], ids: Counter) -> Counter:
     return Counter({name: count for name, count in counts.items() if count > 1})
 
 
-def count_tokens(surveys: dict[str, Survey], tokenizer: PreTrainedTokenizerBase | None = None) -> dict[str, list[int]]:
-    """Return the lengths in tokens of the captions of each split, with start and end token, empty ones left out.
+def token_numbers(
+    surveys: dict[str, Survey], tokenizer: PreTrainedTokenizerBase | None = None
+) -> dict[str, TokenNumbers]:
+    """Return what a tokenizer makes of the captions of each split that are not empty.
 
     Without `tokenizer`, one of the tiny preset's size is trained on the captions of `train`, or of the first split that
     has any.
     """
     captions = {
-        split: [text for captions in survey.captions for text in captions if text and text.strip()]
+        split: [text for captions in survey.captions for text in captions if has_text(text)]
         for split, survey in surveys.items()
     }
     if tokenizer is None:
         texts = captions.get("train") or next(filter(None, captions.values()), None)
         if texts is None:
-            return {split: [] for split in captions}
+            return {split: TokenNumbers() for split in captions}
         tokenizer = train_tokenizer(texts, load_preset("tiny").text_config.vocab_size)
-    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-    return {
-        split: [len(ids) + NUM_ENDS for ids in tokenizer(texts, **options)["input_ids"]] if texts else []
-        for split, texts in captions.items()
-    }
+    return {split: count_tokens(texts, tokenizer) for split, texts in captions.items()}
 
 
 def _split_position(split: str) -> int:
@@ -160,8 +165,11 @@ def _read_beside(source: Source, split: str, rows: Dataset, limit: int | None) -
 
 def _print(splits: dict[str, dict], source: Source, findings: list[Finding]) -> None:
     print(format_table(splits))
-    licenses = ", ".join(f"{license} ({count} stories)" for license, count in source.licenses.items())
+    licenses = listed(f"{excerpt(license)} ({count} stories)" for license, count in source.licenses.items())
     print(f"\nlicenses: {licenses or 'none known'}\n")
+    for split, numbers in splits.items():
+        for story, problem in numbers["bad"]:
+            print(f"bad: {split}: {excerpt(name_problem(story, problem), MAX_PROBLEM)}")
     for finding in findings:
         print(f"{finding.severity}: {finding.text}")
     if not any(finding.severity == HURTS for finding in findings):

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from ..common.captions import has_text
+from ..common.excerpts import quoted
 from ..common.tables import text_table
 from ..figures import story_sheet
 from .overlap import SharedStory
 from .survey import Survey
+from .token_coverage import TokenNumbers
 
-NUM_FIRST_BAD = 5
 STORIES_SHOWN, FRAMES_SHOWN, PAIRS_SHOWN = 3, 8, 3
 LISTED_PAIRS = 100
 TABLE_ROWS = {  # title and number
@@ -36,39 +38,70 @@ TABLE_ROWS = {  # title and number
     "empty captions": lambda numbers: numbers["empty_captions"],
     "tokens, median/95%/99%/max": lambda numbers: _slashed(numbers["caption_tokens"]),
     "cut captions": lambda numbers: numbers["cut_captions"],
+    "unknown tokens": lambda numbers: _share(numbers["unknown_tokens"], numbers["tokens"]),
+    "spelled by letters or bytes": lambda numbers: _share(numbers["spelled_tokens"], numbers["tokens"]),
 }
 
 
-def split_numbers(survey: Survey, tokens: list[int], options: argparse.Namespace) -> dict:
+def split_numbers(survey: Survey, tokens: TokenNumbers, options: argparse.Namespace) -> dict:
     """Return the numbers of a split, by their names in `report.json`.
 
     Numbers of frames, pictures and captions are those of good stories; sizes are `[width, height]` in pixels.
 
     Args:
         survey: survey of the split.
-        tokens: lengths of its captions that are not empty, in tokens.
+        tokens: what a tokenizer makes of its captions that are not empty.
         options: flags of the command: `max_caption_length`, `num_frames`, `image_size`.
     """
-    captions = [text for captions in survey.captions for text in captions]
     return {
         "stories": survey.num_stories,
         "bad_stories": len(survey.bad),
-        "first_bad": survey.bad[:NUM_FIRST_BAD],
+        "bad": survey.bad,
         "unequal_numbers": survey.unequal,
         "unreadable_images": survey.unreadable_images,
         "duplicate_ids": survey.duplicate_ids.most_common(),
-        "frames": sum(survey.frames),
-        "frames_per_story": _spread(survey.frames, {"min": 0, "median": 50, "max": 100}),
-        "stories_shorter_than_num_frames": sum(count < options.num_frames for count in survey.frames),
-        "stories_of_one_frame": survey.frames.count(1),
+        **length_numbers(survey.frames, options.num_frames),
         "repeated_frames": len(survey.repeated),
         **_picture_numbers(survey.sizes, *options.image_size),
         "modes": dict(survey.modes.most_common()),
+        "number_ranges": survey.ranges,
+        **caption_numbers(survey.captions, tokens, options.max_caption_length),
+    }
+
+
+def caption_numbers(stories: list[list[str | None]], tokens: TokenNumbers, max_caption_length: int) -> dict:
+    """Return the numbers of captions, by their names in `report.json`.
+
+    Args:
+        stories: captions of each story.
+        tokens: what a tokenizer makes of those that are not empty.
+        max_caption_length: tokens at which captions are cut.
+    """
+    captions = [text for story in stories for text in story]
+    return {
         "captions": len(captions),
-        "empty_captions": sum(not (text and text.strip()) for text in captions),
-        "told_captions": len(tokens),  # those that are not empty
-        "caption_tokens": _spread(tokens, {"median": 50, "95%": 95, "99%": 99, "max": 100}),
-        "cut_captions": sum(length > options.max_caption_length for length in tokens),
+        "empty_captions": sum(not has_text(text) for text in captions),
+        "told_captions": len(tokens.lengths),  # those that are not empty
+        "caption_tokens": _spread(tokens.lengths, {"median": 50, "95%": 95, "99%": 99, "max": 100}),
+        "cut_captions": sum(length > max_caption_length for length in tokens.lengths),
+        "tokens": tokens.tokens,
+        "unknown_tokens": tokens.unknown,
+        "spelled_tokens": tokens.spelled,
+    }
+
+
+def length_numbers(frames: list[int], num_frames: int) -> dict:
+    """Return the numbers of frames, by their names in `report.json`.
+
+    Args:
+        frames: frames of each story.
+        num_frames: frames of a window.
+    """
+    return {
+        "frames": sum(frames),
+        "frames_per_story": _spread(frames, {"min": 0, "median": 50, "max": 100}),
+        "stories_shorter_than_num_frames": sum(count < num_frames for count in frames),
+        "stories_of_one_frame": frames.count(1),
     }
 
 
@@ -185,11 +218,15 @@ def _spread(values: list[int], percentiles: dict[str, int]) -> dict:
 
 
 def _named(name: str, titles: dict[str, str]) -> str:
-    return f"{name!r} ({titles[name]!r})" if titles.get(name) else repr(name)
+    return f"{quoted(name)} ({quoted(titles[name])})" if titles.get(name) else quoted(name)
 
 
 def _slashed(values: dict) -> str:
     return " / ".join(f"{value:g}" for value in values.values()) or "-"
+
+
+def _share(number: int, total: int) -> str:
+    return f"{number / total:.1%}" if total else "-"
 
 
 def _sized(sizes: dict, name: str) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from datasets import Dataset
 from PIL import Image
-from storyattn.image_processing_storyattn import to_rgb
 from tqdm.auto import tqdm
 
 from ..data.near_duplicates import HASH_SIDE, picture_hash, title_key
+from ..data.number_ranges import range_of
 from ..data.validation import PER_FRAME_COLUMNS, decode_frame, story_problem
 
 STORIES_AT_ONCE = 16  # encoded stories in memory
@@ -71,6 +71,7 @@ class Survey:
     captions: list[list[str | None]] = field(default_factory=list)
     sizes: Counter = field(default_factory=Counter)  # (width, height) of pictures
     modes: Counter = field(default_factory=Counter)
+    ranges: dict[str, str] = field(default_factory=dict)  # of numbers, and the first story that has each
     repeated: list[tuple[int, int]] = field(default_factory=list)  # row, frame that looks like the one before
     bad: list[tuple[str, str]] = field(default_factory=list)  # name, problem
     unreadable_images: int = 0
@@ -82,6 +83,11 @@ class Survey:
     def num_stories(self) -> int:
         """All stories, good and bad."""
         return len(self.names)
+
+    def add_range(self, numbers: str | None, story: str) -> None:
+        """Record the range of a picture's numbers, from `range_of`."""
+        if numbers is not None:
+            self.ranges.setdefault(numbers, story)
 
 
 def survey_split(stories: Dataset, name: str) -> Survey:
@@ -133,18 +139,19 @@ def _read_story(survey: Survey, story: dict) -> None:
 
 
 def _read_pictures(survey: Survey, story: dict) -> tuple[list[tuple], str | None]:
-    """Return size, mode, hash and thumbnail of each frame, and the problem of the first one that cannot be read."""
-    pictures, problem = [], None
+    """Return size, mode, hash and thumbnail of each frame, and the problems of all that cannot be read."""
+    pictures, problems = [], []
     for index in range(len(story["frames"])):
         try:
             picture = decode_frame(story, index)
-            shown = to_rgb(picture)
         except ValueError as error:
+            survey.add_range(range_of(error), story["story_id"])
             survey.unreadable_images += 1
-            problem = problem or str(error)
+            problems.append(str(error))
             continue
-        pictures.append((picture.size, picture.mode, picture_hash(shown), thumbnail(shown)))
-    return pictures, problem
+        survey.add_range(range_of(picture), story["story_id"])
+        pictures.append((picture.size, picture.info["mode"], picture_hash(picture), thumbnail(picture)))
+    return pictures, "; ".join(problems) or None
 
 
 def _is_unequal(story: dict) -> bool:

@@ -56,6 +56,20 @@ def base_config(args: ModelArguments) -> StoryAttnConfig:
     return config_with_parts(config, **pretrained_sources(args))
 
 
+def check_parts(config: StoryAttnConfig, overrides: str) -> None:
+    """Try to build the model of a configuration, without weights.
+
+    Args:
+        config: the configuration.
+        overrides: what `--config_overrides` has changed in it, for the error.
+
+    Raises:
+        ValueError: where a part cannot be built.
+    """
+    with expecting("config_overrides", overrides, "a model that can be built"), torch.device("meta"):
+        StoryAttnForConditionalGeneration(copy.deepcopy(config))
+
+
 def build_tokenizers(
     args: ModelArguments, captions: Iterable[list[str | None]], config: StoryAttnConfig
 ) -> tuple[PreTrainedTokenizerBase, ...]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from storyattn.pictures import open_picture
 from tqdm.auto import tqdm
 
 from ..common.dataset_folder import check_output
@@ -162,18 +163,14 @@ def read_image(path: Path, max_side: int) -> Image.Image:
         ValueError: for a file that Pillow cannot read, and for an image that is too small.
     """
     try:
-        with Image.open(path) as image, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about metadata that is dropped
-            size = image.size
-            upright = ImageOps.exif_transpose(image)
-            if "A" in upright.getbands() or "transparency" in upright.info:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            upright = upright.convert("RGB")
+            upright = open_picture(path)
     except Exception as error:  # the type that Pillow raises for a broken file depends on the format
         raise ValueError(f"{path.name}: got no image that Pillow can read, expected one: {error}") from error
-    if min(size) < MIN_IMAGE_SIDE:
-        raise ValueError(f"{path.name}: got {size[0]}x{size[1]} pixels, expected at least {MIN_IMAGE_SIDE} a side")
+    if min(upright.size) < MIN_IMAGE_SIDE:
+        size = f"{upright.width}x{upright.height}"
+        raise ValueError(f"{path.name}: got {size} pixels, expected at least {MIN_IMAGE_SIDE} a side")
     upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return upright
 

@@ -11,6 +11,8 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 
 from ..arguments import parse_arguments
+from ..common.access_flags import access_of
+from ..common.columns import columns_of
 from ..common.hub_ids import is_hub_id
 from ..data.licenses import count_licenses, license_of_card
 from ..data.sources import STORYWORLD, open_source
@@ -48,16 +50,19 @@ def published_facts(model_args: ModelArguments, data_args: DataArguments) -> dic
         "license": model_args.license,
         "pretrained": part_summaries(model_args),
         "base_models": {name: license_of_card(source, ModelCard) for name, source in named.items()},
-        "data": data_facts(data_args.dataset, streaming=data_args.streaming),
+        "data": data_facts(
+            data_args.dataset, streaming=data_args.streaming, columns={**columns_of(data_args), **access_of(data_args)}
+        ),
     }
 
 
-def data_facts(name: str, *, streaming: bool = False) -> dict:
+def data_facts(name: str, *, streaming: bool = False, columns: dict | None = None) -> dict:
     """Return what a card says of a data set.
 
     Args:
         name: storyworld, a folder or a Hub id.
         streaming: do not read a data set that would have to be downloaded.
+        columns: those of `columns_of`, and `access_of`; by default the usual ones.
 
     Returns:
         Its `revision` (the version of StoryWorld; `None` for a folder), `licences` and `sources` (the number of stories
@@ -70,7 +75,7 @@ def data_facts(name: str, *, streaming: bool = False) -> dict:
         return {"revision": str(STORYWORLD_VERSION), "licences": {}, "sources": {}, "credits": []}
     if streaming and not Path(name).expanduser().is_dir():
         return {"revision": None, "licences": count_licenses(name, {}), "sources": {}, "credits": []}
-    splits = open_source(name)
+    splits = open_source(name, **(columns or {}))
     return {
         "revision": revision_of(splits) if is_hub_id(name) else None,
         "licences": count_licenses(name, splits),

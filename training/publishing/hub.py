@@ -41,11 +41,29 @@ def check_ref(kind: str, name: str) -> str:
     return name
 
 
-def find_user() -> str:
-    """Return the name of the token's user on the Hub.
+def check_private(repo_id: str) -> None:
+    """Refuse a repository that is public; one that is missing is fine.
 
     Raises:
-        ValueError: where there is no token, or one that may only read.
+        ValueError: where it is public.
+        OSError: where the Hub refuses or cannot be reached.
+    """
+    with one_reason(repo_id):
+        try:
+            is_private = bool(HfApi().model_info(repo_id).private)
+        except RepositoryNotFoundError:
+            is_private = True
+    _expect_private(repo_id, is_private)
+
+
+def find_user(repo_id: str | None = None) -> str:
+    """Return the name of the token's user on the Hub.
+
+    Args:
+        repo_id: `user/name` or `organization/name` of the repository that will be written to, if it is known.
+
+    Raises:
+        ValueError: where there is no token, or one that may only read, and for a repository of somebody else.
         OSError: where the Hub does not know the token or cannot be reached.
     """
     if get_token() is None:
@@ -54,6 +72,10 @@ def find_user() -> str:
         account = HfApi().whoami()
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise ValueError(f"token: got one of {account['name']} that may only read, expected one that may write")
+    owner, slash, _ = (repo_id or "").partition("/")
+    owners = [account["name"], *(organization["name"] for organization in account.get("orgs", []))]
+    if slash and owner not in owners:
+        raise ValueError(f"repo_id: got {repo_id!r}, expected a repository of {' or '.join(owners)}, whose token it is")
     return account["name"]
 
 
@@ -89,8 +111,8 @@ class Upload:
             self.api.create_repo(repo_id, private=private or None, exist_ok=True)
             self.private = bool(self.api.model_info(repo_id).private)
             refs = self.api.list_repo_refs(repo_id)
-        if private and not self.private:
-            raise ValueError(f"private: got the public repository {repo_id}, expected a private one")
+        if private:
+            _expect_private(repo_id, self.private)
         tags = {ref.name: ref.target_commit for ref in refs.tags}
         if branch in tags:
             raise ValueError(f"revision: got the tag {branch!r}, expected a branch")
@@ -132,6 +154,11 @@ class Upload:
     def url(self, commit: str) -> str:
         """Return the address of `commit`."""
         return f"{self.api.endpoint}/{self.repo_id}/commit/{commit}"
+
+
+def _expect_private(repo_id: str, is_private: bool) -> None:
+    if not is_private:
+        raise ValueError(f"private: got the public repository {repo_id}, expected a private one")
 
 
 @contextmanager

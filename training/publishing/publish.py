@@ -6,14 +6,14 @@ import shlex
 import signal
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
 from ..common.interruption import Interrupted
-from .hub import MAIN, Upload, check_ref, check_repo_id, find_user
+from ..common.versions import package_version
+from .hub import MAIN, Upload, check_private, check_ref, check_repo_id, find_user
 from .local_paths import shorten_local_paths
 from .model_card import make_card, read_results
 from .release_files import CARD, RESULTS, check_card, check_loads, left_out_line, published_files
@@ -121,7 +121,7 @@ def send_files(files: dict[str, Path], repo_id: str, private: bool, revision: st
         print(f"removed from {revision}: {left_out_line(upload.removed)}")
     print(f"to {repo_id} ({'private' if upload.private else 'public'}), branch {revision}", flush=True)
     try:
-        commit = upload.send(f"Publish by storyattn {version('storyattn')}")
+        commit = upload.send(f"Publish by storyattn {package_version('storyattn')}")
     except OSError:
         print(file=sys.stderr)  # ends the line of a progress bar
         raise
@@ -140,7 +140,7 @@ def hub_repository(model_args: ModelArguments, args: TrainingArguments) -> str |
 
     Raises:
         ValueError: before training, for a baseline, which has no code to load it by, for a name that cannot be a
-            repository's, and without a token that may write.
+            repository's, without a token that may write there, and for a public one with `hub_private_repo`.
         OSError: where the Hub does not know the token or cannot be reached.
     """
     if not args.push_to_hub:
@@ -148,8 +148,11 @@ def hub_repository(model_args: ModelArguments, args: TrainingArguments) -> str |
     if model_args.baseline:
         raise ValueError(f"push_to_hub: got the baseline {model_args.baseline!r}, expected the model")
     name = args.hub_model_id or Path(args.output_dir).resolve().name
-    user = find_user()
-    return check_repo_id(name if "/" in name else f"{user}/{name}")
+    user = find_user(name)
+    repo_id = check_repo_id(name if "/" in name else f"{user}/{name}")
+    if args.hub_private_repo:
+        check_private(repo_id)
+    return repo_id
 
 
 def push_to_hub(args: TrainingArguments, repo_id: str) -> None:

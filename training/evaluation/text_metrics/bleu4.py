@@ -3,11 +3,11 @@
 import evaluate
 import sacrebleu
 
-from .caption_texts import metric_info
+from .caption_texts import metric_info, reference_streams
 
 
 class Bleu4(evaluate.Metric):
-    """`compute(predictions=[str], references=[str])` returns `{"bleu4": float}`, for one reference each."""
+    """`compute(predictions=[str], references=[str or [str]])` returns `{"bleu4": float}`; references may be several."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(
@@ -15,5 +15,5 @@ class Bleu4(evaluate.Metric):
             citation="https://aclanthology.org/P02-1040, https://aclanthology.org/W18-6319",
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        return {"bleu4": sacrebleu.corpus_bleu(list(predictions), [list(references)]).score}
+    def _compute(self, predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float]:
+        return {"bleu4": sacrebleu.corpus_bleu(list(predictions), reference_streams(references)).score}

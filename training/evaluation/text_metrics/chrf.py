@@ -3,12 +3,12 @@
 import evaluate
 import sacrebleu
 
-from .caption_texts import metric_info
+from .caption_texts import metric_info, reference_streams
 
 
 class Chrf(evaluate.Metric):
     """
-    `compute(predictions=[str], references=[str])` returns `{"chrf": float}`, for one reference each.
+    `compute(predictions=[str], references=[str or [str]])` returns `{"chrf": float}`; references may be several.
 
     The score is chrF2: recall counts twice as much as precision.
     """
@@ -19,5 +19,5 @@ class Chrf(evaluate.Metric):
             citation="https://aclanthology.org/W15-3049",
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        return {"chrf": sacrebleu.corpus_chrf(list(predictions), [list(references)]).score}
+    def _compute(self, predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float]:
+        return {"chrf": sacrebleu.corpus_chrf(list(predictions), reference_streams(references)).score}

@@ -5,7 +5,7 @@ from collections import Counter
 
 import evaluate
 
-from .caption_texts import metric_info, words
+from .caption_texts import metric_info, reference_lists, words
 
 LONGEST_NGRAM = 4  # words
 SIGMA = 6.0  # words by which lengths may differ
@@ -13,11 +13,12 @@ SIGMA = 6.0  # words by which lengths may differ
 
 class Cider(evaluate.Metric):
     """
-    `compute(predictions=[str], references=[str])` returns `{"cider": float}`, for one reference each.
+    `compute(predictions=[str], references=[str or [str]])` returns `{"cider": float}`, for one or several references.
 
-    An n-gram weighs `log(N / number of references that have it)`, over the `N` references of the corpus itself: 0 for
-    a corpus of one. Words are lower-cased and not stemmed, as in CIDEr-D. One reference makes scores lower than those
-    published for data sets with five.
+    An n-gram weighs `log(N / number of predictions that have it in a reference)`, over the `N` predictions of the
+    corpus itself: 0 for a corpus of one. The score of a prediction is the mean over its references. Words are
+    lower-cased and not stemmed, as in CIDEr-D. One reference makes scores lower than those published for data sets
+    with five.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -26,14 +27,15 @@ class Cider(evaluate.Metric):
             citation="https://arxiv.org/abs/1411.5726",
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        predicted, true = ([_ngrams(text) for text in texts] for texts in (predictions, references))
-        frequency = Counter(ngram for counts in true for ngram in counts)
+    def _compute(self, predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float]:
+        predicted = [_ngrams(text) for text in predictions]
+        true = [[_ngrams(text) for text in texts] for texts in reference_lists(references)]
+        frequency = Counter(ngram for several in true for ngram in set().union(*several))
         rarity = {ngram: math.log(len(true) / count) for ngram, count in frequency.items()}
         # An n-gram that no reference has weighs as if one had it.
         weights = {"rarity": rarity, "unknown": math.log(len(true))}
-        scores = [_score(*pair, **weights) for pair in zip(predicted, true)]
-        return {"cider": sum(scores) / len(scores)}
+        scores = [[_score(one, other, **weights) for other in several] for one, several in zip(predicted, true)]
+        return {"cider": sum(sum(several) / len(several) for several in scores) / len(scores)}
 
 
 def _ngrams(text: str) -> Counter:

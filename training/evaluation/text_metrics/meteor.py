@@ -3,7 +3,7 @@
 import evaluate
 from nltk.translate.meteor_score import single_meteor_score
 
-from .caption_texts import metric_info, words
+from .caption_texts import metric_info, reference_lists, words
 
 
 class NoSynonyms:
@@ -16,7 +16,7 @@ class NoSynonyms:
 
 class Meteor(evaluate.Metric):
     """
-    `compute(predictions=[str], references=[str])` returns `{"meteor": float}`, for one reference each.
+    `compute(predictions=[str], references=[str or [str]])` returns `{"meteor": float}`, of the best reference.
 
     Words match that are equal, or equal once Porter's stemmer has cut their endings. The published measure also matches
     synonyms in WordNet and paraphrases; so numbers here are at most as high, and are comparable among themselves alone.
@@ -28,9 +28,11 @@ class Meteor(evaluate.Metric):
             citation="https://aclanthology.org/W05-0909",
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        scores = [
-            single_meteor_score(words(reference), words(text), wordnet=NoSynonyms()) if words(text) else 0.0
-            for text, reference in zip(predictions, references)
-        ]
+    def _compute(self, predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float]:
+        pairs = zip(predictions, reference_lists(references))
+        scores = [max(_score(words(text), words(reference)) for reference in texts) for text, texts in pairs]
         return {"meteor": 100 * sum(scores) / len(scores)}
+
+
+def _score(written: list[str], reference: list[str]) -> float:
+    return single_meteor_score(reference, written, wordnet=NoSynonyms()) if written else 0.0

@@ -3,7 +3,7 @@
 import evaluate
 from rouge_score import rouge_scorer
 
-from .caption_texts import metric_info, words
+from .caption_texts import metric_info, reference_lists, words
 
 
 class WordTokenizer:
@@ -15,7 +15,7 @@ class WordTokenizer:
 
 
 class RougeL(evaluate.Metric):
-    """`compute(predictions=[str], references=[str])` returns `{"rouge_l": float}`, for one reference each."""
+    """`compute(predictions=[str], references=[str or [str]])` returns `{"rouge_l": float}`, of the best reference."""
 
     def _info(self) -> evaluate.MetricInfo:
         return metric_info(
@@ -23,7 +23,8 @@ class RougeL(evaluate.Metric):
             citation="https://aclanthology.org/W04-1013",
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
+    def _compute(self, predictions: list[str], references: list[str] | list[list[str]]) -> dict[str, float]:
         scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=WordTokenizer())
-        scores = [scorer.score(reference, text)["rougeL"].fmeasure for text, reference in zip(predictions, references)]
+        pairs = zip(predictions, reference_lists(references))
+        scores = [scorer.score_multi(texts, text)["rougeL"].fmeasure for text, texts in pairs]
         return {"rouge_l": 100 * sum(scores) / len(scores)}

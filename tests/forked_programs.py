@@ -1,0 +1,176 @@
+"""
+Programs that are forked from a server which has loaded the libraries: in a fresh Python these take ten seconds.
+
+The server has not loaded `storyattn`, so that what is forked from it imports the package, or does without it.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = (
+    "torch._dynamo",
+    "torch.distributed.checkpoint",
+    "torch.distributed.fsdp",
+    "torchmetrics.functional.image",
+    "transformers.generation",
+    "transformers.modeling_utils",
+    "transformers.optimization",
+    "transformers.pipelines",
+    "transformers.processing_utils",
+    "transformers.trainer_pt_utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.processing_auto",
+    "transformers.models.convnext.modeling_convnext",
+    "transformers.models.distilbert.modeling_distilbert",
+    "transformers.models.llama.modeling_llama",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "jinja2",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "peft",
+    "psutil",
+    "requests",
+    "sacrebleu",
+    "safetensors.torch",
+)
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(list(LIBRARIES))
+
+
+class Program:
+    """A program in a session of its own, with the methods of `subprocess.Popen`."""
+
+    def __init__(self, work: Callable[..., None], *arguments: object, out: Path, **options: object):
+        """Start `work(*arguments)`, which prints to the file `out`; `options` are those of `_begin`."""
+        self.process = CONTEXT.Process(target=_begin, args=(work, arguments, out), kwargs=options)
+        self.process.start()
+        self.pid = self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked program", timeout)
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """Kill the program and what it has started."""
+        for send in (os.killpg, os.kill):  # it may not have its session yet
+            with suppress(ProcessLookupError):
+                send(self.pid, signal.SIGKILL)
+        self.process.join()
+
+
+def train_program(flags: dict, sharded: bool = False, results: bool = True) -> None:
+    """Train with flags by name, with FSDP2 where the model is to be `sharded`; evaluate and export it for `results`."""
+    sys.argv = ["train.py", *(f"--{name}={value}" for name, value in flags.items())]
+    sys.orig_argv = [sys.executable, *sys.argv]
+    if sharded:
+        import sharded_training  # noqa: F401  # it changes what is built
+    from training_runs import train_with
+
+    train_with(flags, results=results)
+
+
+@contextmanager
+def fork_processes(
+    number: int, work: Callable[..., None], *arguments: object, log: Path, **environment: str
+) -> Iterator[list[Program]]:
+    """Start `work` in several processes on the CPU, as a launcher does; kill them at the end of the context.
+
+    Args:
+        number: how many processes.
+        work: a function of a module.
+        arguments: its arguments.
+        log: the file that all print to.
+        environment: variables that are added.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(number)}
+    group |= {"ACCELERATE_USE_CPU": "true", "LOCAL_WORLD_SIZE": str(number), **environment}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    programs = [Program(work, *arguments, out=log, environment={**group, **rank}) for rank in ranks]
+    try:
+        yield programs
+    finally:
+        for program in programs:
+            program.kill()
+
+
+def wait_for_all(programs: list[Program], seconds: float = 120) -> list[int | None]:
+    """Wait until all programs have ended or one has failed; return their statuses."""
+    until = time.monotonic() + seconds
+    while True:
+        statuses = [program.poll() for program in programs]
+        if None not in statuses or any(statuses) or time.monotonic() > until:
+            return statuses
+        time.sleep(0.05)
+
+
+def run_stranger(code: str, cwd: Path, *arguments: str, modules: str) -> str:
+    """Run a program in a process that cannot import `storyattn`; return what it prints.
+
+    Args:
+        code: the program.
+        cwd: folder that it runs in, and that its output is written to.
+        arguments: its command line.
+        modules: name of the folder in `cwd` for remote code.
+    """
+    out, err = cwd / f"{modules}.out", cwd / f"{modules}.err"
+    program = Program(_be_stranger, code, arguments, cwd / modules, out=out, err=err, cwd=cwd)
+    try:
+        status = program.wait(120)
+    finally:
+        program.kill()
+    assert status == 0, err.read_text()[-3000:]
+    return out.read_text()
+
+
+def _be_stranger(code: str, arguments: tuple[str, ...], modules: Path) -> None:
+    from transformers import dynamic_module_utils
+
+    assert "storyattn" not in sys.modules
+    sys.modules["storyattn"] = None  # an import of it fails
+    sys.argv = ["-c", *arguments]
+    dynamic_module_utils.HF_MODULES_CACHE = str(modules)
+    exec(compile(code, "<stranger>", "exec"), {"__name__": "__main__"})
+
+
+def _begin(
+    work: Callable[..., None],
+    arguments: tuple,
+    out: Path,
+    err: Path | None = None,
+    cwd: Path = ROOT,
+    environment: dict[str, str] | None = None,
+) -> None:
+    """Do the work in a session and a folder of its own, its output in files, with variables that are added."""
+    import torch
+
+    os.setsid()
+    for path, descriptor in ((out, 1), (err or out, 2)):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    os.chdir(cwd)
+    os.environ.update(environment or {})
+    torch.set_num_threads(1)
+    work(*arguments)

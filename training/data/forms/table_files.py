@@ -1,0 +1,72 @@
+"""Find the tables in a folder and load them by `datasets`: CSV, JSON, Parquet, Arrow, WebDataset."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import datasets
+from datasets import Dataset
+from datasets.fingerprint import Hasher
+
+from ..frame_access import FrameAccess
+from ..source_files import load_splits, naming_source
+from .text_files import split_named
+
+BUILDERS = {  # the likeliest first, where a folder has several kinds
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".json": "json",
+    ".tar": "webdataset",
+}
+METADATA = "metadata"  # a table of this name comes before all others
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """Return the tables in a folder, and in the folders in it, that are of the likeliest kind; archives are none."""
+    files = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
+    tables = [path for path in files if path.suffix.lower() in BUILDERS and path.suffix.lower() != ".tar"]
+    tables = [path for path in tables if not path.name.startswith((".", "dataset_info"))]
+    named = [path for path in tables if path.stem.lower() == METADATA]
+    tables = named or tables
+    kinds = [path.suffix.lower() for path in tables]
+    return [path for path in tables if path.suffix.lower() == min(kinds, key=list(BUILDERS).index)]
+
+
+def load_tables(files: Iterable[Path], folder: Path, access: FrameAccess) -> dict[str, Dataset]:
+    """Load tables of one kind by split: that which a word of a file's name or folder says, else `train`.
+
+    Args:
+        files: the tables.
+        folder: folder in which they are.
+        access: which files may be read.
+
+    Raises:
+        ValueError: where one cannot be read.
+    """
+    files = list(files)
+    by_split: dict[str, list[str]] = {}
+    for file in files:
+        by_split.setdefault(_split_of(file.relative_to(folder)), []).append(str(file))
+    builder, options = BUILDERS[files[0].suffix.lower()], {}
+    if builder == "csv":
+        options = {"sep": _separator(files[0]), "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
+    state = Hasher.hash([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE, "storyattn-folders", state))
+    with naming_source(str(files[0] if len(files) == 1 else folder)):
+        return load_splits(builder, access, state=state, data_files=by_split, **options)
+
+
+def _split_of(file: Path) -> str:
+    words = [word for part in file.with_suffix("").parts for word in re.split(r"[^A-Za-z]+", part)]
+    return next(filter(None, map(split_named, words)), "train")
+
+
+def _separator(file: Path) -> str:
+    """Return the separator of a CSV file: the likeliest one in its first line."""
+    with file.open(encoding="utf-8-sig", errors="replace") as opened:
+        head = opened.readline()
+    return max("\t;,", key=head.count) if file.suffix.lower() != ".tsv" else "\t"

@@ -1,0 +1,121 @@
+"""Read folders of pictures that each have a text file beside them, such as `fox/1.png` and `fox/1.txt`."""
+
+import os
+from pathlib import Path
+
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as Pillow
+
+from ...common.columns import TableColumns
+from ..frame_access import FrameAccess
+from ..validation import PROBLEM_COLUMN
+from .clips import VIDEO_SUFFIXES, is_clip
+from .column_names import FRAME_WORDS, natural_key, split_key
+from .conversion import clip_story
+
+SPLIT_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLIT_OF |= dict.fromkeys(("validation", "valid", "val", "dev", "eval"), "validation")
+TEXT_SUFFIXES = (".txt", ".caption", ".cap")
+FEATURES = Features(
+    {
+        "story_id": Value("string"),
+        "frames": List(Image()),
+        "captions": List(Value("string")),
+        PROBLEM_COLUMN: Value("string"),
+    }
+)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the images and videos in a folder and in the folders in it, hidden ones left out, in order."""
+    suffixes = {*Pillow.registered_extensions(), *VIDEO_SUFFIXES} - {".pdf", ".h5", ".hdf"}
+    files = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [Path(place, name) for name in names if Path(name).suffix.lower() in suffixes and name[0] != "."]
+    return sorted(files, key=lambda file: natural_key(file.relative_to(folder).as_posix()))
+
+
+def text_of(picture: Path) -> Path | None:
+    """Return the text file beside a picture."""
+    return next((file for suffix in TEXT_SUFFIXES if (file := picture.with_suffix(suffix)).is_file()), None)
+
+
+def has_text_files(folder: Path) -> bool:
+    """Return whether a picture in the folder has a text file beside it."""
+    return any(text_of(picture) for picture in pictures_in(folder))
+
+
+def read_text_files(folder: Path, columns: TableColumns, access: FrameAccess) -> dict[str, Dataset]:
+    """Read the stories of a folder of pictures with text files.
+
+    The pictures of a folder are a story, in the order of the numbers in their names. Where the names of one folder
+    begin with several names of stories (`fox_1.png`, `hare_1.png`), each of these is a story. A clip (a video or an
+    animation) is a story of its own, with a caption in each line of its text file. A picture without a text file has no
+    caption. Folders that are called train, validation or test are splits.
+
+    Args:
+        folder: the folder.
+        columns: the frames that are taken from a clip.
+        access: which files may be read.
+
+    Returns:
+        Stories by split.
+    """
+    places: dict[Path, list[Path]] = {}
+    for picture in pictures_in(folder):
+        places.setdefault(picture.parent, []).append(picture)
+    splits: dict[str, list[dict]] = {}
+    for place, pictures in places.items():
+        split, name = _split_and_name(place.relative_to(folder))
+        for story, members in _divided(pictures).items():
+            story_id = "/".join(filter(None, (name, story))) or place.absolute().name
+            for row in _rows(story_id, members, columns.frames_per_video, access):
+                splits.setdefault(split, []).append(row)
+    return {split: Dataset.from_list(rows, features=FEATURES) for split, rows in splits.items()}
+
+
+def split_named(name: str) -> str | None:
+    """Return the split that a name of a folder or file stands for."""
+    return SPLIT_OF.get(name.lower())
+
+
+def _split_and_name(place: Path) -> tuple[str, str]:
+    """Return the split of a folder and the name of its story."""
+    first, *rest = place.parts or ("",)
+    split = split_named(first)
+    return (split, "/".join(rest)) if split else ("train", place.as_posix() if place.parts else "")
+
+
+def _divided(pictures: list[Path]) -> dict[str, list[Path]]:
+    """Return the pictures of a folder by the names of stories that their names begin with, '' for a single story."""
+    keys = [split_key(picture.stem) for picture in pictures]
+    names = [key and key[0] for key in keys]
+    if None in names or len(set(names)) < 2 or any(name.lower() in FRAME_WORDS for name in names):
+        return {"": pictures}
+    stories: dict[str, list[Path]] = {}
+    for name, picture in zip(names, pictures):
+        stories.setdefault(name, []).append(picture)
+    return stories
+
+
+def _rows(story_id: str, pictures: list[Path], count: int | None, access: FrameAccess) -> list[dict]:
+    """Return the stories of pictures: one, or one a clip."""
+    encoded = [{"bytes": None, "path": str(picture.absolute())} for picture in pictures]
+    access.check_story({"story_id": story_id, "frames": encoded})
+    if not all(map(is_clip, encoded)):
+        captions = [" ".join(_lines(picture)) or None for picture in pictures]
+        return [{"story_id": story_id, "frames": encoded, "captions": captions, PROBLEM_COLUMN: None}]
+    rows = []
+    for picture, path in zip(encoded, pictures):
+        story = clip_story(picture, _lines(path), count)
+        name = "/".join(filter(None, (story_id if len(pictures) > 1 else "", path.stem)))
+        rows.append({"story_id": name, **{key: story[key] for key in FEATURES if key != "story_id"}})
+    return rows
+
+
+def _lines(picture: Path) -> list[str]:
+    """Return the lines of the text file of a picture that are not blank."""
+    file = text_of(picture)
+    text = file.read_text(encoding="utf-8-sig", errors="replace") if file else ""
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
