@@ -39,8 +39,8 @@ def test_true_frames_score_everything_and_controls_almost_nothing(items):
     states.update_controls(pixels(items, -1), items)
     shares = states.compute()
     assert set(shares["true_frames"].values()) == {1.0}
-    assert set(shares["controls"]) == {"last_frame", "blur", "noise", "grey"}
-    for name in ("noise", "grey"):
+    assert set(shares["controls"]) == {"last_frame", "blur", "noise", "gray"}
+    for name in ("noise", "gray"):
         assert set(shares["controls"][name].values()) == {0.0}
     assert shares["controls"]["last_frame"]["exact"] == 0.0  # every event changes the picture
     assert shares["controls"]["last_frame"]["setting"] > 0.5 and shares["controls"]["blur"]["exact"] < 0.2
@@ -59,7 +59,7 @@ def test_an_absent_character_and_a_wrong_place_are_wrong(items):
 def test_shares_are_counted_by_position_and_by_event(items):
     states = StateEvaluation(seed=0)
     painted = pixels(items, -1)
-    painted[[item["start"] + len(item["frames"]) == 3 for item in items]] = 0.5  # the second transitions are grey
+    painted[[item["start"] + len(item["frames"]) == 3 for item in items]] = 0.5  # the second transitions are gray
     states.update_groups(states.update("caption_given", painted, items), items)
     shares = states.compute()
     assert shares["caption_given"]["exact"] == 0.8
@@ -93,5 +93,5 @@ def test_an_evaluation_reports_the_state_beside_its_controls(stories, small_mode
     (row,) = [row for row in main_results(metrics) if row["name"] == "next frame, caption given: exact state"]
     assert (row["value"], row["floor"], row["beaten"]) == (0.0, 0.0, False)
     for text in (result_tables(metrics), format_metrics(metrics)):
-        for title in ("control: noise", "control: grey", "control: blur", "control: last frame", "by position"):
+        for title in ("control: noise", "control: gray", "control: blur", "control: last frame", "by position"):
             assert title in text

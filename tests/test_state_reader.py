@@ -55,12 +55,12 @@ def test_slightly_blurred_and_noisy_frames_are_read(frames, states):
     assert np.mean([reading.state == state for reading, state in zip(readings, states)]) > 0.95
 
 
-@pytest.mark.parametrize("kind", ["noise", "grey", "black", "stripes", "heavy blur"])
+@pytest.mark.parametrize("kind", ["noise", "gray", "black", "stripes", "heavy blur"])
 def test_what_is_no_drawing_cannot_be_read(frames, kind):
     some = frames[::9]
     pictures = {
         "noise": torch.rand(some.shape, generator=torch.Generator().manual_seed(0)),
-        "grey": torch.full_like(some, 0.5),
+        "gray": torch.full_like(some, 0.5),
         "black": torch.zeros_like(some),
         "stripes": (torch.arange(96) // 8 % 2).float().expand_as(some),
         "heavy blur": blurred(blurred(some)),

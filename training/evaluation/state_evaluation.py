@@ -69,7 +69,7 @@ class StateEvaluation:
 
     def update_controls(self, targets: torch.Tensor, items: list[dict]) -> None:
         """
-        Add the true frames, and what must not score: the last frame, the true one blurred, noise, and grey.
+        Add the true frames, and what must not score: the last frame, the true one blurred, noise, and gray.
 
         Args:
             targets: the true last frames, `(N, 3, H, W)` in [0, 1].
@@ -78,7 +78,7 @@ class StateEvaluation:
         self.update("true_frames", targets, items)
         self.hits["last_frame"] += [_hits(_state(item, -2), _state(item, -1)) for item in items]
         noise = torch.rand(targets.shape, generator=self.generator)
-        for name, frames in (("blur", blurred(targets)), ("noise", noise), ("grey", torch.full_like(noise, 0.5))):
+        for name, frames in (("blur", blurred(targets)), ("noise", noise), ("gray", torch.full_like(noise, 0.5))):
             self.update(name, frames, items)
 
     def compute(self) -> dict[str, dict]:
@@ -91,7 +91,7 @@ class StateEvaluation:
         if not self.hits:
             return {}
         shares = {name: _shares(hits) for name, hits in self.hits.items()}
-        controls = {name: shares.pop(name) for name in ("last_frame", "blur", "noise", "grey") if name in shares}
+        controls = {name: shares.pop(name) for name in ("last_frame", "blur", "noise", "gray") if name in shares}
         groups = {
             kind: {str(group): {**_shares(hits), "count": len(hits)} for group, hits in sorted(found.items())}
             for kind, found in self.groups.items()
