@@ -94,7 +94,7 @@ def test_a_clean_set_has_nothing_that_hurts(check, tmp_path):
     train = report["splits"]["train"]
     assert train["frames_per_story"] == {"min": 3, "median": 3.0, "max": 3}
     assert train["picture_sizes"] == {"most_frequent": [96, 64], "min": [96, 64], "max": [96, 64]}
-    assert train["modes"] == {"RGB": 12} and train["captions"] == train["told_captions"] == 12
+    assert train["modes"] == {"RGB": 12} and train["captions"] == train["captions_with_text"] == 12
     assert train["share_cut_off"] == train["cut_captions"] == train["empty_captions"] == 0
     assert (tmp_path / "out" / "stories.png").is_file()
 
@@ -185,7 +185,7 @@ def test_empty_captions(check, empty, severity):
     (text,) = findings(report, severity)
     assert status == (severity == "hurts") and text.startswith(f"{empty} of 12 captions of train are empty: ")
     assert table_row(out, "empty captions") == [str(empty), "0", "0"]
-    assert report["splits"]["train"]["told_captions"] == 12 - empty
+    assert report["splits"]["train"]["captions_with_text"] == 12 - empty
 
 
 def test_a_set_without_any_caption_is_checked(check):

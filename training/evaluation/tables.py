@@ -58,12 +58,12 @@ MAIN_RESULTS = (
     MainResult("next caption: METEOR", ("next_caption", "meteor"), ("next_caption", "floors"), True),
     MainResult("next caption: chrF", ("next_caption", "chrf"), ("next_caption", "floors"), True),
     MainResult("next caption: CIDEr", ("next_caption", "cider"), ("next_caption", "floors"), True),
-    MainResult("next caption: event told right", ("next_caption", "event", "all"), ("next_caption", "event"), True),
+    MainResult("next caption: event named right", ("next_caption", "event", "all"), ("next_caption", "event"), True),
     MainResult("description: bits per byte", ("describe", "bits_per_byte"), ("describe", "floors")),
     MainResult("description: METEOR", ("describe", "meteor"), ("describe", "floors"), True),
     MainResult("description: chrF", ("describe", "chrf"), ("describe", "floors"), True),
     MainResult("description: CIDEr", ("describe", "cider"), ("describe", "floors"), True),
-    MainResult("description: event told right", ("describe", "event", "all"), ("describe", "event"), True),
+    MainResult("description: event named right", ("describe", "event", "all"), ("describe", "event"), True),
     MainResult(
         "text to picture: recall at 1", ("retrieval", "text_to_image", "r1"), ("retrieval", "text_to_image"), True
     ),

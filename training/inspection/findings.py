@@ -97,7 +97,7 @@ def judge_captions(splits: dict[str, dict], options: argparse.Namespace) -> list
     advice = f"--config_overrides {_overrides(wanted)} keeps 99% of each split whole"
     cut = f"are cut at {options.max_caption_length} tokens"
     findings = _counted(
-        splits, "cut_captions", "told_captions", cut, advice, lambda share: share > MAX_CUT_SHARE, "captions"
+        splits, "cut_captions", "captions_with_text", cut, advice, lambda share: share > MAX_CUT_SHARE, "captions"
     )
     advice = "these frames teach pictures alone; write them, or check --captions_column"
     findings += _counted(

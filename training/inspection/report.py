@@ -81,7 +81,7 @@ def caption_numbers(stories: list[list[str | None]], tokens: TokenNumbers, max_c
     return {
         "captions": len(captions),
         "empty_captions": sum(not has_text(text) for text in captions),
-        "told_captions": len(tokens.lengths),  # those that are not empty
+        "captions_with_text": len(tokens.lengths),
         "caption_tokens": _spread(tokens.lengths, {"median": 50, "95%": 95, "99%": 99, "max": 100}),
         "cut_captions": sum(length > max_caption_length for length in tokens.lengths),
         "tokens": tokens.tokens,
