@@ -305,6 +305,7 @@ def test_signals_end_what_accelerate_has_launched(to, stories_folder, small_conf
 def test_a_run_with_workers_ends(stories_folder, small_config_file, tmp_path):
     """Workers that outlive the loop must not keep the process from ending."""
     flags = {**FLAGS, "config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / "run"}
+    flags |= {"max_train_steps": 2, "save_steps": 0}
     command = [sys.executable, ROOT / "train.py", "--dataloader_num_workers=2"]
     command += [f"--{name}={value}" for name, value in flags.items()]
     ended = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -117,6 +117,7 @@ def test_training_moves_what_it_should(trained, model):
     assert "| pretrained vision model | vision, " in (folder / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("without_results")
 def test_a_resumed_training_equals_one_that_was_not_interrupted(trained, train_parts, tmp_path):
     _, folder, flags = trained
     shutil.copytree(folder / "checkpoints" / "step-1", tmp_path / "checkpoints" / "step-1")

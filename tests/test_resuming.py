@@ -75,6 +75,7 @@ def test_a_damaged_checkpoint_is_passed_over(finished_run, launch, tmp_path, cap
     assert verify_checkpoint(folder / "checkpoints" / "step-8") is None
 
 
+@pytest.mark.usefixtures("without_results")
 def test_a_checkpoint_from_before_a_value_existed_goes_on(finished_run, launch, tmp_path, monkeypatch, capsys):
     """What its configuration lacks is what is default now; another value than that is refused."""
     folder, read = shutil.copytree(finished_run, tmp_path / "old"), run_folder.read_state
