@@ -14,6 +14,8 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 OUTPUT ?= runs/tiny
 # accelerate launch would set one thread per process; give it those asked for, or one per CPU.
 THREADS ?= $(or $(OMP_NUM_THREADS),$(shell getconf _NPROCESSORS_ONLN))
+# One more than CPUs: a test often waits for a process that it has started.
+TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: train test lint tables docs install clean
 
@@ -23,7 +25,7 @@ train: $(INSTALLED)
 		train.py configuration/recipes/storyworld_tiny.yaml --output_dir $(OUTPUT)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

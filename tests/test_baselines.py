@@ -1,6 +1,7 @@
 """The baselines: what each learns and reads, that it comes back from a folder, and what is refused."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from conftest import draw_story, refused_line, small_config
 from PIL import Image as PILImage
 from storyattn.training.arguments import Baseline, ModelArguments
 from storyattn.training.cli import tell
+from storyattn.training.data import windows
 from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
 from storyattn.training.evaluation.evaluate import evaluate_model
@@ -207,23 +209,20 @@ def prepared(stories_folder, small_processor):
     return prepare_stories(read_stories(str(stories_folder), "test"), small_processor.image_processor, "test")
 
 
-class EarlierFramesHidden:
-    """Stories whose first frames, all but the last two, are black."""
+@contextmanager
+def earlier_frames_hidden():
+    """Every window is measured with black frames before its last two."""
+    window_of = windows._window
 
-    def __init__(self, stories):
-        self.stories = stories
-        self.column_names = stories.column_names
-
-    def __len__(self):
-        return len(self.stories)
-
-    def __getitem__(self, key):
-        row = self.stories[key]
-        if isinstance(key, str):
-            return row
-        frames = row["frames"]
+    def hidden(row: dict, window: slice) -> dict:
+        item = window_of(row, window)
+        frames = item["frames"]
         black = [PILImage.new("RGB", frames[0].size)] * (len(frames) - 2)
-        return {**row, "frames": [*black, *frames[-2:]]}
+        return {**item, "frames": [*black, *frames[-2:]]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "_window", hidden)
+        yield
 
 
 def measured(model, processor, stories, **options) -> dict:
@@ -242,7 +241,8 @@ def test_no_context_is_measured_on_the_models_windows_and_shown_one_frame(
         assert_close(alone["next_frame"]["floors"][name]["l1"], full["next_frame"]["floors"][name]["l1"])
     note = "up to 3 frames before the measured one the model is shown the last 1"
     assert any(note in line for line in alone["notes"])
-    hidden = measured(model, small_processor, EarlierFramesHidden(prepared))
+    with earlier_frames_hidden():
+        hidden = measured(model, small_processor, prepared)
     assert hidden["next_frame"]["l1"] == alone["next_frame"]["l1"]
     assert hidden["next_caption"]["loss"] == alone["next_caption"]["loss"]
     assert hidden["next_frame"]["floors"]["mean"]["l1"] != alone["next_frame"]["floors"]["mean"]["l1"]
@@ -250,16 +250,17 @@ def test_no_context_is_measured_on_the_models_windows_and_shown_one_frame(
 
 def test_fewer_frames_can_be_shown_than_a_model_reads(small_model, small_processor, prepared):
     small_model.config.max_frames = 4
-    blackened = EarlierFramesHidden(prepared)
-    all_shown, none_shown = (measured(small_model, small_processor, stories) for stories in (prepared, blackened))
+
+    def both(**options) -> tuple[dict, dict]:
+        shown = measured(small_model, small_processor, prepared, **options)
+        with earlier_frames_hidden():
+            return shown, measured(small_model, small_processor, prepared, **options)
+
+    all_shown, none_shown = both()
     assert all_shown["next_caption"]["loss"] != none_shown["next_caption"]["loss"]
-    one, other = (
-        measured(small_model, small_processor, stories, context_frames=1) for stories in (prepared, blackened)
-    )
-    assert (
-        one["next_caption"]["loss"] == other["next_caption"]["loss"]
-        and one["next_frame"]["l1"] == other["next_frame"]["l1"]
-    )
+    one, other = both(context_frames=1)
+    assert one["next_caption"]["loss"] == other["next_caption"]["loss"]
+    assert one["next_frame"]["l1"] == other["next_frame"]["l1"]
 
 
 def test_a_baseline_does_not_tell_stories(built, small_processor, stories_folder, tmp_path):

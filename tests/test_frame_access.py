@@ -280,9 +280,10 @@ def test_a_data_set_in_an_archive_is_read_or_refused_by_its_size(reader, tmp_pat
     row = {"frames_file_names": ["a.png", "b.png"], "captions": ["One.", "Two."], "story_id": "s"}
     files = {"a.png": DATA, "b.png": DATA, "metadata.jsonl": json.dumps(row).encode()}
     write_zip(tmp_path / "set" / "train.zip", files)
+    with monkeypatch.context() as patch:
+        patch.setattr(archives, "MAX_GROWTH", 0)
+        patch.setattr(archives, "SMALL_BYTES", 10)
+        with pytest.raises(ValueError, match="^dataset: got the archive '.*train.zip' of .* unpacks to more than"):
+            READERS[reader](str(tmp_path / "set"))
     stories = READERS[reader](str(tmp_path / "set"))
     assert [frame.size for frame in stories[0]["frames"]] == [plain_picture().size] * 2
-    monkeypatch.setattr(archives, "MAX_GROWTH", 0)
-    monkeypatch.setattr(archives, "SMALL_BYTES", 10)
-    with pytest.raises(ValueError, match="^dataset: got the archive '.*train.zip' of .* unpacks to more than"):
-        READERS[reader](str(tmp_path / "set"))

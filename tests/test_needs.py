@@ -10,6 +10,7 @@ import pytest
 from conftest import draw_story, refused_line, write_data_set
 from storyattn.training import figures, needs
 from storyattn.training.cli import data_check, evaluate, mean
+from storyattn.training.common.excerpts import quoted
 from storyattn.training.common.files import check_file, check_folder
 from storyattn.training.data.dataset_cache import use_writable_cache
 from storyattn.training.evaluation.caption_metrics import load_text_metric, text_scores
@@ -68,7 +69,7 @@ def test_datasets_writes_beside_the_frames_where_its_own_folder_cannot_be(unwrit
     use_writable_cache(None)
     assert unwritable == config.HF_DATASETS_CACHE
     use_writable_cache(str(tmp_path / "frames"))
-    assert tmp_path / "frames" / "datasets" == config.HF_DATASETS_CACHE and str(unwritable) in caplog.text
+    assert tmp_path / "frames" / "datasets" == config.HF_DATASETS_CACHE and quoted(unwritable) in caplog.text
     use_writable_cache(str(tmp_path / "other"))  # the one in use can be written
     assert tmp_path / "frames" / "datasets" == config.HF_DATASETS_CACHE
 

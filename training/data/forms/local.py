@@ -9,6 +9,7 @@ from datasets import Dataset
 from ...common.columns import TableColumns
 from ..frame_access import FrameAccess
 from ..frame_folder import is_frame_folder, read_frame_folder
+from ..source_files import load_splits
 from .archives import is_archive, member_names, unpack
 from .clips import VIDEO_SUFFIXES
 from .column_names import CAPTION_NAMES, POSITION_NAMES, plain_name
@@ -122,8 +123,12 @@ def _open_file(path: Path, columns: TableColumns, access: FrameAccess) -> Opened
         folder = unpack(path)
         inner = _single_folders(folder)
         folder = inner[0] if len(list(folder.iterdir())) == 1 and inner else folder
-        opened = open_local(folder, columns, access)
-        return opened or Opened(load_tables(find_tables(folder), folder, access), table_roots(folder))
+        if opened := open_local(folder, columns, access):
+            return opened
+        tables = find_tables(folder)
+        if tables and _names_lists_of_files(tables[0]):
+            return Opened(dict(load_splits(str(folder.parent), access)))
+        return Opened(load_tables(tables, folder, access), table_roots(folder))
     if path.suffix.lower() not in BUILDERS:
         raise ValueError(f"dataset: got the file {str(path)!r}, expected a folder or a file {', '.join(SINGLE_FILES)}")
     return Opened(load_tables([path], path.parent, access), [path.parent])
