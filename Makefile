@@ -14,8 +14,6 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 OUTPUT ?= runs/tiny
 # accelerate launch would set one thread per process; give it those asked for, or one per CPU.
 THREADS ?= $(or $(OMP_NUM_THREADS),$(shell getconf _NPROCESSORS_ONLN))
-# One more than CPUs: a test often waits for a process that it has started.
-TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: train test lint tables docs install clean
 
@@ -24,8 +22,9 @@ train: $(INSTALLED)
 		--num_cpu_threads_per_process $(THREADS) \
 		train.py configuration/recipes/storyworld_tiny.yaml --output_dir $(OUTPUT)
 
+# Byte code is kept even where the environment says otherwise: dozens of processes that tests start would compile it anew.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

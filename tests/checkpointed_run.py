@@ -30,7 +30,7 @@ class SmallModule(torch.nn.Module):
 
 
 class CheckpointedRun:
-    """A training whose steps draw from every random generator."""
+    """A training whose steps draw from every random generator, at a rate at which no ReLU dies."""
 
     def __init__(self, folder: Path, *, sharded: bool = False):
         torch.manual_seed(0)
@@ -39,9 +39,9 @@ class CheckpointedRun:
         model = SmallModule()
         if sharded:
             fully_shard(model, mesh=init_device_mesh("cpu", (self.accelerator.num_processes,)))
-            self.model, self.optimizer = model, torch.optim.AdamW(model.parameters(), lr=0.1)
+            self.model, self.optimizer = model, torch.optim.AdamW(model.parameters(), lr=0.01)
         else:
-            self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=0.1))
+            self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=0.01))
         self.ema = MovingAverage(self.model, 0.9)
 
     def train(self, steps: int) -> None:

@@ -148,6 +148,10 @@ def _be_stranger(code: str, arguments: tuple[str, ...], modules: Path) -> None:
     from transformers import dynamic_module_utils
 
     assert "storyattn" not in sys.modules
+    # What the process that started this one has loaded of remote code is not the stranger's.
+    sys.path[:] = [folder for folder in sys.path if not Path(folder, "transformers_modules").is_dir()]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        del sys.modules[name]
     sys.modules["storyattn"] = None  # an import of it fails
     sys.argv = ["-c", *arguments]
     dynamic_module_utils.HF_MODULES_CACHE = str(modules)
