@@ -87,6 +87,19 @@ def small_config(**changes) -> StoryAttnConfig:
     return StoryAttnConfig(**{**SMALL_CONFIG, **changes})
 
 
+def uneven_model(processor, decoder_context_captions: int, std: float) -> StoryAttnForConditionalGeneration:
+    """Return a model whose text decoder is drawn so uneven that it writes something else for each story."""
+    config = small_config(decoder_context_captions=decoder_context_captions)
+    config.decoder_config.tie_word_embeddings = False
+    config.adapt_to_tokenizer(processor.tokenizer)
+    torch.manual_seed(2)
+    model = StoryAttnForConditionalGeneration(config).eval()
+    for weight in model.text_decoder.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=std)
+    return model
+
+
 ANIMALS, COLOURS = ("fox", "owl", "hare", "bear"), ("red", "blue", "green", "gold")
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import transformers
-from conftest import draw_story, small_config
+from conftest import draw_story, uneven_model
 from packaging.version import Version
 from storyattn import StoryAttnForConditionalGeneration
 from transformers import (
@@ -22,16 +22,7 @@ GREEDY = {"do_sample": False, "max_new_tokens": 10}
 
 @pytest.fixture(scope="module")
 def model(small_processor) -> StoryAttnForConditionalGeneration:
-    """One whose text decoder is drawn so uneven that it writes something else for each story."""
-    config = small_config(decoder_context_captions=1)
-    config.decoder_config.tie_word_embeddings = False
-    config.adapt_to_tokenizer(small_processor.tokenizer)
-    torch.manual_seed(2)
-    model = StoryAttnForConditionalGeneration(config).eval()
-    for weight in model.text_decoder.parameters():
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.5)
-    return model
+    return uneven_model(small_processor, 1, std=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import transformers
-from conftest import draw_story, small_config
+from conftest import draw_story, uneven_model
 from packaging.version import Version
 from storyattn import StoryAttnForConditionalGeneration
 from transformers import GenerationConfig
@@ -13,16 +13,7 @@ SEARCHES = {"greedy": {"do_sample": False}, "beams": {"num_beams": 3, "do_sample
 
 @pytest.fixture(scope="module", params=[0, 2], ids=["state alone", "with captions"])
 def model(request, small_processor) -> StoryAttnForConditionalGeneration:
-    """A model whose text decoder is drawn so uneven that it writes something else for each story."""
-    config = small_config(decoder_context_captions=request.param)
-    config.decoder_config.tie_word_embeddings = False
-    config.adapt_to_tokenizer(small_processor.tokenizer)
-    torch.manual_seed(2)
-    model = StoryAttnForConditionalGeneration(config).eval()
-    for weight in model.text_decoder.parameters():
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.3)
-    return model
+    return uneven_model(small_processor, request.param, std=0.3)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from typing import NoReturn
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.captions import has_text
 from ..common.columns import COLUMN_FLAGS
 from ..common.excerpts import excerpt, listed, quoted
 from .forms.hint import metadata_hint
@@ -159,7 +160,7 @@ def name_stories(dataset: Dataset, split: str) -> Dataset:
 def without_blank_captions(dataset: Dataset) -> Dataset:
     """Replace captions of white space alone by `None`."""
     captions = dataset["captions"][:]
-    stripped = [story and [text if text and text.strip() else None for text in story] for story in captions]
+    stripped = [story and [text if has_text(text) else None for text in story] for story in captions]
     if stripped == captions:
         return dataset
     return _with_column(dataset, "captions", stripped, dataset.features["captions"])
