@@ -65,7 +65,7 @@ class Narrator:
         wordings = [self._clause(step) for step in parts]
         if self.held_out and not any(wording.can_hold_out() for wording in wordings):
             wordings = [self._clause(step, held_out=True) for step in parts]
-        tense = self._tense(tuple(tense for tense in wordings[0].tenses if tense in wordings[1].tenses))
+        tense = self._tense(tuple(tense for tense in wordings[0].tenses if tense in wordings[1].tenses and tense != "perfect"))
         texts = [wording.text for wording in wordings]
         if first.who == second.who and all(wording.has_actor for wording in wordings):
             texts[1] = texts[1].removeprefix("{who} ").replace("[", "[&", 1)
@@ -86,8 +86,8 @@ class Narrator:
                 *(wording for wording in clauses if wording.can_hold_out()),
                 *(wording for wording in self._possible(step, held_out=True) if wording.is_clause),
             ]
-        with_actor = [wording for wording in clauses if wording.has_actor]
-        return self.rng.choice(with_actor if with_actor and self.rng.random() < 0.7 else clauses)
+        by_actor = bool(step.entity)  # of weather and the like one says what happens, not what somebody does
+        return self.rng.choice([wording for wording in clauses if wording.has_actor == by_actor] or clauses)
 
     def _wording(self, step: Step, phrases: Phrases) -> tuple[Wording, bool]:
         """Draw a wording, and say whether its verbs are held out."""

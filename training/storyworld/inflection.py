@@ -30,6 +30,7 @@ IRREGULAR = {
     "hold": ("holds", "holding", "held", "held"),
     "keep": ("keeps", "keeping", "kept", "kept"),
     "lay": ("lays", "laying", "laid", "laid"),
+    "lead": ("leads", "leading", "led", "led"),
     "leave": ("leaves", "leaving", "left", "left"),
     "let": ("lets", "letting", "let", "let"),
     "lie": ("lies", "lying", "lay", "lain"),

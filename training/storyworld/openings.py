@@ -33,8 +33,10 @@ def opening_text(stage: Stage, rng: random.Random, held_out: bool = False) -> st
     """
     tense = rng.choice(("present", "present", "past"))
     verb = inflect(rng.choice(HELD_OUT_VERBS if held_out else VERBS), tense)
-    parts = [f"{_name(who, rng, held_out)} {verb} {_with(stage, who)}" for who in stage.where]
-    parts = [f"{part} {rng.choice(NEAR)} {_landmark(stage, place)}" for part, place in zip(parts, stage.where.values())]
+    parts = [
+        f"{_name(who, rng, held_out)} {verb} {rng.choice(NEAR)} {_landmark(stage, place)} {_with(stage, who)}"
+        for who, place in stage.where.items()
+    ]
     lie = inflect("lie", tense)
     parts += [f"{_article(prop)} {lie} {rng.choice(NEAR)} {_landmark(stage, at)}" for prop, at in stage.lying.items()]
     words = HELD_OUT_SETTING_WORDS.get(stage.setting) if held_out and rng.random() < 0.3 else None

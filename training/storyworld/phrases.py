@@ -106,7 +106,7 @@ class Phrases:
 
     def _second(self, who: str, case: str) -> str:
         """Name a character for the second time in a caption, by a pronoun where no other has the same."""
-        rivals = [other for other in self.spoken if other != who and self.pronouns[other] == self.pronouns[who]]
+        rivals = [other for other in self.spoken if other != who and self._may_be(other, who)]
         if rivals and case != "self":
             self.named.add(who)
             return f"the {who}'s" if case == "poss" else f"the {who}"
@@ -115,10 +115,14 @@ class Phrases:
 
     def _pronoun_is_clear(self, who: str) -> bool:
         """Return whether the caption before, or else the picture before, leaves one character for the pronoun."""
-        same = {other for other in self.named_before if self.pronouns[other] == self.pronouns[who]}
+        same = {other for other in self.named_before if self._may_be(other, who)}
         alone = set(self.whole.before.where) == {who}
         rivals = {other for other in self.spoken if other != who}
         return not rivals and (same == {who} or (alone and not self.named_before))
+
+    def _may_be(self, other: str, who: str) -> bool:
+        """Return whether the pronoun of `who` may mean `other`, as far as a reader knows."""
+        return other == who or self.pronouns[who] in CHARACTER_WORDS[other].pronouns
 
     def _name(self, who: str) -> str:
         words = CHARACTER_WORDS[who]

@@ -120,6 +120,6 @@ def _of_plot(rng: random.Random, stage: Stage, name: str, settings: list[str]) -
 
 def _any_step(rng: random.Random, stage: Stage, settings: list[str]) -> Step:
     """Draw one of the events that are possible, each kind being equally likely."""
-    kinds = list(EVENTS)
+    kinds = [kind for kind in EVENTS if kind not in ("wait", "two_events")]
     rng.shuffle(kinds)
     return next(filter(None, (draw_event(rng, stage, kind, settings) for kind in kinds)))

@@ -16,7 +16,11 @@ WORDINGS = {**EVENT_WORDINGS, **SCENE_WORDINGS}
 ALTERNATIVES = re.compile(r"\(([^()]*)\)")
 SLOT = re.compile(r"\{([a-z.!?*]+)\}")
 VERB = re.compile(r"\[([&=~]?)([^\]+]+)(\+?)\]")
-TENSE_SETS = {"pp": ("present", "past"), "np": ("present", "progressive", "past")}
+TENSE_SETS = {
+    "pp": ("present", "past"),
+    "np": ("present", "progressive", "past"),
+    "nf": ("present", "past", "perfect"),
+}
 STATIVE = {"do", "want", "can", "have", "like"}  # these have neither progressive nor perfect here
 FORMS = {"=": "bare", "~": "ing"}
 ACTOR = "{who} ["  # how a wording begins that joins another of the same actor, or a held-out construction
@@ -56,14 +60,14 @@ def parse(entry: str) -> Wording:
     if not separator:
         head, text = "", entry
     conditions = set(head.split())
-    limit = next((TENSE_SETS[name] for name in ("pp", "np") if name in conditions), TENSES)
+    limit = next((TENSE_SETS[name] for name in TENSE_SETS if name in conditions), TENSES)
     verbs = {verb for _, names, _ in VERB.findall(text) for verb in names.split("/")}
     if verbs & STATIVE:
         limit = TENSE_SETS["pp"]
     bare = SLOT.sub("", text)
     is_sentence = "[" in text and not any(mark in bare for mark in '"!?:')
     starts_fixed = text.startswith(("now", "here", "(", "after", "because"))
-    is_plain = "," not in bare and not any(word in bare for word in (" and ", " but ", " while "))
+    is_plain = "," not in bare and not any(word in bare for word in (" and ", " but ", " while ", " because "))
     return Wording(
         text=text,
         conditions=frozenset(conditions - set(TENSE_SETS)),
