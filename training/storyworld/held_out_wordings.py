@@ -14,7 +14,6 @@ HELD_OUT_VERBS = {
     "HAND": ("offer", "entrust"),
     "RECEIVE": ("accept", "obtain"),
     "FLY": ("drift", "whirl", "flutter"),
-    "CARRY": ("deliver", "fetch"),
     "TRAVEL": ("journey", "wander", "migrate", "hike"),
     "REST": ("linger", "remain", "idle", "relax", "pause"),
     "PARTY": ("rejoice", "throw a feast"),
@@ -36,7 +35,7 @@ HELD_OUT_WORDINGS = {
     "leave": (
         "{who} [bid] (farewell|adieu) and [&vanish]",
         "{who} [excuse] {himself} and [&leave]",
-        "without {who.obj}, {other} [feel] lonely",
+        "pp> without {who.obj}, {other} [feel] lonely",
         "only {other} [remain]",
     ),
     "chase": (
@@ -58,18 +57,18 @@ HELD_OUT_WORDINGS = {
         "{who} [claim] {the.prop} {at?}",
     ),
     "put_down": (
-        "{who} [get] rid of {the.prop}, which [lie] on the ground from now on",
+        "pp> {who} [get] rid of {the.prop}, which [lie] on the ground from now on",
         "{who} [part] with {the.prop} and [&LAY] it at {his} feet",
-        "{who} [free] {his} hands: {the.prop} [lie] on the ground",
+        "pp> {who} [free] {his} hands: {the.prop} [lie] on the ground",
     ),
     "give": (
-        "{the.prop} [change] hands: {other} [own] it now",
+        "pp> {the.prop} [change] hands: {other!} [own] it now",
         "{who} [donate] {the.prop} to {other.obj}",
         "{other} [become] the owner of {the.prop}",
     ),
     "lose": (
         "a gust [rob] {who.obj} of {the.prop} {at?}",
-        "{who} [miss] {the.prop}, because the breeze [take] it",
+        "pp> {who} [miss] {the.prop}, because the breeze [take] it",
         "{the.prop} [vanish] into thin air",
     ),
     "help": (
@@ -77,17 +76,17 @@ HELD_OUT_WORDINGS = {
         "{who} [come] to the rescue with {a.prop}",
     ),
     "travel": (
-        "{who} [roam] the world until {he} [come] {dest}",
-        "{who} [trade] {old} for {setting}, and {he} [be] {at} now",
+        "pp> {who} [roam] the world until {he} [come] {dest}",
+        "pp> {who} [trade] {old} for {setting}, and {he} [be] {at} now",
     ),
     "travel/both": (
-        "{both} [roam+] the world until they [come+] {dest}",
-        "{both} [trade+] {old} for {setting}, and they [be+] {at} now",
+        "pp> {both} [roam+] the world until they [come+] {dest}",
+        "pp> {both} [trade+] {old} for {setting}, and they [be+] {at} now",
     ),
     "weather/cloudy": (
-        "it [be] overcast {in?}",
+        "pp> it [be] overcast {in?}",
         "a grey blanket [spread] over {place}",
-        "the heavens [be+] gloomy {in?}",
+        "pp> the heavens [be+] gloomy {in?}",
     ),
     "weather/rain": (
         "it [drizzle] {in?}",
@@ -110,18 +109,18 @@ HELD_OUT_WORDINGS = {
         "fine weather [return] {in?}",
     ),
     "time/day": (
-        "dawn [ARRIVE] {in?}",
+        "dawn [come] {in?}",
         "the cock [crow] {in?}",
         "sunrise {in?}!",
     ),
     "time/evening": (
-        "dusk [ARRIVE] {in?}",
+        "dusk [come] {in?}",
         "the horizon [glow] {in?}",
         "twilight [settle] over {place}",
     ),
     "time/night": (
         "it is bedtime {in?}",
-        "midnight [ARRIVE] {in?}",
+        "midnight [come] {in?}",
         "it [become] pitch-black {in?}",
     ),
     "celebrate": (

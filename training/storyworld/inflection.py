@@ -8,6 +8,7 @@ IRREGULAR = {
     "become": ("becomes", "becoming", "became", "become"),
     "begin": ("begins", "beginning", "began", "begun"),
     "bend": ("bends", "bending", "bent", "bent"),
+    "bid": ("bids", "bidding", "bade", "bidden"),
     "blow": ("blows", "blowing", "blew", "blown"),
     "break": ("breaks", "breaking", "broke", "broken"),
     "bring": ("brings", "bringing", "brought", "brought"),
@@ -15,8 +16,8 @@ IRREGULAR = {
     "catch": ("catches", "catching", "caught", "caught"),
     "come": ("comes", "coming", "came", "come"),
     "do": ("does", "doing", "did", "done"),
-    "fade": ("fades", "fading", "faded", "faded"),
     "fall": ("falls", "falling", "fell", "fallen"),
+    "feel": ("feels", "feeling", "felt", "felt"),
     "find": ("finds", "finding", "found", "found"),
     "flee": ("flees", "fleeing", "fled", "fled"),
     "fly": ("flies", "flying", "flew", "flown"),
@@ -32,6 +33,7 @@ IRREGULAR = {
     "lay": ("lays", "laying", "laid", "laid"),
     "lead": ("leads", "leading", "led", "led"),
     "leave": ("leaves", "leaving", "left", "left"),
+    "lend": ("lends", "lending", "lent", "lent"),
     "let": ("lets", "letting", "let", "let"),
     "lie": ("lies", "lying", "lay", "lain"),
     "lose": ("loses", "losing", "lost", "lost"),
@@ -43,11 +45,12 @@ IRREGULAR = {
     "run": ("runs", "running", "ran", "run"),
     "say": ("says", "saying", "said", "said"),
     "see": ("sees", "seeing", "saw", "seen"),
+    "seek": ("seeks", "seeking", "sought", "sought"),
+    "send": ("sends", "sending", "sent", "sent"),
     "set": ("sets", "setting", "set", "set"),
     "shake": ("shakes", "shaking", "shook", "shaken"),
     "shine": ("shines", "shining", "shone", "shone"),
     "sink": ("sinks", "sinking", "sank", "sunk"),
-    "snatch": ("snatches", "snatching", "snatched", "snatched"),
     "spread": ("spreads", "spreading", "spread", "spread"),
     "stand": ("stands", "standing", "stood", "stood"),
     "stride": ("strides", "striding", "strode", "stridden"),
@@ -57,7 +60,7 @@ IRREGULAR = {
     "throw": ("throws", "throwing", "threw", "thrown"),
     "wake": ("wakes", "waking", "woke", "woken"),
 }
-DOUBLED = {"clap", "drop", "grab", "hop", "jog", "skip", "slip", "spot", "stop", "trot", "wrap", "hug", "nod", "chat"}
+DOUBLED = {"drop", "grab", "jog", "pop", "rob", "slip", "spot", "stir", "stop", "trot"}
 TENSES = ("present", "progressive", "past", "perfect")
 PLURAL = {"is": "are", "was": "were", "has": "have", "does": "do"}
 VOWELS = "aeiou"

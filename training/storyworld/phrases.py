@@ -95,7 +95,7 @@ class Phrases:
             self.named.add(who)
             return who
         if who in self.spoken:
-            return self._second(who, case) if pronoun else self.spoken[who]
+            return self._second(who, case) if pronoun else self._again(who)
         if pronoun and self._pronoun_is_clear(who) and self.rng.random() < PRONOUN:
             self.spoken[who] = PRONOUNS[self.pronouns[who]][case]
             return self.spoken[who]
@@ -103,6 +103,13 @@ class Phrases:
         phrase = f"the {who}" if case == "poss" else self._name(who)
         self.spoken[who] = phrase
         return f"{phrase}'s" if case == "poss" else phrase
+
+    def _again(self, who: str) -> str:
+        """Repeat the name of a character; after a pronoun alone it is the usual name."""
+        if who not in self.named:
+            self.named.add(who)
+            self.spoken[who] = f"the {who}"
+        return self.spoken[who]
 
     def _second(self, who: str, case: str) -> str:
         """Name a character for the second time in a caption, by a pronoun where no other has the same."""

@@ -23,6 +23,7 @@ TENSE_SETS = {
 }
 STATIVE = {"do", "want", "can", "have", "like"}  # these have neither progressive nor perfect here
 FORMS = {"=": "bare", "~": "ing"}
+FIXED_STARTS = ("now", "here", "after", "because", "tired", "to ", "over", "together", "(", "suddenly")
 ACTOR = "{who} ["  # how a wording begins that joins another of the same actor, or a held-out construction
 
 
@@ -66,7 +67,7 @@ def parse(entry: str) -> Wording:
         limit = TENSE_SETS["pp"]
     bare = SLOT.sub("", text)
     is_sentence = "[" in text and not any(mark in bare for mark in '"!?:')
-    starts_fixed = text.startswith(("now", "here", "(", "after", "because"))
+    starts_fixed = text.startswith(FIXED_STARTS)
     is_plain = "," not in bare and not any(word in bare for word in (" and ", " but ", " while ", " because "))
     return Wording(
         text=text,
