@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="folder or Hub id of the model")
     parser.add_argument("--dataset", required=True, help="storyworld, a folder or a Hub id with frames and captions")
     parser.add_argument("--split", default="test", help="split to measure on")
+    parser.add_argument("--story_frames", type=int, default=6, help="frames of a story that storyworld draws")
     parser.add_argument("--train_split", default="train", help="split for the training floors; '' leaves them out")
     parser.add_argument("--output", default="results.json", help="file for the numbers")
     parser.add_argument("--batch_size", type=int, default=16, help="windows per batch")
@@ -78,9 +79,8 @@ def _measure(arguments: argparse.Namespace) -> dict:
             raise ValueError(f"{name}: got {value}, expected at least 1")
     detector = None if arguments.codraw_detector is None else load_detector(arguments.codraw_detector)
     splits = {"stories": arguments.split, "train_stories": arguments.train_split}
-    sources = {
-        key: read_stories(arguments.dataset, split, **columns_of(arguments)) for key, split in splits.items() if split
-    }
+    reading = {**columns_of(arguments), "storyworld_options": {"num_frames": arguments.story_frames}}
+    sources = {key: read_stories(arguments.dataset, split, **reading) for key, split in splits.items() if split}
     model, processor = load_model(arguments.model, arguments.device)
     options = {name: getattr(arguments, name) for name in ("on_bad_story", "cache_dir", "cache_limit_gb")}
     prepared = {

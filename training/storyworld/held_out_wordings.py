@@ -14,7 +14,7 @@ HELD_OUT_VERBS = {
     "HAND": ("offer", "entrust"),
     "RECEIVE": ("accept", "obtain"),
     "FLY": ("drift", "whirl", "flutter"),
-    "TRAVEL": ("journey", "wander", "migrate", "hike"),
+    "TRAVEL": ("trek", "wander", "migrate", "hike"),
     "REST": ("linger", "remain", "idle", "relax", "pause"),
     "PARTY": ("rejoice", "throw a feast"),
     "START": ("commence",),
@@ -39,7 +39,7 @@ HELD_OUT_WORDINGS = {
         "only {other} [remain]",
     ),
     "chase": (
-        "{other} and {who!} [play+] catch, and {who!} [end] up right with {other.obj}",
+        "{who} [hurtle] after {other.obj} {at.mark?}",
         "{who} [be] on the heels of {other.obj} {at.mark?}",
     ),
     "shelter": (

@@ -27,7 +27,8 @@ BY_ANYBODY = ("enter", "help", "weather", "time", "celebrate", "travel")
 BY_FRIEND = {"leave": "leave", "chase": "chase", "give_back": "give"}
 # Shares of the events that stand between those of a plot: nothing happens, two events at once, any event.
 WAIT, TWO_EVENTS, ANY_EVENT = 0.06, 0.1, 0.24
-EXTRA = 0.25  # chance that the friend, or a prop, is on stage at the opening where the plot does not ask for it
+RARE = ("give", "chase", "shelter", "leave", "help")  # these need much to be possible, so they are tried earlier
+EXTRA = 0.35  # chance that the friend, or a prop, is on stage at the opening where the plot does not ask for it
 
 
 def open_stage(plot: str, rng: random.Random, setting: str, cast: tuple[str, str]) -> Stage:
@@ -55,7 +56,7 @@ def open_stage(plot: str, rng: random.Random, setting: str, cast: tuple[str, str
     if opening == "prop" or rng.random() < EXTRA:
         place = other_place(rng, where[hero]) if "walk:prop" in steps else where[hero]
         stage = stage.changed(lying={first: place})
-    if opening == "held" or rng.random() < EXTRA / 2:
+    if opening == "held" or rng.random() < EXTRA:
         holder = hero if opening == "held" else rng.choice(list(stage.where))
         stage = stage.changed(held={second: holder})
     return stage
@@ -119,7 +120,7 @@ def _of_plot(rng: random.Random, stage: Stage, name: str, settings: list[str]) -
 
 
 def _any_step(rng: random.Random, stage: Stage, settings: list[str]) -> Step:
-    """Draw one of the events that are possible, each kind being equally likely."""
+    """Draw one of the events that are possible, those of `RARE` kinds more often."""
     kinds = [kind for kind in EVENTS if kind not in ("wait", "two_events")]
-    rng.shuffle(kinds)
+    kinds.sort(key=lambda kind: rng.random() * (0.5 if kind in RARE else 1))
     return next(filter(None, (draw_event(rng, stage, kind, settings) for kind in kinds)))
