@@ -107,7 +107,8 @@ def test_places_that_are_left_out_follow_the_convention():
             step = any_step(rng, kind)
             caption = Narrator(rng, ("fox", "owl")).tell(step).lower()
             names = [*LANDMARK_NAMES.values(), *(name for names in LANDMARK_SYNONYMS.values() for name in names)]
-            if not any(name in caption for name in (*names, "left", "right", "middle", "next to", "beside", "close to")):
+            names += ["left", "right", "middle", "next to", "beside", "close to"]
+            if not any(name in caption for name in names):
                 left_out[kind] += 1
                 assert step.joins if kind == "enter" else step.place == 1, caption
     assert all(count > 30 for count in left_out.values())
@@ -147,7 +148,8 @@ def words_of_training() -> set[str]:
     texts += [" ".join(names) for table in (PROP_SYNONYMS, LANDMARK_SYNONYMS) for names in table.values()]
     texts += [f"{place} {name}" for places in SETTING_WORDS.values() for place, name in places]
     texts += [*PROPS, *CHARACTERS, *(word for words in OPENERS.values() for word in words)]
-    texts += ["he him his she her it its they are were on the left right side middle by near next to beside at close over"]
+    texts += ["he him his himself she her herself it its itself they s are were"]
+    texts += ["on the left right side in middle by near next to beside at close over"]
     return set(WORD.findall(" ".join(texts).lower()))
 
 
@@ -155,15 +157,14 @@ def test_every_held_out_entry_has_a_word_that_training_never_shows():
     training = words_of_training()
     entries = [verb for verbs in (*HELD_OUT_VERBS.values(), HELD_OUT_OPENING_VERBS) for verb in verbs]
     entries += [name for words in CHARACTER_WORDS.values() for name in words.held_out]
-    entries += [
-        name for table in (HELD_OUT_PROP_SYNONYMS, HELD_OUT_LANDMARK_SYNONYMS) for names in table.values() for name in names
-    ]
+    for table in (HELD_OUT_PROP_SYNONYMS, HELD_OUT_LANDMARK_SYNONYMS):
+        entries += [name for names in table.values() for name in names]
     entries += [name for places in HELD_OUT_SETTING_WORDS.values() for _, name in places]
     entries += [entry for texts in HELD_OUT_WORDINGS.values() for entry in texts if not CONSTRUCTION.match(entry)]
     entries += HELD_OUT_OPENERS
-    shared = [entry for entry in entries if set(WORD.findall(re.sub(r"^[a-z ]+> |\{[^}]*\}", " ", entry.lower()))) <= training]
-    shared = [entry for entry in shared if not set(re.findall(r"[A-Z]{2,}", entry)) & set(HELD_OUT_VERBS)]
-    assert not shared
+    for entry in entries:
+        words = set(WORD.findall(re.sub(r"^[a-z ]+> |\{[^}]*\}", " ", entry.lower())))
+        assert words - training or set(re.findall(r"[A-Z]{2,}", entry)) & set(HELD_OUT_VERBS), entry
 
 
 def test_training_never_shows_held_out_words_and_test_words_always():
@@ -171,7 +172,7 @@ def test_training_never_shows_held_out_words_and_test_words_always():
     for split in ("train", "validation", "test", "test_unseen"):
         for _, caption in told(split, 120 if split == "train" else 15):
             assert set(WORD.findall(caption.lower())) <= training, caption
-            assert not CONSTRUCTION.match(caption.lower().strip('"')), caption
+            assert not CONSTRUCTION.match(caption.lower()), caption
     for _, caption in told("test_words", 60):
         new = set(WORD.findall(caption.lower())) - training
         assert new or CONSTRUCTION.match(caption.lower()), caption

@@ -1,16 +1,15 @@
-"""Write the captions of StoryWorld from the grammar: who, what and where, in the words of training or held-out words."""
+"""Write the captions of StoryWorld from its grammar, in words of training or in words that are held out."""
 
 import random
 
 from .events import Step
-from .held_out_wordings import HELD_OUT_OPENERS
+from .held_out_wordings import HELD_OUT_CONSTRUCTIONS, HELD_OUT_OPENERS
 from .nouns import CHARACTER_WORDS
 from .openings import opening_text
 from .phrases import Phrases, sentence
 from .scene_wordings import OPENERS
 from .stage import Stage
 from .wording import (
-    CONSTRUCTIONS,
     Wording,
     choose_alternatives,
     constructed,
@@ -20,6 +19,7 @@ from .wording import (
 )
 
 TENSE_WEIGHTS = {"present": 10, "progressive": 4, "past": 5, "perfect": 2}
+PAIR_TENSES = ("present", "progressive", "past")  # of two events in one sentence
 OPENED = 0.15  # share of sentences that begin with a word such as "then", where they can
 
 
@@ -65,7 +65,7 @@ class Narrator:
         wordings = [self._clause(step) for step in parts]
         if self.held_out and not any(wording.can_hold_out() for wording in wordings):
             wordings = [self._clause(step, held_out=True) for step in parts]
-        tense = self._tense(tuple(tense for tense in wordings[0].tenses if tense in wordings[1].tenses and tense != "perfect"))
+        tense = self._tense(tuple(tense for tense in PAIR_TENSES if all(tense in w.tenses for w in wordings)))
         texts = [wording.text for wording in wordings]
         if first.who == second.who and all(wording.has_actor for wording in wordings):
             texts[1] = texts[1].removeprefix("{who} ").replace("[", "[&", 1)
@@ -100,7 +100,7 @@ class Narrator:
             return self.rng.choice(with_verbs), True
         with_actor = [wording for wording in possible if wording.has_actor and "present" in wording.tenses]
         if way < 0.7 and with_actor:
-            return constructed(self.rng.choice(with_actor), self.rng.choice(CONSTRUCTIONS)), False
+            return constructed(self.rng.choice(with_actor), self.rng.choice(HELD_OUT_CONSTRUCTIONS)), False
         return self.rng.choice(self._possible(step, held_out=True)), True
 
     @staticmethod

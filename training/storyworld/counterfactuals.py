@@ -69,4 +69,3 @@ def _other_step(rng: random.Random, true: Step, settings: list[str], split: str)
         step = draw_event(rng, true.before, rng.choice(list(EVENTS)), settings)
         if step is not None and step.stage.look() != true.stage.look() and may_show(step.stage, split):
             return step
-

@@ -239,7 +239,7 @@ def _wait(rng: random.Random, stage: Stage, who: str, value: str, settings: list
     return Step(stage, stage, "wait", who, stage.where[who], _present_partner(stage, who), prop)
 
 
-# From random numbers, the stage, who acts, the value behind the event's name, and the settings for travel: the event, or
+# From random numbers, the stage, who acts, the value that is asked for, and the settings for travel: the event, or
 # `None` where it is impossible.
 Event = Callable[[random.Random, Stage, str, str, list[str]], Step | None]
 SIMPLE_EVENTS: dict[str, Event] = {
@@ -260,6 +260,7 @@ SIMPLE_EVENTS: dict[str, Event] = {
     "celebrate": _celebrate,
     "wait": _wait,
 }
+PASSED_ON = (("find", "pick_up"), ("pick_up", "give"))  # two events with one prop, both of which show
 MOVES = ("walk", "chase", "shelter")
 PAIRED = tuple(kind for kind in SIMPLE_EVENTS if kind not in ("travel", "wait", "help"))
 
@@ -286,7 +287,7 @@ def _both_show(first: Step, second: Step) -> bool:
     same_actor = first.who == second.who
     hidden = first.kind == second.kind or (same_actor and first.kind in MOVES and second.kind in MOVES)
     undone = second.kind == "leave" and same_actor and first.kind != "put_down"
-    passed_on = first.prop == second.prop and (first.kind, second.kind) not in (("find", "pick_up"), ("pick_up", "give"))
+    passed_on = first.prop == second.prop and (first.kind, second.kind) not in PASSED_ON
     return looks[0] != looks[2] and not (hidden or undone or (first.prop and passed_on))
 
 

@@ -1,4 +1,4 @@
-"""Name the characters, props, landmarks and settings of StoryWorld in several ways; some words are for one test alone."""
+"""Name the characters, props, landmarks and settings of StoryWorld in several ways, some for one test alone."""
 
 from dataclasses import dataclass
 

@@ -3,9 +3,9 @@
 import random
 
 from .inflection import inflect
+from .landmarks import LANDMARK_NAMES
 from .nouns import CHARACTER_WORDS, HELD_OUT_SETTING_WORDS, SETTING_WORDS
 from .phrases import NEAR, sentence
-from .landmarks import LANDMARK_NAMES
 from .stage import Stage
 
 WEATHER_WORDS = {"clear": "clear", "cloudy": "cloudy", "rain": "rainy", "snow": "snowy", "storm": "stormy"}

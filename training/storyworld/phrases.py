@@ -175,9 +175,9 @@ class Phrases:
     def _somewhere(self, name: str) -> str:
         """Return a phrase for a place or a setting, or nothing where it may be left out."""
         step, before = self.step, self.step.before
-        if name in ("at?", "at.mark?") or (name == "at*" and step.joins):
-            if self.rng.random() < NO_POSITION:
-                return ""
+        optional = name in ("at?", "at.mark?") or (name == "at*" and step.joins)
+        if optional and self.rng.random() < NO_POSITION:
+            return ""
         if name in ("at", "at?", "at*"):
             return self._at(step.stage, step.place, step.who, with_other=True)
         if name == "at.mark?":
@@ -225,7 +225,7 @@ class Phrases:
         chance = self.rng.random()
         other = self._neighbour(place, who) if with_other else None
         if other and chance < BY_OTHER:
-            return f"{self.rng.choice(('next to', 'beside', 'close to'))} {self._character(other, 'obj', pronoun=False)}"
+            return f"{self.rng.choice(NEAR[2:4])} {self._character(other, 'obj', pronoun=False)}"
         if chance > 1 - BY_SIDE:
             return "in the middle" if place == 1 else f"on the {SIDE_NAMES[place]}"
         return f"{self.rng.choice(NEAR)} {self._landmark(stage, place)}"

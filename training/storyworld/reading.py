@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
 
+from .held_out_wordings import HELD_OUT_CONSTRUCTIONS
 from .openings import WEATHER_WORDS
 from .plain_form import (
     FIND_LANDMARK,
@@ -26,8 +27,6 @@ from .plain_form import (
 )
 from .weather import TIMES
 from .wording import (
-    CONSTRUCTIONS,
-    
     SLOT,
     VERB,
     WORDINGS,
@@ -165,13 +164,10 @@ def _texts(kind: str) -> Iterator[str]:
     texts = {wording.text for wording in (*wordings, *wordings_of(kind, held_out=True))}
     for wording in wordings:
         if wording.has_actor:
-            texts |= {constructed(wording, construction).text for construction in CONSTRUCTIONS}
+            texts |= {constructed(wording, construction).text for construction in HELD_OUT_CONSTRUCTIONS}
     for text in sorted(texts):
         for chosen in all_alternatives(text):
-            groups = [
-                {*verbs_of(name), *verbs_of(name, held_out=True)}
-                for _, name, _ in VERB.findall(chosen)
-            ]
+            groups = [{*verbs_of(name), *verbs_of(name, held_out=True)} for _, name, _ in VERB.findall(chosen)]
             for verbs in product(*map(sorted, groups)):
                 remaining = iter(verbs)
                 yield VERB.sub(lambda match, remaining=remaining: next(remaining), chosen).lower()

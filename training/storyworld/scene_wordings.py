@@ -1,9 +1,9 @@
 """List how captions word the weather, the time of day, a party, and that nothing changes; see `wordings.py`.
 
-More conditions, all of the moment before: `clear`, `cloudy`, `rainy`, `snowy` and `stormy` are the weather, `dry` is one of
-the first two, `wet` one of the others, `calm` any but a storm; `day`, `evening` and `night` are the time, `sun` is any but
-the night and `moon` is the night, `lit` is a clear sky with the sun. `holds` means that `who` holds the prop, and `lying`
-that it lies on the ground.
+More conditions, all of the moment before: `clear`, `cloudy`, `rainy`, `snowy` and `stormy` are the weather, `dry` is one
+of the first two, `wet` one of the others, `calm` any but a storm; `day`, `evening` and `night` are the time, `sun` is any
+but the night and `moon` is the night, `lit` is a clear sky with the sun. `holds` means that `who` holds the prop, and
+`lying` that it lies on the ground.
 """
 
 SCENE_WORDINGS = {
@@ -179,7 +179,8 @@ SCENE_WORDINGS = {
         "np> nobody [move/do anything] {in?}",
         "np> all [be] (quiet|as before) {in?}",
         'pp> "I will (wait|stay) here," [say] {who!} {at?}',
-        'pp> "(I am tired|I need a rest|What shall I do)," [say] {who!} and [&do] nothing',
+        'pp> "(I am tired|I need a rest)," [say] {who!} and [&do] nothing',
+        'pp> "What shall I do?" [ask] {who!} and [&do] nothing',
         "both pp> {both} [REST+] (together|) {in?}",
         "both pp> {other} [do] not leave, and {who} [stay], too",
         "both pp> neither {who} nor {other} [move]",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from .held_out_wordings import HELD_OUT_CONSTRUCTIONS, HELD_OUT_VERBS, HELD_OUT_WORDINGS
+from .held_out_wordings import HELD_OUT_VERBS, HELD_OUT_WORDINGS
 from .inflection import TENSES, inflect
 from .scene_wordings import SCENE_WORDINGS
 from .wordings import EVENT_WORDINGS, VERBS
@@ -135,6 +135,3 @@ def inflect_verbs(text: str, tense: str, pick: Callable[[str], str]) -> str:
         return f"{word} {rest}".rstrip()
 
     return VERB.sub(form, text)
-
-
-CONSTRUCTIONS = HELD_OUT_CONSTRUCTIONS
