@@ -350,6 +350,7 @@ def test_storyworld_is_checked(tmp_path):
         "validation": 12,
         "test": 12,
         "test_unseen": 12,
+        "test_words": 12,
     }
 
 

@@ -1,9 +1,9 @@
 """List how captions word the weather, the time of day, a party, and that nothing changes; see `wordings.py`.
 
-More conditions, all of the moment before: `clear`, `cloudy`, `rainy`, `snowy` and `stormy` are the weather, `dry` is one
-of the first two, `wet` one of the others, `calm` any but a storm; `day`, `evening` and `night` are the time, `sun` is any
-but the night and `moon` is the night, `lit` is a clear sky with the sun. `holds` means that `who` holds the prop, and
-`lying` that it lies on the ground.
+More conditions, all of the moment before: `clear`, `cloudy`, `rainy`, `snowy` and `stormy` are the weather, `dry` is
+one of the first two, `wet` one of the others, `calm` any but a storm; `day`, `evening` and `night` are the time,
+`sun` is any but the night and `moon` is the night, `lit` is a clear sky with the sun. `holds` means that `who` holds
+the prop, and `lying` that it lies on the ground.
 """
 
 SCENE_WORDINGS = {

@@ -1,21 +1,22 @@
 """List how captions of StoryWorld word what characters do; `captions.py` makes a sentence of a wording.
 
-- `[walk]` is a verb in the tense of the sentence, and `[GO]` one of that set of `VERBS`; `[&walk]` is the second verb of
-  a subject, `[fall+]` has a plural subject, and `[run/hurry]` is one of these. `(a|b)` is one of these, too.
-- `{who}` acts, and `{other}` is the other character. `.obj` and `.poss` are the object and the possessive, `.bare` has no
-  article, and `{who!}` is no pronoun. `{he}`, `{him}`, `{his}`, `{himself}`, `{other.he}` and `{other.him}` are second
-  mentions. `{both}` are both, and `{absent}` is who is not on stage.
-- `{the.prop}`, `{a.prop}` and `{bare.prop}` are the prop; `{it}` may be a pronoun for it; `{the.held}` is what one who
-  leaves holds.
-- `{place}` is the landmark where `who` is after the event, `{to}` the way to it, and `{at}` a position there; `{at?}` may
-  be left out, `{at*}` only where `join` holds, and `{at.mark?}` names no character. `{from}` and `{at.from}` are where
-  `who` was before, and `{at.other}` is where the other one stands.
+- `[walk]` is a verb in the tense of the sentence, and `[GO]` one of that set of `VERBS`; `[&walk]` is the second verb
+  of a subject, `[fall+]` has a plural subject, and `[run/hurry]` is one of these. `(a|b)` is one of these, too.
+- `{who}` acts, and `{other}` is the other character. `.obj` and `.poss` are the object and the possessive, `.bare`
+  has no article, and `{who!}` is no pronoun. `{he}`, `{him}`, `{his}`, `{himself}`, `{other.he}` and `{other.him}`
+  are second mentions. `{both}` are both, and `{absent}` is who is not on stage.
+- `{the.prop}`, `{a.prop}` and `{bare.prop}` are the prop; `{it}` may be a pronoun for it; `{the.held}` is what one
+  who leaves holds.
+- `{place}` is the landmark where `who` is after the event, `{to}` the way to it, and `{at}` a position there; `{at?}`
+  may be left out, `{at*}` only where `join` holds, and `{at.mark?}` names no character. `{from}` and `{at.from}` are
+  where `who` was before, and `{at.other}` is where the other one stands.
 - `{in}` is the setting, and `{in?}` may be left out; `{dest}` is the end of a journey. `{setting}` is its name, and
-  `{old}`, `{in.old}` and `{bare.old}` are the setting before. `{wet}` is rain, snow or a storm, and `{time}` the time.
+  `{old}`, `{in.old}` and `{bare.old}` are the setting before. `{wet}` is rain, snow or a storm, and `{time}` the
+  time.
 
 Before `>` stand the conditions: a tense (`pp` is present or past, `np` any but the perfect, `nf` any but the
-progressive), or what must hold of the moment before the event: `both` are on stage, one is `alone`, `join` means that a
-newcomer stops beside the other, `held` that who leaves holds something.
+progressive), or what must hold of the moment before the event: `both` are on stage, one is `alone`, `join` means that
+a newcomer stops beside the other, `held` that who leaves holds something.
 """
 
 VERBS = {
