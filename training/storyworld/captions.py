@@ -55,7 +55,8 @@ class Narrator:
         tense = self._tense(wording.tenses)
         text = self._realize(wording.text, tense, phrases, held_verbs)
         if wording.takes_opener and self.rng.random() < OPENED:
-            openers = HELD_OUT_OPENERS if self.held_out and tense != "perfect" else OPENERS[tense]
+            sudden = self.held_out and tense != "perfect" and step.kind != "wait"
+            openers = HELD_OUT_OPENERS if sudden else OPENERS[tense]
             text = f"{self.rng.choice(openers)} {text}"
         return text
 
@@ -98,7 +99,7 @@ class Narrator:
         with_verbs = [wording for wording in possible if wording.can_hold_out()]
         if way < 0.45 and with_verbs:
             return self.rng.choice(with_verbs), True
-        with_actor = [wording for wording in possible if wording.has_actor and "present" in wording.tenses]
+        with_actor = [wording for wording in possible if wording.has_actor and len(wording.tenses) > 2]
         if way < 0.7 and with_actor:
             return constructed(self.rng.choice(with_actor), self.rng.choice(HELD_OUT_CONSTRUCTIONS)), False
         return self.rng.choice(self._possible(step, held_out=True)), True

@@ -20,7 +20,7 @@ FORMS = (
     "a {when} {where}. {who}",
 )
 VERBS = ("stand", "wait", "be")
-HELD_OUT_VERBS = ("linger", "idle", "remain")
+HELD_OUT_VERBS = ("linger", "idle", "remain", "loiter")
 
 
 def opening_text(stage: Stage, rng: random.Random, held_out: bool = False) -> str:

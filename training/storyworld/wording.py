@@ -21,7 +21,7 @@ TENSE_SETS = {
     "np": ("present", "progressive", "past"),
     "nf": ("present", "past", "perfect"),
 }
-STATIVE = {"do", "want", "can", "have", "like"}  # these have neither progressive nor perfect here
+STATIVE = {"be", "do", "want", "can", "have", "like"}  # these have neither progressive nor perfect here
 FORMS = {"=": "bare", "~": "ing"}
 FIXED_STARTS = ("now", "here", "after", "because", "tired", "to ", "over", "together", "(", "suddenly")
 ACTOR = "{who} ["  # how a wording begins that joins another of the same actor, or a held-out construction
