@@ -103,6 +103,18 @@ def test_nobody_meets_a_second_self():
                 assert len(set(part.stage.held.values())) == len(part.stage.held)
 
 
+def test_two_events_in_one_step_both_show():
+    """The picture differs from that before and from that after the first event; nobody moves twice."""
+    pairs = [step for seed in range(300) for step in script_of_any_split(seed, 10).steps if step.kind == "two_events"]
+    for step in pairs:
+        first, second = step.parts
+        looks = [stage.look() for stage in (step.before, first.stage, step.stage)]
+        assert looks[0] != looks[1] != looks[2] != looks[0] and second.before is first.stage
+        moved = [part.who for part in step.parts if part.kind in ("walk", "chase", "shelter")]
+        assert first.kind != second.kind and len(moved) == len(set(moved))
+    assert len({tuple(part.kind for part in step.parts) for step in pairs}) > 60
+
+
 def test_boxes_are_exact():
     """Without an entity only pixels in its box change, up to each of the four edges."""
     stage = Stage(
