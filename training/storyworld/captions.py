@@ -51,7 +51,7 @@ class Narrator:
         return sentence(text)
 
     def _single(self, phrases: Phrases, step: Step) -> str:
-        wording, held_verbs = self._wording(step, phrases)
+        wording, held_verbs = self._wording(step)
         tense = self._tense(wording.tenses)
         text = self._realize(wording.text, tense, phrases, held_verbs)
         if wording.takes_opener and self.rng.random() < OPENED:
@@ -90,7 +90,7 @@ class Narrator:
         by_actor = bool(step.entity)  # of weather and the like one says what happens, not what somebody does
         return self.rng.choice([wording for wording in clauses if wording.has_actor == by_actor] or clauses)
 
-    def _wording(self, step: Step, phrases: Phrases) -> tuple[Wording, bool]:
+    def _wording(self, step: Step) -> tuple[Wording, bool]:
         """Draw a wording, and say whether its verbs are held out."""
         possible = self._possible(step)
         if not self.held_out:

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from datasets import Dataset, Features, Image, List, Value
 
@@ -63,6 +63,7 @@ class Script:
         return [self.opening, *(step.stage for step in self.steps)]
 
 
+@cache
 def is_held_out(character: str, setting: str, plot: str) -> bool:
     """Return whether this combination is in `test_unseen` alone."""
     digest = hashlib.sha256(f"{character}/{setting}/{plot}".encode()).digest()
@@ -244,7 +245,10 @@ def _mark(stage: Stage) -> int:
 
 def may_show(stage: Stage, split: str) -> bool:
     """Return whether a picture may be in a split: no picture that is reserved may be in `train`."""
-    return split != "train" or not any(_mark(stage) in marks for marks in RESERVED.values())
+    if split != "train":
+        return True
+    mark = _mark(stage)
+    return not any(mark in marks for marks in RESERVED.values())
 
 
 def _belongs(stages: list[Stage], split: str) -> bool:
