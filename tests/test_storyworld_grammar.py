@@ -34,6 +34,7 @@ from storyattn.training.storyworld.openings import HELD_OUT_VERBS as HELD_OUT_OP
 from storyattn.training.storyworld.phrases import Phrases
 from storyattn.training.storyworld.props import PROPS
 from storyattn.training.storyworld.scene_wordings import OPENERS
+from storyattn.training.storyworld.sentences import contract, expand
 from storyattn.training.storyworld.settings import SETTINGS
 from storyattn.training.storyworld.stage import Stage
 from storyattn.training.storyworld.weather import TIMES, WEATHERS
@@ -42,7 +43,7 @@ from storyattn.training.storyworld.wording import VERB, VERBS, WORDINGS
 WORD = re.compile(r"[a-z]+")
 # How held-out constructions look, whatever their words.
 CONSTRUCTION = re.compile(
-    r"^it (is|was) .+ who |^the one who |^watch |^see (?!what lies)|^we can see |^there is (the|gran)"
+    r"^it('s| is| was) .+ who |^the one who |^watch |^see (?!what lies)|^we can see |^there('s| is) (the|gran)"
     r"|^guess who |^did you know|^what (do|does|did|\[do\]) .+ do\b"
 )
 
@@ -149,6 +150,7 @@ def words_of_training() -> set[str]:
     texts += [f"{place} {name}" for places in SETTING_WORDS.values() for place, name in places]
     texts += [*PROPS, *CHARACTERS, *(word for words in OPENERS.values() for word in words)]
     texts += ["he him his himself she her herself it its itself they s are were"]
+    texts += ["don doesn didn isn wasn aren weren hasn couldn can t i m ll let"]
     texts += ["on the left right side in middle by near next to beside at close over"]
     return set(WORD.findall(" ".join(texts).lower()))
 
@@ -191,6 +193,17 @@ def test_test_words_has_the_same_events_in_words_of_training():
     assert len(story["training_captions"]) == len(story["captions"]) == 6
     assert not set(story["training_captions"]) & set(story["captions"])
     assert "training_captions" not in generate_story(4, "test", image_size=(16, 24))
+
+
+def test_contractions_are_those_of_people():
+    expected = {
+        "It is not raining.": "It's not raining.",
+        "The fox does not stay where she is.": "The fox doesn't stay where she is.",
+        '"I am cold, and I will go home," says the owl.': "\"I'm cold, and I'll go home,\" says the owl.",
+        '"Let us go!" It was not late.': "\"Let's go!\" It wasn't late.",
+    }
+    for text, short in expected.items():
+        assert contract(text) == short and expand(short.lower()) == text.lower()
 
 
 def test_verbs_have_their_forms():

@@ -6,8 +6,9 @@ from .events import Step
 from .held_out_wordings import HELD_OUT_CONSTRUCTIONS, HELD_OUT_OPENERS
 from .nouns import CHARACTER_WORDS
 from .openings import opening_text
-from .phrases import Phrases, sentence
+from .phrases import Phrases
 from .scene_wordings import OPENERS
+from .sentences import contract, sentence
 from .stage import Stage
 from .wording import (
     Wording,
@@ -20,6 +21,7 @@ from .wording import (
 
 TENSE_WEIGHTS = {"present": 10, "progressive": 4, "past": 5, "perfect": 2}
 PAIR_TENSES = ("present", "progressive", "past")  # of two events in one sentence
+CONTRACTED = 0.35  # share of captions with contractions, where they have any
 OPENED = 0.15  # share of sentences that begin with a word such as "then", where they can
 
 
@@ -48,7 +50,8 @@ class Narrator:
         phrases = Phrases(self.rng, step, self.pronouns, (self.named, self.props), self.held_out)
         text = self._pair(phrases, step.parts) if step.parts else self._single(phrases, step)
         self.named, self.props = phrases.named, phrases.props
-        return sentence(text)
+        text = sentence(text)
+        return contract(text) if self.rng.random() < CONTRACTED else text
 
     def _single(self, phrases: Phrases, step: Step) -> str:
         wording, held_verbs = self._wording(step)

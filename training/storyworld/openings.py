@@ -5,7 +5,8 @@ import random
 from .inflection import inflect
 from .landmarks import LANDMARK_NAMES
 from .nouns import CHARACTER_WORDS, HELD_OUT_SETTING_WORDS, SETTING_WORDS
-from .phrases import NEAR, sentence
+from .phrases import NEAR
+from .sentences import sentence
 from .stage import Stage
 
 WEATHER_WORDS = {"clear": "clear", "cloudy": "cloudy", "rain": "rainy", "snow": "snowy", "storm": "stormy"}

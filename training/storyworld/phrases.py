@@ -1,7 +1,6 @@
 """Fill the slots of a wording: names, visible features and pronouns of characters, and phrases for props and places."""
 
 import random
-import re
 
 from .events import Step
 from .nouns import (
@@ -75,8 +74,10 @@ class Phrases:
             if tail in ("he", "him"):
                 return self._second(who, "" if tail == "he" else "obj")
             return self._character(who, tail, pronoun=not head.endswith("!"))
-        if name in ("he", "him", "his", "himself"):
-            return self._second(step.who, {"he": "", "him": "obj", "his": "poss", "himself": "self"}[name])
+        if name in ("his", "himself"):  # of the subject of its clause, whoever else is named
+            return PRONOUNS[self.pronouns[step.who]]["poss" if name == "his" else "self"]
+        if name in ("he", "him"):
+            return self._second(step.who, "" if name == "he" else "obj")
         if name == "absent":
             return self._character(step.absent, "", pronoun=False)
         if name == "both":
@@ -114,7 +115,7 @@ class Phrases:
     def _second(self, who: str, case: str) -> str:
         """Name a character for the second time in a caption, by a pronoun where no other has the same."""
         rivals = [other for other in self.spoken if other != who and self._may_be(other, who)]
-        if rivals and case != "self":
+        if rivals:
             self.named.add(who)
             return f"the {who}'s" if case == "poss" else f"the {who}"
         self.spoken.setdefault(who, PRONOUNS[self.pronouns[who]][case])
@@ -255,14 +256,6 @@ class Phrases:
             return f"to {setting}"
         landmark = self._landmark(stage, place)
         return self.rng.choice((f"to {setting}, to {landmark}", f"to {landmark} {self._setting('in')}"))
-
-
-def sentence(text: str) -> str:
-    """Set spaces, the capital letters of sentences, and the full stop."""
-    text = " ".join(text.split())
-    text = re.sub(r" ([,:!?.])", r"\1", text)
-    text = re.sub(r'(^"?|[!?.] )([a-z])', lambda match: match[1] + match[2].upper(), text)
-    return text if text.endswith(("!", "?", '."', '!"')) else f"{text}."
 
 
 def _is_left_of(stage: Stage, who: str, other: str) -> bool:

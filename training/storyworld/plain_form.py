@@ -20,6 +20,7 @@ from .nouns import (
     landmark_phrases,
 )
 from .scene_wordings import OPENERS
+from .sentences import expand
 from .wording import VERB, VERBS, WORDINGS
 
 # In the plain form: a character, a prop, a landmark, a position, a setting, and any pronoun.
@@ -90,7 +91,7 @@ def plain_form(text: str) -> tuple[str, list[str | None]]:
     Returns:
         The plain form, and the character behind each `WHO` in it; `None` where what is visible names several.
     """
-    text = FIND_PROP.sub(PROP, text)
+    text = FIND_PROP.sub(PROP, expand(text))
     text = FIND_LANDMARK.sub(PLACE, text)
     text = re.sub(rf"\b(next to|beside|close to) {FIND_CHARACTER.pattern[2:]}", WHERE, text)
     named = [CHARACTERS[match[1]] for match in FIND_CHARACTER.finditer(text)]

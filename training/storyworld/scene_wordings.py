@@ -27,7 +27,7 @@ SCENE_WORDINGS = {
     ),
     "weather/rain": (
         "calm> it [START] to rain {in?}",
-        "calm> it [START] raining {in?}",
+        "calm nf> it [START] raining {in?}",
         "calm> rain [START] to fall {in?}",
         "np> (rain|the rain) [come/pour] down (on {who.obj}|on {place}|{in}|)",
         "np> raindrops [fall+] (on {who.obj}|on {place}|{in}|)",
@@ -47,7 +47,7 @@ SCENE_WORDINGS = {
     ),
     "weather/snow": (
         "it [START] to snow {in?}",
-        "it [START] snowing {in?}",
+        "nf> it [START] snowing {in?}",
         "snow [START] to fall {in?}",
         "np> (snow|white snow|soft snow) [fall/come down] (on {who.obj}|on {place}|{in}|)",
         "np> snowflakes [fall/dance+] (around {who.obj}|around {place}|{in}|)",
