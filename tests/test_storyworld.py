@@ -112,6 +112,7 @@ def test_two_events_in_one_step_both_show():
         assert looks[0] != looks[1] != looks[2] != looks[0] and second.before is first.stage
         moved = [part.who for part in step.parts if part.kind in ("walk", "chase", "shelter")]
         assert first.kind != second.kind and len(moved) == len(set(moved))
+        assert not (first.kind == "leave" and first.who == second.who)
     assert len({tuple(part.kind for part in step.parts) for step in pairs}) > 60
 
 

@@ -286,7 +286,7 @@ def _both_show(first: Step, second: Step) -> bool:
     looks = [step.look() for step in (first.before, first.stage, second.stage)]
     same_actor = first.who == second.who
     hidden = first.kind == second.kind or (same_actor and first.kind in MOVES and second.kind in MOVES)
-    undone = second.kind == "leave" and same_actor and first.kind != "put_down"
+    undone = same_actor and (first.kind == "leave" or (second.kind == "leave" and first.kind != "put_down"))
     passed_on = first.prop == second.prop and (first.kind, second.kind) not in PASSED_ON
     return looks[0] != looks[2] and not (hidden or undone or (first.prop and passed_on))
 
