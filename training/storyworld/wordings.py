@@ -55,7 +55,7 @@ EVENT_WORDINGS = {
         "pp> over to {place} [go/walk/run] {who!}",
         "{who} is {at} now",
         "now {who} is {at}",
-        "both pp> {who} [GO] {to}, (but|and) {other} [stay] (behind|there|{at.other})",
+        "both pp> {who} [GO] {to}, (but|and) {other} [stay] (behind|{at.other})",
         "both pp> {other} [stay] {at.other} while {who} [GO] {to}",
         "alone> (off|away) {to}!",
     ),
