@@ -6,8 +6,9 @@
 """
 
 import random
+from dataclasses import replace
 
-from .dataset import check_options, event_of, may_show, narrator_of, write_script
+from .dataset import check_options, event_of, may_show, narrator_of, tell_script, write_script
 from .events import EVENTS, Step, draw_event
 from .stage import draw_stage
 
@@ -27,7 +28,7 @@ def draw_counterfactual(
         position: number of the frame that is replaced, 1 to `num_frames` - 1; the frames and captions before it stay.
         number: another number gives another event, though two numbers may give the same. With the story and the
             position it determines the event.
-        image_size: height and width of the frame, in pixels, at least 16.
+        image_size: height and width of the frame, in pixels.
         num_frames: number of frames of the story.
 
     Returns:
@@ -36,8 +37,7 @@ def draw_counterfactual(
         reserved for other splits.
 
     Raises:
-        ValueError: for an unknown story, a position out of range, or an image size or a number of frames that
-            `generate_story` refuses.
+        ValueError: for an unknown story, a position out of range, and options that `generate_story` refuses.
     """
     split, _, seed = story_id.rpartition("-")
     if not seed.isdecimal():
@@ -46,13 +46,11 @@ def draw_counterfactual(
     if not 1 <= position < num_frames:
         raise ValueError(f"position: got {position}, expected 1 to {num_frames - 1}")
     script = write_script(int(seed), split, num_frames)
-    narrator = narrator_of(int(seed), split, script)
-    narrator.open(script.opening)
-    for step in script.steps[: position - 1]:
-        narrator.tell(step)
     rng = random.Random(f"storyworld/counterfactual/{story_id}/{position}/{number}")
-    narrator.rng = rng
     step = _other_step(rng, script.steps[position - 1], script.settings, split)
+    narrator = narrator_of(int(seed), split, script)
+    tell_script(narrator, replace(script, steps=script.steps[: position - 1]))
+    narrator.rng = rng
     _, boxes_before = draw_stage(step.before, image_size)
     frame, boxes = draw_stage(step.stage, image_size)
     return {
