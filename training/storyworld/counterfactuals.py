@@ -26,8 +26,7 @@ def draw_counterfactual(
     Args:
         story_id: the story, such as "train-12", as `generate_story` names it.
         position: number of the frame that is replaced, 1 to `num_frames` - 1; the frames and captions before it stay.
-        number: another number gives another event, though two numbers may give the same. With the story and the
-            position it determines the event.
+        number: with the story and the position it determines the event; two numbers may give the same one.
         image_size: height and width of the frame, in pixels.
         num_frames: number of frames of the story.
 
