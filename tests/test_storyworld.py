@@ -152,7 +152,7 @@ def test_captions_are_sentences(stories):
         for caption in story["captions"]:
             assert caption.strip('"')[0].isupper() and caption[-1] in '.!?"', caption
             assert not set(caption) & set("{}[]()<>|+&") and "  " not in caption, caption
-            assert caption.count('"') in (0, 2) and len(caption.split()) <= 42, caption
+            assert caption.count('"') in (0, 2) and len(caption.split()) <= 36, caption
 
 
 def test_wording_varies(stories):

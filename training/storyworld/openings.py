@@ -34,25 +34,30 @@ def opening_text(stage: Stage, rng: random.Random, held_out: bool = False) -> st
     """
     tense = rng.choice(("present", "present", "past"))
     verb = inflect(rng.choice(HELD_OUT_VERBS if held_out else VERBS), tense)
-    parts = [
-        f"{_name(who, rng, held_out)} {verb} {rng.choice(NEAR)} {_landmark(stage, place)} {_with(stage, who)}"
-        for who, place in stage.where.items()
-    ]
+    is_long = len(stage.where) + len(stage.lying) > 2  # then it names each with few words
+    parts = []
+    for who, place in stage.where.items():
+        name = f"the {who}" if is_long and not held_out else _name(who, rng, held_out)
+        does = "" if is_long and parts else verb
+        parts.append(f"{name} {does} {rng.choice(NEAR[:2] if is_long else NEAR)} {_landmark(stage, place)}")
+        parts[-1] += _with(stage, who)
     lie = inflect("lie", tense)
-    parts += [f"{_article(prop)} {lie} {rng.choice(NEAR)} {_landmark(stage, at)}" for prop, at in stage.lying.items()]
+    parts += [
+        f"{_article(prop)} {lie} {rng.choice(NEAR[:2])} {_landmark(stage, at)}" for prop, at in stage.lying.items()
+    ]
     words = HELD_OUT_SETTING_WORDS.get(stage.setting) if held_out and rng.random() < 0.3 else None
     text = rng.choice(FORMS).format(
         when=f"{WEATHER_WORDS[stage.weather]} {stage.time}",
-        where=" ".join(rng.choice(words or SETTING_WORDS[stage.setting])),
+        where=" ".join(rng.choice((words or SETTING_WORDS[stage.setting])[: 1 if is_long else None])),
         be=inflect("be", tense),
-        who=", and ".join(parts),
+        who=", and ".join([", ".join(parts[:-1]), parts[-1]] if is_long else parts),
     )
     return sentence(text)
 
 
 def _with(stage: Stage, who: str) -> str:
     held = stage.holding(who)
-    return f"with {_article(held)}" if held else ""
+    return f" with {_article(held)}" if held else ""
 
 
 def _name(who: str, rng: random.Random, held_out: bool) -> str:
