@@ -69,6 +69,8 @@ def test_booleans_can_be_switched_off(flags):
     ("argv", "expected"),
     [
         (("--train_batch_size", "0"), "train_batch_size: got 0, expected at least 1"),
+        (("--story_frames", "1"), "story_frames: got 1, expected at least 2"),
+        (("--max_story_frames", "5"), "max_story_frames: got 5, expected at least story_frames"),
         (("--max_train_steps", "0"), "max_train_steps: got 0"),
         (("--max_eval_windows", "0"), "max_eval_windows: got 0"),
         (("--dataloader_num_workers", "-1"), "dataloader_num_workers: got -1"),

@@ -230,7 +230,7 @@ def test_the_revision_of_a_data_set_is_that_of_its_files():
     loaded = Dataset.from_dict({"a": [1]}, info=DatasetInfo(download_checksums={f"hf://datasets/a/b@{SHA}/x": {}}))
     assert revision_of({"train": loaded}) == SHA
     assert revision_of({"train": Dataset.from_dict({"a": [1]})}) is None
-    assert data_facts("storyworld")["revision"] == "2"
+    assert data_facts("storyworld")["revision"] == "3"
 
 
 def test_a_part_from_a_folder_states_its_license(tmp_path):

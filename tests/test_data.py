@@ -3,12 +3,15 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import draw_story
 from datasets import Dataset, DatasetDict, Features, Image, LargeList, List, Value
 from encoded_pictures import encode, encoded_frame, plain_picture
+from storyattn.training.arguments import DataArguments
+from storyattn.training.data.loaders import source_options
 from storyattn.training.data.sources import read_stories
 from storyattn.training.data.windows import StoryTransitions, StoryWindows
 from storyattn.training.storyworld import generate_story
@@ -100,6 +103,15 @@ def test_storyworld_by_its_name():
     assert stories[1]["boxes"] == expected["boxes"] and stories[1]["events"] == expected["events"]
     first = read_stories("storyworld", "validation", max_stories=1, storyworld_options=options)
     assert first["captions"] == [stories[0]["captions"]]
+
+
+@pytest.mark.parametrize(("flags", "lengths"), [({}, {6}), ({"story_frames": 3, "max_story_frames": 4}, {3, 4})])
+def test_training_reads_storyworld_of_the_length_that_flags_name(flags, lengths, tmp_path):
+    args = DataArguments(**flags)
+    options = source_options(args, SimpleNamespace(image_size=(16, 24)))
+    options["storyworld_options"].update(num_stories=6, cache_dir=str(tmp_path))
+    stories = read_stories("storyworld", "validation", **options)
+    assert {len(captions) for captions in stories["captions"]} == lengths
 
 
 def test_storyworld_draws_more_stories_to_train_on_alone(tmp_path, monkeypatch):

@@ -1,19 +1,20 @@
 """StoryWorld: its pictures, captions, boxes, events and splits."""
 
+import random
+
 import numpy as np
 import pytest
 from PIL import Image
 from storyattn.training.storyworld import EVENT_KINDS, SPLITS, dataset, generate_story, load_storyworld
 from storyattn.training.storyworld.characters import CHARACTERS
 from storyattn.training.storyworld.dataset import is_held_out
-from storyattn.training.storyworld.landmarks import LANDMARK_NAMES
-from storyattn.training.storyworld.plots import PLOTS
+from storyattn.training.storyworld.plots import PLOTS, open_stage, play
 from storyattn.training.storyworld.props import PROPS
-from storyattn.training.storyworld.settings import PLACES, SETTINGS
+from storyattn.training.storyworld.settings import SETTINGS
 from storyattn.training.storyworld.stage import Stage, draw_stage
 from storyattn.training.storyworld.weather import TIMES, WEATHERS
 
-NO_PLACE = ("opening", "weather", "time", "travel", "celebrate")  # kinds of events without a box
+NO_PLACE = ("opening", "weather", "time", "travel", "celebrate", "wait")  # kinds of events without a box
 SMALL = {"image_size": (16, 24)}  # quickly drawn
 
 
@@ -50,12 +51,12 @@ def test_one_value_per_frame(stories):
         assert [event["kind"] == "opening" for event in story["events"]] == [True] + [False] * 5
 
 
-def test_every_event_changes_a_part_of_the_picture(stories):
+def test_every_event_but_waiting_changes_a_part_of_the_picture(stories):
     for story in stories:
         for before, after, event in zip(story["frames"], story["frames"][1:], story["events"][1:]):
             changed = (pixels(before) != pixels(after)).any(-1)
-            assert changed.any(), (story["story_id"], event)
-            if event["kind"] not in NO_PLACE:
+            assert changed.any() == (event["kind"] != "wait"), (story["story_id"], event)
+            if event["kind"] not in (*NO_PLACE, "two_events"):
                 assert changed.mean() < 0.3, (story["story_id"], event)
 
 
@@ -63,13 +64,56 @@ def test_an_events_box_lies_where_something_changed(stories):
     seen = set()
     for story in stories:
         for before, after, event in zip(story["frames"], story["frames"][1:], story["events"][1:]):
-            assert bool(event["box"]) == (event["kind"] not in NO_PLACE)
+            assert bool(event["box"]) == bool(event["entity"])
+            if event["kind"] != "two_events":
+                assert bool(event["box"]) == (event["kind"] not in NO_PLACE)
             if event["box"]:
                 x1, y1, x2, y2 = event["box"]
                 changed = (pixels(before) != pixels(after)).any(-1)[y1:y2, x1:x2]
                 assert changed.mean() > 0.3, (story["story_id"], event)
                 seen.add(event["kind"])
     assert seen == set(EVENT_KINDS) - set(NO_PLACE)
+
+
+def test_every_kind_of_event_stands_at_every_position():
+    """Of 1000 stories of six frames and of 400 of ten: at the first position after the opening, too."""
+    for num_frames, count in ((6, 1000), (10, 400)):
+        scripts = [dataset.write_script(seed, "validation", num_frames) for seed in range(count // 10)]
+        scripts += [script_of_any_split(seed, num_frames) for seed in range(count)]
+        seen = {(position, step.kind) for script in scripts for position, step in enumerate(script.steps)}
+        expected = {(position, kind) for position in range(num_frames - 1) for kind in EVENT_KINDS[1:]}
+        assert seen == expected, expected - seen
+
+
+def script_of_any_split(seed: int, num_frames: int) -> dataset.Script:
+    """Return a story that no split needs to accept, which is drawn in one attempt."""
+    rng = random.Random(seed)
+    plot, setting, cast, settings = dataset._choose(rng, "test")
+    stage = open_stage(plot, rng, setting, cast)
+    return dataset.Script(plot, cast, settings, stage, play(plot, rng, stage, num_frames - 1, settings))
+
+
+def test_nobody_meets_a_second_self():
+    for seed in range(400):
+        for step in script_of_any_split(seed, 10).steps:
+            for part in (step, *step.parts):
+                assert part.who != part.other and part.who in part.stage.cast
+                assert set(part.stage.where) <= set(part.stage.cast) and part.stage.where
+                assert not set(part.stage.held) & set(part.stage.lying)
+                assert len(set(part.stage.held.values())) == len(part.stage.held)
+
+
+def test_two_events_in_one_step_both_show():
+    """The picture differs from that before and from that after the first event; nobody moves twice."""
+    pairs = [step for seed in range(300) for step in script_of_any_split(seed, 10).steps if step.kind == "two_events"]
+    for step in pairs:
+        first, second = step.parts
+        looks = [stage.look() for stage in (step.before, first.stage, step.stage)]
+        assert looks[0] != looks[1] != looks[2] != looks[0] and second.before is first.stage
+        moved = [part.who for part in step.parts if part.kind in ("walk", "chase", "shelter")]
+        assert first.kind != second.kind and len(moved) == len(set(moved))
+        assert not (first.kind == "leave" and first.who == second.who)
+    assert len({tuple(part.kind for part in step.parts) for step in pairs}) > 60
 
 
 def test_boxes_are_exact():
@@ -103,41 +147,25 @@ def test_boxes_lie_in_the_frame_and_name_the_cast(stories):
                 assert box["entity"] in (story["characters"] if box["kind"] == "character" else PROPS)
 
 
-def test_captions_name_who_what_and_where(stories):
-    landmarks = set(LANDMARK_NAMES.values())
+def test_captions_are_sentences(stories):
     for story in stories:
-        for caption, event in zip(story["captions"], story["events"]):
-            text = caption.lower()
-            assert any(who in text for who in story["characters"]), caption
-            assert any(landmark in text for landmark in landmarks), caption
-            assert event["entity"] in text, (event, caption)
-            assert caption[0].isupper() and caption[-1] == "." and "{" not in caption and "  " not in caption
-            assert 8 <= len(caption.split()) <= 26, caption
+        for caption in story["captions"]:
+            assert caption.strip('"')[0].isupper() and caption[-1] in '.!?"', caption
+            assert not set(caption) & set("{}[]()<>|+&") and "  " not in caption, caption
+            assert caption.count('"') in (0, 2) and len(caption.split()) <= 36, caption
 
 
 def test_wording_varies(stories):
     captions = [caption for story in stories for caption in story["captions"]]
-    assert len(set(captions)) > 0.9 * len(captions)
-
-
-def test_a_character_stands_at_the_landmark_of_the_caption(stories):
-    names = {name: key for key, name in LANDMARK_NAMES.items()}
-    for story in stories:
-        for caption, event in zip(story["captions"], story["events"]):
-            if event["kind"] not in ("enter", "walk", "chase"):
-                continue
-            (landmark,) = {names[name] for name in names if name in caption.lower()}
-            (place,) = {s["landmarks"].index(landmark) for s in SETTINGS.values() if landmark in s["landmarks"]}
-            middle = (event["box"][0] + event["box"][2]) / 2
-            assert abs(middle - PLACES[place]) < 10, caption
+    assert len(set(captions)) > 0.8 * len(captions)
 
 
 def test_unseen_combinations_are_in_one_split_alone():
     for seed in range(300):
         story = generate_story(seed, "test_unseen", num_frames=2, **SMALL)
         assert is_held_out(story["characters"][0], story["setting"], story["plot"])
-    for split in ("train", "validation", "test"):
-        for seed in range(100):
+    for split in ("train", "validation", "test", "test_words"):
+        for seed in range(75):
             story = generate_story(seed, split, num_frames=2, **SMALL)
             assert not any(is_held_out(who, story["setting"], story["plot"]) for who in story["characters"])
 
@@ -148,7 +176,7 @@ def test_any_size_and_length():
     small = generate_story(1, "train", num_frames=9)
     assert small["captions"] == story["captions"]
     for large, box in zip(story["boxes"][0], small["boxes"][0]):
-        assert np.allclose(np.array(large["box"]) / 2, box["box"], atol=1.01)
+        assert np.allclose(np.array(large["box"]) / 2, box["box"], atol=2.01)
     assert generate_story(1, "train", image_size=(96, 96))["frames"][0].size == (96, 96)
 
 
@@ -180,6 +208,16 @@ def test_stories_are_drawn_once(tmp_path, monkeypatch):
     assert load_storyworld("test", **options)["captions"] == drawn["captions"]
 
 
+def test_stories_of_several_lengths(tmp_path):
+    stories = load_storyworld("validation", num_stories=12, num_frames=(4, 7), cache_dir=str(tmp_path), **SMALL)
+    lengths = [len(captions) for captions in stories["captions"]]
+    assert set(lengths) == {4, 5, 6, 7}
+    same = generate_story(5, "validation", num_frames=lengths[5], image_size=(16, 24))
+    assert stories[5]["captions"] == same["captions"]
+    with pytest.raises(ValueError, match=r"num_frames: got \(6, 4\), expected a number, or the least and the most"):
+        load_storyworld("validation", num_frames=(6, 4))
+
+
 def test_the_data_set_holds_the_stories(tmp_path):
     stories = load_storyworld("validation", num_stories=3, cache_dir=str(tmp_path))
     expected = generate_story(2, "validation")
@@ -196,8 +234,8 @@ def test_no_story_of_another_split_is_in_training():
     """More than half of its pictures in a story of training would make it the same story."""
     train = [pictures(generate_story(seed, "train", **SMALL)) for seed in range(300)]
     shown = set().union(*train)
-    for split in ("validation", "test", "test_unseen"):
-        for seed in range(25):
+    for split in ("validation", "test", "test_unseen", "test_words"):
+        for seed in range(20):
             story = pictures(generate_story(seed, split, **SMALL))
             assert len(story & shown) <= len(story) / 2, (split, seed)
 

@@ -11,7 +11,7 @@ from storyattn.training.evaluation.storyworld_metrics import (
 from storyattn.training.storyworld import generate_story
 from storyattn.training.storyworld.reading import read_caption
 
-WALK = "The fox walks over to the cave in the mountains."
+WALK = "The fox walks over to the cave."
 RAIN = "It begins to rain on the fox by the cave in the mountains."
 TRAVEL = "The journey leads the fox to the well in the village."
 GIVE = "The fox gives the key to the owl by the cave."
@@ -28,10 +28,10 @@ def window(*captions: str, kind: str, visible=("fox",)) -> dict:
     [
         (WALK, WALK, "111"),
         ("Now the fox wants to see the cave and walks there.", WALK, "111"),
-        ("The owl walks over to the cave in the mountains.", WALK, "011"),
+        ("The owl walks over to the cave.", WALK, "011"),
         (RAIN, WALK, "101"),
         ("It begins to snow on the fox by the cave in the mountains.", RAIN, "101"),
-        ("The fox walks over to the well in the village.", WALK, "110"),
+        ("The fox walks over to the well.", WALK, "110"),
         ("The journey leads the fox to the bakery in the village.", TRAVEL, "111"),
         ("The journey leads the fox to the cave in the mountains.", TRAVEL, "110"),
         ("The owl gives the key to the fox by the cave.", GIVE, "011"),
@@ -54,7 +54,7 @@ def test_the_floor_is_the_best_guess_of_training():
     rain = floor.hits(before, read_caption(RAIN))
     assert rain == {"character": True, "action": False, "place": True, "all": False}
     # An event after which training has nothing: what is most frequent anywhere.
-    assert floor.hits([GIVE], read_caption("The fox walks over to the cave in the mountains."))["action"]
+    assert floor.hits([GIVE], read_caption(WALK))["action"]
     nothing = EventFloor([[None, "Once."]])
     assert nothing.hits(before, read_caption(WALK)) == dict.fromkeys(ASPECTS, False)
     assert floor.hits([], read_caption(WALK))["character"] is False
@@ -63,7 +63,7 @@ def test_the_floor_is_the_best_guess_of_training():
 def test_all_is_guessed_as_a_whole():
     """Most frequent by itself: walking, and the landmark before the last; together they were never right."""
     cave, oak = "The fox stands by the cave.", "It begins to rain on the fox by the old oak in the forest."
-    windows = [[cave, oak, "The fox walks over to the old oak in the forest."]] * 3
+    windows = [[cave, oak, "The fox walks over to the old oak."]] * 3
     windows += [[cave, oak, "The fox finds a key on the ground by the cave."]] * 2
     windows += [[cave, oak, "Night falls in the mountains, and the fox stands in the dark by the cave."]] * 2
     floor = EventFloor(windows)
@@ -106,5 +106,5 @@ def test_true_captions_are_right_and_beat_the_floor():
     results = metrics.compute([story["captions"] for story in stories["train"]], seed=0)
     assert results["event"]["count"] == 40
     assert all(results["event"][aspect] == 1.0 for aspect in ASPECTS)
-    assert all(0.1 < results["event"]["floor"][aspect] < 1.0 for aspect in ASPECTS)
+    assert all(0 < results["event"]["floor"][aspect] < 0.9 for aspect in ASPECTS[:3])
     assert results["named_characters"]["f1"] == 1.0 > results["named_characters"]["floors"]["last_caption"]["f1"]

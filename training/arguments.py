@@ -113,6 +113,8 @@ class DataArguments:
     max_train_stories: int | None = _flag(
         None, "train on this many stories, the first ones; default: all, of storyworld 3500; it draws more where asked"
     )
+    story_frames: int = _flag(6, "frames of a story that storyworld draws, the fewest with --max_story_frames")
+    max_story_frames: int | None = _flag(None, "the most, such as 10: each story has its number; default: all the same")
     max_eval_windows: int = _flag(64, "windows that an evaluation during training measures")
     max_test_windows: int | None = _flag(None, "windows that the evaluation at the end measures; default: all")
     dataloader_num_workers: int = _flag(0, "processes that load stories; 0: the training process does")
@@ -128,6 +130,8 @@ class DataArguments:
         numbers = ("max_train_stories", "max_eval_windows", "max_test_windows", "shuffle_buffer", "frames_per_video")
         for name in numbers:
             _expect(self, name, _at_least(getattr(self, name), 1), "at least 1")
+        _expect(self, "story_frames", self.story_frames >= 2, "at least 2")
+        _expect(self, "max_story_frames", _at_least(self.max_story_frames, self.story_frames), "at least story_frames")
         _expect(self, "cache_limit_gb", self.cache_limit_gb > 0, "above 0")
         _expect(self, "dataloader_num_workers", self.dataloader_num_workers >= 0, "at least 0")
 

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="folder or Hub id of the model")
     parser.add_argument("--dataset", required=True, help="storyworld, a folder or a Hub id with frames and captions")
     parser.add_argument("--split", default="test", help="split to measure on")
+    parser.add_argument("--story_frames", type=int, default=6, help="frames of a story that storyworld draws")
     parser.add_argument(
         "--train_split", default=None, help="split for the training floors; default: train, if any; '' leaves them out"
     )
@@ -133,5 +134,6 @@ def _read_splits(arguments: argparse.Namespace) -> dict[str, tuple[str, Dataset]
         options["splits"] = open_source(arguments.dataset, **options)
         if train_split is None and not len(options["splits"].get(TRAIN_SPLIT, ())):
             train_split = ""
+    options["storyworld_options"] = {"num_frames": arguments.story_frames}
     splits = {"stories": arguments.split, "train_stories": TRAIN_SPLIT if train_split is None else train_split}
     return {key: (split, read_stories(arguments.dataset, split, **options)) for key, split in splits.items() if split}

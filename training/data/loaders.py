@@ -77,7 +77,8 @@ def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:
     """Return the options with which `read_stories` and `open_stream` read the data set."""
     options = {**columns_of(args), **access_of(args)}
     if args.dataset == STORYWORLD:
-        options["storyworld_options"] = {"image_size": tuple(config.image_size)}
+        lengths = args.story_frames, args.max_story_frames or args.story_frames
+        options["storyworld_options"] = {"image_size": tuple(config.image_size), "num_frames": lengths}
     return options
 
 

@@ -1,189 +1,123 @@
-"""Write the captions of StoryWorld: several wordings for each kind of event, each naming who, what and where."""
+"""Write the captions of StoryWorld from its grammar, in words of training or in words that are held out."""
 
 import random
 
-from .landmarks import LANDMARK_NAMES
+from .events import Step
+from .held_out_wordings import HELD_OUT_CONSTRUCTIONS, HELD_OUT_OPENERS
+from .nouns import CHARACTER_WORDS
+from .openings import opening_text
+from .phrases import Phrases
+from .scene_wordings import OPENERS
+from .sentences import contract, sentence
 from .stage import Stage
+from .wording import (
+    Wording,
+    choose_alternatives,
+    constructed,
+    inflect_verbs,
+    verbs_of,
+    wordings_of,
+)
 
-SETTING_NAMES = {
-    "forest": "in the forest",
-    "beach": "on the beach",
-    "farm": "on the farm",
-    "village": "in the village",
-    "mountains": "in the mountains",
-    "snowfield": "in the snowfield",
-    "garden": "in the garden",
-    "desert": "in the desert",
-}
-WEATHER_WORDS = {"clear": "clear", "cloudy": "cloudy", "rain": "rainy", "snow": "snowy", "storm": "stormy"}
-
-# {who}, {other}: characters; {prop}; {place}: the landmark; {setting}: "in the forest".
-TEMPLATES = {
-    "enter": [
-        "{who} comes along and stops by {place} {setting}.",
-        "Look, {who} arrives! Now {who} stands next to {place}.",
-        "Down the path comes {who} and waits near {place}.",
-        "Here comes {who}, who stops beside {place} to say hello.",
-    ],
-    "leave": [
-        "{who} says goodbye at {place} and goes home.",
-        "{who} waves and walks away from {place} {setting}.",
-        "It is late, so {who} leaves {place} and is gone.",
-    ],
-    "walk": [
-        "{who} walks over to {place} {setting}.",
-        "{who} sets off and goes to {place}.",
-        "Slowly {who} wanders across to {place} {setting}.",
-        "Now {who} wants to see {place} and walks there.",
-        "{who} crosses the ground and stands by {place}.",
-    ],
-    "chase": [
-        "{who} runs after {other}, all the way to {place}.",
-        "{who} chases {other} and catches up at {place}.",
-        "Wait for me! {who} follows {other} to {place} {setting}.",
-    ],
-    "shelter": [
-        "{who} runs to {place} to stay dry {setting}.",
-        "To hide from the storm, {who} hurries to {place}.",
-        "{who} is afraid and looks for shelter by {place}.",
-    ],
-    "find": [
-        "{who} finds a {prop} on the ground by {place}.",
-        "What is this? A {prop} lies at the foot of {place}, and {who} sees it.",
-        "By {place} {who} discovers a lost {prop} {setting}.",
-        "{who} looks down at {place} and spots a {prop}.",
-    ],
-    "pick_up": [
-        "{who} picks up the {prop} by {place} {setting}.",
-        "{who} bends down at {place} and takes the {prop}.",
-        "Now {who} holds the {prop} in hand near {place}.",
-    ],
-    "put_down": [
-        "{who} puts the {prop} down on the ground by {place}.",
-        "{who} leaves the {prop} lying at {place} {setting}.",
-        "Tired of carrying it, {who} lays the {prop} down near {place}.",
-    ],
-    "give": [
-        "{who} gives the {prop} to {other} by {place}.",
-        "{who} hands {other} the {prop}, and {other} is happy at {place}.",
-        "At {place} {other} gets the {prop} from {who}.",
-    ],
-    "lose": [
-        "Oh no! The wind takes the {prop} away from {who} at {place}.",
-        "{who} loses the {prop} near {place}, and now it is gone.",
-        "By {place} the {prop} slips from {who} and blows away.",
-    ],
-    "help": [
-        "{who} comes to help and brings the {prop} back to {place}.",
-        "Do not worry! {who} arrives at {place} holding the {prop}.",
-        "To help {other}, {who} carries the {prop} to {place}.",
-    ],
-    "weather/cloudy": [
-        "Grey clouds cover the sky over {who} at {place} {setting}.",
-        "It gets cloudy {setting}, and {who} looks up by {place}.",
-        "Clouds hide the sky while {who} stands by {place}.",
-    ],
-    "weather/rain": [
-        "It begins to rain on {who} by {place} {setting}.",
-        "Raindrops fall {setting}, and {who} gets wet at {place}.",
-        "The rain comes down while {who} waits by {place}.",
-    ],
-    "weather/snow": [
-        "It begins to snow on {who} by {place} {setting}.",
-        "White snow falls {setting} while {who} stands at {place}.",
-        "Snowflakes dance around {who} next to {place} {setting}.",
-    ],
-    "weather/storm": [
-        "A storm breaks out {setting}, and lightning scares {who} at {place}.",
-        "Thunder and lightning! A dark storm comes over {who} by {place}.",
-        "The sky turns black and a storm shakes {place}, where {who} stands.",
-    ],
-    "weather/clear": [
-        "The sky clears {setting}, and {who} smiles by {place}.",
-        "The bad weather is over, and {who} enjoys the clear sky at {place}.",
-        "All the clouds are gone above {who} and {place} {setting}.",
-    ],
-    "time/day": [
-        "The sun rises {setting}, and {who} wakes up at {place}.",
-        "Good morning! A new day begins for {who} by {place}.",
-        "It is bright day again at {place}, where {who} stands.",
-    ],
-    "time/evening": [
-        "The sun goes down {setting}, and {who} grows quiet by {place}.",
-        "Evening comes, and {place} glows orange around {who}.",
-        "The day is ending while {who} rests by {place} {setting}.",
-    ],
-    "time/night": [
-        "Night falls {setting}, and {who} stands in the dark by {place}.",
-        "It is night now, and {who} waits quietly at {place}.",
-        "Darkness covers {place} {setting}, and {who} yawns.",
-    ],
-    "travel": [
-        "{who} travels far and arrives at {place} {setting}.",
-        "After a long way {who} comes to {place} {setting}.",
-        "The journey leads {who} to {place} {setting}.",
-    ],
-    "travel/both": [
-        "{who} and {other} travel far and arrive at {place} {setting}.",
-        "After a long way {who} and {other} come to {place} {setting}.",
-        "The journey leads {who} and {other} to {place} {setting}.",
-    ],
-    "celebrate": [
-        "Time for a party! {who} hangs up colourful flags at {place}.",
-        "{who} celebrates by {place} with flags across the sky {setting}.",
-        "Hooray! Flags fly over {place}, and {who} is happy.",
-    ],
-}
+TENSE_WEIGHTS = {"present": 10, "progressive": 4, "past": 5, "perfect": 2}
+PAIR_TENSES = ("present", "progressive", "past")  # of two events in one sentence
+CONTRACTED = 0.35  # share of captions with contractions, where they have any
+OPENED = 0.15  # share of sentences that begin with a word such as "then", where they can
 
 
-def event_caption(
-    kind: str, rng: random.Random, stage: Stage, who: str, place: int, prop: str = "", other: str = ""
-) -> str:
-    """Write the caption of an event.
+class Narrator:
+    """Tells a story, caption by caption; pronouns refer to what the caption before names.
 
     Args:
-        kind: kind of the event, a key of `TEMPLATES`.
-        rng: draws the wording.
-        stage: the moment after the event.
-        who: the character who acts.
-        place: where it happens, 0 to 2.
-        prop: the prop of the event, if there is one.
-        other: the other character of the event, if there is one.
+        rng: draws the words.
+        cast: the hero and the friend.
+        held_out: every caption has words or a construction that training never shows.
     """
-    template = rng.choice(TEMPLATES[kind])
-    text = template.format(
-        who=f"the {who}",
-        other=f"the {other}",
-        prop=prop,
-        place=LANDMARK_NAMES[stage.landmark(place)],
-        setting=SETTING_NAMES[stage.setting],
-    )
-    return _sentences(text)
 
+    def __init__(self, rng: random.Random, cast: tuple[str, str], held_out: bool = False):
+        self.rng, self.held_out = rng, held_out
+        self.pronouns = {who: rng.choice(CHARACTER_WORDS[who].pronouns) for who in cast}
+        self.named: set[str] = set()
+        self.props: set[str] = set()
 
-def opening_caption(rng: random.Random, stage: Stage) -> str:
-    """Write the first sentence of a story: weather, time, setting, and every character and prop on stage."""
-    when = f"{WEATHER_WORDS[stage.weather]} {stage.time}"
-    start = rng.choice(
-        ("On a {when} {setting}", "It is a {when} {setting}:", "One {when} {setting}", "Once, on a {when} {setting},")
-    ).format(when=when, setting=SETTING_NAMES[stage.setting])
-    parts = []
-    for who, place in stage.where.items():
-        held = stage.holding(who)
-        carrying = f" with a {held}" if held else ""
-        verb = rng.choice(("stands by", "waits near", "is at"))
-        parts.append(f"the {who}{carrying} {verb} {LANDMARK_NAMES[stage.landmark(place)]}")
-    for prop, place in stage.lying.items():
-        parts.append(f"a {prop} lies by {LANDMARK_NAMES[stage.landmark(place)]}")
-    return _sentences(f"{start} {', and '.join(parts)}.")
+    def open(self, stage: Stage) -> str:
+        """Return the first caption of a story."""
+        self.named, self.props = set(stage.where), {*stage.lying, *stage.held}
+        return opening_text(stage, self.rng, self.held_out)
 
+    def tell(self, step: Step) -> str:
+        """Return the caption of an event."""
+        phrases = Phrases(self.rng, step, self.pronouns, (self.named, self.props), self.held_out)
+        text = self._pair(phrases, step.parts) if step.parts else self._single(phrases, step)
+        self.named, self.props = phrases.named, phrases.props
+        text = sentence(text)
+        return contract(text) if self.rng.random() < CONTRACTED else text
 
-def _sentences(text: str) -> str:
-    """Set capital letters at the start of each sentence, and "an" before a vowel."""
-    for vowel in "aeiou":
-        text = text.replace(f" a {vowel}", f" an {vowel}").replace(f"A {vowel}", f"An {vowel}")
-    for mark in ("! ", "? "):
-        first, separator, rest = text.partition(mark)
-        if separator:
-            text = first + mark + rest[0].upper() + rest[1:]
-    return text[0].upper() + text[1:]
+    def _single(self, phrases: Phrases, step: Step) -> str:
+        wording, held_verbs = self._wording(step)
+        tense = self._tense(wording.tenses)
+        text = self._realize(wording.text, tense, phrases, held_verbs)
+        if wording.takes_opener and self.rng.random() < OPENED:
+            sudden = self.held_out and tense != "perfect" and step.kind != "wait"
+            openers = HELD_OUT_OPENERS if sudden else OPENERS[tense]
+            text = f"{self.rng.choice(openers)} {text}"
+        return text
+
+    def _pair(self, phrases: Phrases, parts: tuple[Step, Step]) -> str:
+        """Tell two events in one sentence."""
+        first, second = parts
+        wordings = [self._clause(step) for step in parts]
+        if self.held_out and not any(wording.can_hold_out() for wording in wordings):
+            wordings = [self._clause(step, held_out=True) for step in parts]
+        tense = self._tense(tuple(tense for tense in PAIR_TENSES if all(tense in w.tenses for w in wordings)))
+        texts = [wording.text for wording in wordings]
+        if first.who == second.who and all(wording.has_actor for wording in wordings):
+            texts[1] = texts[1].removeprefix("{who} ").replace("[", "[&", 1)
+            join = self.rng.choice((" and ", " and then ", ", then "))
+        else:
+            join = self.rng.choice((", and ", ", and then ", " while ", ", and "))
+        told = []
+        for text, step in zip(texts, parts):
+            phrases.step = step
+            told.append(self._realize(text, tense, phrases, self.held_out))
+        return join.join(told)
+
+    def _clause(self, step: Step, held_out: bool = False) -> Wording:
+        """Draw a plain clause for one of two events."""
+        clauses = [wording for wording in self._possible(step) if wording.is_clause]
+        if held_out:
+            clauses = [
+                *(wording for wording in clauses if wording.can_hold_out()),
+                *(wording for wording in self._possible(step, held_out=True) if wording.is_clause),
+            ]
+        by_actor = bool(step.entity)  # of weather and the like one says what happens, not what somebody does
+        return self.rng.choice([wording for wording in clauses if wording.has_actor == by_actor] or clauses)
+
+    def _wording(self, step: Step) -> tuple[Wording, bool]:
+        """Draw a wording, and say whether its verbs are held out."""
+        possible = self._possible(step)
+        if not self.held_out:
+            return self.rng.choice(possible), False
+        way = self.rng.random()
+        with_verbs = [wording for wording in possible if wording.can_hold_out()]
+        if way < 0.45 and with_verbs:
+            return self.rng.choice(with_verbs), True
+        with_actor = [wording for wording in possible if wording.has_actor and len(wording.tenses) > 2]
+        if way < 0.7 and with_actor:
+            return constructed(self.rng.choice(with_actor), self.rng.choice(HELD_OUT_CONSTRUCTIONS)), False
+        return self.rng.choice(self._possible(step, held_out=True)), True
+
+    @staticmethod
+    def _possible(step: Step, held_out: bool = False) -> list[Wording]:
+        """Return the wordings of an event whose conditions hold."""
+        facts = step.facts()
+        return [wording for wording in wordings_of(step.wording_kind, held_out) if wording.conditions <= facts]
+
+    def _tense(self, tenses: tuple[str, ...]) -> str:
+        return self.rng.choices(tenses, [TENSE_WEIGHTS[tense] for tense in tenses])[0]
+
+    def _realize(self, text: str, tense: str, phrases: Phrases, held_verbs: bool) -> str:
+        def pick(name: str) -> str:
+            return self.rng.choice(verbs_of(name, held_verbs))
+
+        return phrases.fill(inflect_verbs(choose_alternatives(text, self.rng), tense, pick))

@@ -3,10 +3,12 @@
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
 
 from datasets import Dataset, Features, Image, List, Value
 
-from .captions import opening_caption
+from .captions import Narrator
 from .characters import CHARACTERS
 from .events import Step
 from .plots import PLOTS, open_stage, play
@@ -15,13 +17,14 @@ from .stage import Stage, draw_stage
 from .states import PictureState
 
 # Part of the cache key of the drawn stories: raise it with every change of frames, captions, boxes or events.
-STORYWORLD_VERSION = 2
-SPLITS = ("train", "validation", "test", "test_unseen")
-NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200}
+STORYWORLD_VERSION = 3
+SPLITS = ("train", "validation", "test", "test_unseen", "test_words")
+NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200, "test_words": 200}
 HELD_OUT = 10  # one in ten combinations of character, setting and plot is in `test_unseen` alone
 # Pictures that are never in `train`: 15 in 100 for validation, as many for the two tests.
-RESERVED = {"validation": range(15), "test": range(15, 30), "test_unseen": range(15, 30)}
-MIN_RESERVED = 3  # frames of a story of these splits that are such pictures; of a short story half of them
+RESERVED = {"validation": range(15), **dict.fromkeys(("test", "test_unseen", "test_words"), range(15, 30))}
+MIN_RESERVED = 3  # different pictures of a story of these splits that are such pictures; of a short story half of them
+HELD_OUT_WORDS = "test_words"  # the split whose captions have words and constructions that no other split has
 
 STORYWORLD_FEATURES = Features(
     {
@@ -38,6 +41,31 @@ STORYWORLD_FEATURES = Features(
 )
 
 
+@dataclass(frozen=True)
+class Script:
+    """What happens in a story, before it is told and drawn.
+
+    Attributes:
+        plot: one of `PLOTS`.
+        cast: hero and friend.
+        settings: settings to which the story may travel.
+        opening: the first moment.
+        steps: the events that follow.
+    """
+
+    plot: str
+    cast: tuple[str, str]
+    settings: list[str]
+    opening: Stage
+    steps: list[Step]
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Return the moments of the story, one a frame."""
+        return [self.opening, *(step.stage for step in self.steps)]
+
+
+@cache
 def is_held_out(character: str, setting: str, plot: str) -> bool:
     """Return whether this combination is in `test_unseen` alone."""
     digest = hashlib.sha256(f"{character}/{setting}/{plot}".encode()).digest()
@@ -57,44 +85,74 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
     Returns:
         `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible: `entity`,
         `kind` "character" or "prop", `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive), `events` (per frame:
-        `kind`, `entity`, `box`: where the event shows, empty for weather, time, travel, celebrations and the opening),
-        `states` (per frame: all that it is drawn from, see `PictureState.to_json`), `setting` (of the opening), `plot`
-        and `characters` (hero and friend).
+            `kind`, `entity`, `box`: where the event shows, empty where it moves nothing), `states` (per frame: all that it
+        is drawn from, see `PictureState.to_json`), `setting` (of the opening), `plot` and `characters` (hero and
+        friend). A story of `test_words` has `training_captions`, too: the same events in words of training.
 
     Raises:
         ValueError: for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
     """
-    _check(split, image_size, num_frames)
+    check_options(split, image_size, num_frames)
+    script = write_script(seed, split, num_frames)
+    drawn = [draw_stage(stage, image_size) for stage in script.stages]
+    told = [Step(script.opening, script.opening, "opening"), *script.steps]
+    story = {
+        "story_id": f"{split}-{seed}",
+        "frames": [picture for picture, _ in drawn],
+        "captions": tell_script(narrator_of(seed, split, script), script),
+        "boxes": [boxes for _, boxes in drawn],
+        "events": [
+            event_of(step, boxes, before) for step, (_, boxes), before in zip(told, drawn, [[], *(b for _, b in drawn)])
+        ],
+        "states": [PictureState.of(stage).to_json() for stage in script.stages],
+        "setting": script.opening.setting,
+        "plot": script.plot,
+        "characters": list(script.cast),
+    }
+    if split == HELD_OUT_WORDS:
+        story["training_captions"] = tell_script(narrator_of(seed, split, script, training_words=True), script)
+    return story
+
+
+def write_script(seed: int, split: str, num_frames: int) -> Script:
+    """Draw what happens in a story, see `generate_story`."""
     rng = random.Random(f"storyworld/{split}/{seed}")
+    allowed = partial(may_show, split=split)
     while True:
         plot, setting, cast, settings = _choose(rng, split)
         stage = open_stage(plot, rng, setting, cast)
-        opening = Step(stage, "opening", "", opening_caption(rng, stage))
-        steps = [opening, *play(plot, rng, stage, num_frames - 1, settings)]
-        if _belongs([step.stage for step in steps], split):
-            break
-    drawn = [draw_stage(step.stage, image_size) for step in steps]
-    return {
-        "story_id": f"{split}-{seed}",
-        "frames": [picture for picture, _ in drawn],
-        "captions": [step.caption for step in steps],
-        "boxes": [boxes for _, boxes in drawn],
-        "events": [
-            {"kind": step.kind, "entity": step.entity, "box": _event_box(step.entity, boxes, before)}
-            for step, (_, boxes), before in zip(steps, drawn, [[], *(boxes for _, boxes in drawn)])
-        ],
-        "states": [PictureState.of(step.stage).to_json() for step in steps],
-        "setting": setting,
-        "plot": plot,
-        "characters": list(cast),
-    }
+        steps = play(plot, rng, stage, num_frames - 1, settings, allowed) if allowed(stage) else None
+        if steps is None:
+            continue
+        script = Script(plot, cast, settings, stage, steps)
+        if _belongs(script.stages, split):
+            return script
+
+
+def narrator_of(seed: int, split: str, script: Script, training_words: bool = False) -> Narrator:
+    """Return who tells a story.
+
+    Args:
+        seed: number of the story.
+        split: its split; `test_words` is told in held-out words.
+        script: what happens.
+        training_words: tell it in words of training, whatever the split.
+    """
+    held_out = split == HELD_OUT_WORDS and not training_words
+    words = "training words" if training_words else "words"
+    return Narrator(random.Random(f"storyworld/{words}/{split}/{seed}"), script.cast, held_out)
+
+
+def tell_script(narrator: Narrator, script: Script) -> list[str]:
+    """Return the captions of a story, one a frame."""
+    return [narrator.open(script.opening), *map(narrator.tell, script.steps)]
 
 
 def load_storyworld(
     split: str,
     *,
     num_stories: int | None = None,
-    num_frames: int = 6,
+    num_frames: int | tuple[int, int] = 6,
     image_size: tuple[int, int] = (64, 96),
     seed: int = 0,
     cache_dir: str | None = None,
@@ -105,7 +163,7 @@ def load_storyworld(
     Args:
         split: one of `SPLITS`.
         num_stories: number of stories; by default 3500 for `train` and 200 for the others.
-        num_frames: frames of a story, at least 2.
+        num_frames: frames of a story, at least 2; or the least and the most, between which each story has its number.
         image_size: height and width of the frames, in pixels, at least 16.
         seed: another seed gives other stories of the same kind.
         cache_dir: folder of the cache; by default that of `datasets`.
@@ -114,17 +172,20 @@ def load_storyworld(
     Raises:
         ValueError: as `generate_story`, and for `num_stories` below 1.
     """
-    _check(split, image_size, num_frames)
+    lengths = num_frames if isinstance(num_frames, tuple) else (num_frames, num_frames)
+    check_options(split, image_size, lengths[0])
+    if len(lengths) != 2 or lengths[1] < lengths[0]:
+        raise ValueError(f"num_frames: got {num_frames}, expected a number, or the least and the most")
     num_stories = NUM_STORIES[split] if num_stories is None else num_stories
     if num_stories < 1:
         raise ValueError(f"num_stories: got {num_stories}, expected at least 1")
     seeds = [seed * 1_000_000 + number for number in range(num_stories)]
-    options = {"split": split, "image_size": tuple(image_size), "num_frames": num_frames, "version": STORYWORLD_VERSION}
-    described = sorted(options.items()), seed, num_stories, sorted(STORYWORLD_FEATURES)
+    options = {"split": split, "image_size": tuple(image_size), "num_frames": lengths, "version": STORYWORLD_VERSION}
+    described = sorted(options.items()), seed, num_stories, sorted(features_of(split))
     key = hashlib.sha256(repr(described).encode()).hexdigest()[:16]
     return Dataset.from_generator(
         _stories,
-        features=STORYWORLD_FEATURES,
+        features=features_of(split),
         cache_dir=cache_dir,
         gen_kwargs={"seeds": seeds, **options},
         num_proc=num_proc,
@@ -133,15 +194,32 @@ def load_storyworld(
     )
 
 
+def features_of(split: str) -> Features:
+    """Return the columns of a split and their types."""
+    if split != HELD_OUT_WORDS:
+        return STORYWORLD_FEATURES
+    return Features({**STORYWORLD_FEATURES, "training_captions": List(Value("string"))})
+
+
+def length_of(seed: int, lengths: tuple[int, int]) -> int:
+    """Return the number of frames of a story, between the least and the most."""
+    return random.Random(f"storyworld/length/{seed}").randint(*lengths)
+
+
 def _stories(
-    seeds: list[int], split: str, image_size: tuple[int, int], num_frames: int, version: int
+    seeds: list[int], split: str, image_size: tuple[int, int], num_frames: tuple[int, int], version: int
 ) -> Iterator[dict]:
     """Draw stories for `Dataset.from_generator`; `version` is there for its cache key alone."""
     for seed in seeds:
-        yield generate_story(seed, split, image_size=image_size, num_frames=num_frames)
+        yield generate_story(seed, split, image_size=image_size, num_frames=length_of(seed, num_frames))
 
 
-def _check(split: str, image_size: tuple[int, int], num_frames: int) -> None:
+def check_options(split: str, image_size: tuple[int, int], num_frames: int) -> None:
+    """Check the options of `generate_story`.
+
+    Raises:
+        ValueError: for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
+    """
     if split not in SPLITS:
         raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)} in 'storyworld'")
     if num_frames < 2:
@@ -164,17 +242,41 @@ def _choose(rng: random.Random, split: str) -> tuple[str, str, tuple[str, str], 
             return plot, setting, cast, allowed
 
 
+def _mark(stage: Stage) -> int:
+    """Return the number below 100 by which a picture is reserved for validation, for the tests, or for neither."""
+    return int.from_bytes(hashlib.sha256(repr(stage.look()).encode()).digest()[:4], "big") % 100
+
+
+def may_show(stage: Stage, split: str) -> bool:
+    """Return whether a picture may be in a split: no picture that is reserved may be in `train`."""
+    if split != "train":
+        return True
+    mark = _mark(stage)
+    return not any(mark in marks for marks in RESERVED.values())
+
+
 def _belongs(stages: list[Stage], split: str) -> bool:
     """Return whether a story may be in `split`: a world this small would repeat stories of `train` in a test.
 
-    By the hash of its look a picture is reserved for validation, for the tests, or for neither. A story of `train` has
-    no reserved picture, and a story of another split at least `MIN_RESERVED` pictures that are reserved for it.
+    A story of `train` has no reserved picture, see `may_show`, and a story of another split at least `MIN_RESERVED`
+    pictures that are reserved for it.
     """
-    digests = [hashlib.sha256(repr(stage.look()).encode()).digest() for stage in stages]
-    marks = [int.from_bytes(digest[:4], "big") % 100 for digest in digests]
     if split == "train":
-        return not any(mark in marks_of for marks_of in RESERVED.values() for mark in marks)
-    return sum(mark in RESERVED[split] for mark in marks) >= min(MIN_RESERVED, (len(stages) + 1) // 2)
+        return True
+    looks = {repr(stage.look()): stage for stage in stages}
+    reserved = sum(_mark(stage) in RESERVED[split] for stage in looks.values())
+    return reserved >= min(MIN_RESERVED, (len(looks) + 1) // 2)
+
+
+def event_of(step: Step, boxes: list[dict], before: list[dict]) -> dict:
+    """Return an event as stories have it.
+
+    Args:
+        step: the event.
+        boxes: what is visible after it.
+        before: what was visible before it.
+    """
+    return {"kind": step.kind, "entity": step.entity, "box": _event_box(step.entity, boxes, before)}
 
 
 def _event_box(entity: str, boxes: list[dict], before: list[dict]) -> list[int]:

@@ -1,17 +1,65 @@
 """Read captions of StoryWorld: the kind of event, and who, where and what its words name."""
 
 import re
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import product
 
-from .captions import SETTING_NAMES, TEMPLATES, WEATHER_WORDS
-from .characters import CHARACTERS
-from .landmarks import LANDMARK_NAMES
-from .props import PROPS
+from .held_out_wordings import HELD_OUT_CONSTRUCTIONS
+from .openings import WEATHER_WORDS
+from .plain_form import (
+    FIND_LANDMARK,
+    FIND_PROP,
+    FIND_SETTING,
+    LANDMARKS,
+    PLACE,
+    PRONOUN,
+    PROP,
+    PROPS,
+    SETTING,
+    SETTINGS,
+    WHERE,
+    WHO,
+    normalize,
+    plain_form,
+)
 from .weather import TIMES
+from .wording import (
+    SLOT,
+    VERB,
+    WORDINGS,
+    all_alternatives,
+    constructed,
+    verbs_of,
+    wordings_of,
+)
 
-OPENING = "opening"
+OPENING, TWO_EVENTS = "opening", "two_events"
+NEAREST = 0.6  # the least likeness of a text to a wording whose kind it is read to have
+JOINTS = re.compile(r" and then | then | and | while ")
+MENTIONED = (WHO, PRONOUN)
+SLOT_WORDS = {
+    **dict.fromkeys(("who", "other", "who.obj", "other.obj"), MENTIONED),
+    **dict.fromkeys(("who!", "other!", "absent", "who.bare"), (WHO,)),
+    **dict.fromkeys(("who.poss", "other.poss"), (f"{WHO}'s", PRONOUN)),
+    **dict.fromkeys(("he", "him", "his", "himself", "other.he", "other.him"), (PRONOUN, WHO)),
+    **dict.fromkeys(("the.prop", "a.prop", "bare.prop", "the.held"), (PROP,)),
+    **dict.fromkeys(("place", "from"), (PLACE,)),
+    **dict.fromkeys(("at", "at.from", "at.other", "at?", "at*", "at.mark?"), (WHERE,)),
+    **dict.fromkeys(("in", "in.old", "in?"), (f"in {SETTING}",)),
+    **dict.fromkeys(("setting", "old", "bare.old"), (SETTING,)),
+    "it": (PROP, PRONOUN),
+    "both": (f"{WHO} and {WHO}",),
+    "to": (f"to {PLACE}", f"to {WHO}"),
+    "dest": (f"to {SETTING}",),
+    "wet": ("rain", "snow", "storm"),
+    "time": TIMES,
+}
+OPENINGS = re.compile(
+    rf"\b(?:on a|it (?:is|was) a|one|^a) (?:{'|'.join(WEATHER_WORDS.values())}) (?:{'|'.join(TIMES)})\b"
+)
 
 
 @dataclass(frozen=True)
@@ -19,9 +67,9 @@ class CaptionFacts:
     """What a caption says; `None`, or no character, for what it does not say in words of StoryWorld.
 
     Attributes:
-        kind: a key of `TEMPLATES` (`travel` with and without a friend) or `opening`.
-        characters: all that are named: first who acts, then who is acted upon. In an opening, and where the kind is
-            unknown, they stand in the order of the text.
+        kind: a kind of event, of weather and time with what they become, such as `weather/rain`; or `opening`.
+        characters: all that are named, by a name or by what is visible of them alone: first who acts, then who is acted
+            upon. In an opening, and where the kind is unknown, they stand in the order of the text.
         landmark: the first landmark in the text.
         setting: the setting in the text.
         prop: the first prop in the text.
@@ -38,19 +86,20 @@ class CaptionFacts:
 def read_caption(text: str) -> CaptionFacts:
     """Return the facts of a caption.
 
-    What a template can say is read exactly. Any other text has the kind of the longest template whose words it has in
-    their order, whatever words stand in the places of names.
+    What the grammar can say is read exactly, save that a pronoun, and what is visible of several characters, name
+    nobody. Any other text has the kind of the wording that is most like it, if one is.
     """
-    text = " ".join(text.lower().split()).rstrip(".!? ")
-    kind, parts = _kind(text)
-    named = [*(_first(CHARACTER, part) for part in parts), *CHARACTER.findall(text)]
-    landmark, setting = _first(LANDMARK, text), _first(SETTING, text)
+    text = " ".join(text.lower().split())
+    plain, named = plain_form(text)
+    kind, roles = _kind(text, plain, len(named))
+    if len(roles) == len(named):
+        named = [name for _, name in sorted(zip(roles, named), key=lambda pair: pair[0])]
     return CaptionFacts(
-        kind=kind,
+        kind=kind and kind.removesuffix("/both"),
         characters=tuple(dict.fromkeys(name for name in named if name)),
-        landmark=LANDMARK_OF_NAME.get(landmark),
-        setting=SETTING_OF_NAME.get(setting),
-        prop=_first(PROP, text),
+        landmark=_first(FIND_LANDMARK, LANDMARKS, text),
+        setting=_first(FIND_SETTING, SETTINGS, text),
+        prop=_first(FIND_PROP, PROPS, text),
     )
 
 
@@ -59,53 +108,85 @@ def named_characters(text: str) -> set[str]:
     return set(read_caption(text).characters)
 
 
-def _kind(text: str) -> tuple[str | None, list[str]]:
-    """Return the kind, and the words of the text in the places of `{who}` and `{other}`."""
-    if OPENINGS.match(text):
-        return OPENING, []
-    for kind, pattern in PATTERNS:
-        if match := pattern.fullmatch(text):
-            parts = match.groupdict()
-            return kind, [parts[name] for name in ("who", "other") if name in parts]
-    return None, []
+def _first(pattern: re.Pattern, phrases: dict[str, str], text: str) -> str | None:
+    match = pattern.search(text)
+    return phrases[match[1]] if match else None
 
 
-def _first(words: re.Pattern, text: str) -> str | None:
-    match = words.search(text)
-    return match.group(1) if match else None
+def _kind(text: str, plain: str, num_named: int) -> tuple[str | None, tuple[int, ...]]:
+    """Return the kind, and the role of each character of the text: 0 for who acts, 1 for the other one."""
+    if num_named and OPENINGS.search(text):
+        return OPENING, ()
+    table = plain_wordings()
+    if plain in table:
+        return table[plain]
+    for joint in JOINTS.finditer(plain):
+        first, second = plain[: joint.start()], plain[joint.end() :]
+        entries = table.get(first), table.get(second) or table.get(f"{WHO} {second}")
+        if all(entries) and entries[0][0] != entries[1][0]:
+            return TWO_EVENTS, ()
+    return _nearest(plain), ()
 
 
-def _any_of(words: Iterable[str]) -> re.Pattern:
-    return re.compile(rf"\b({'|'.join(map(re.escape, words))})\b")
+def _nearest(plain: str) -> str | None:
+    """Return the kind of the wording that shares most words with a text."""
+    words = set(plain.split())
+    shared = Counter(wording for word in words for wording in _wordings_by_word().get(word, ()))
+    likeness = {wording: 2 * count / (len(words) + len(set(wording.split()))) for wording, count in shared.items()}
+    best = max(likeness, key=lambda wording: (likeness[wording], wording), default=None)
+    return plain_wordings()[best][0] if best and likeness[best] >= NEAREST else None
 
 
-def _pattern(template: str) -> tuple[int, re.Pattern]:
-    """Return the length of a template's words, and a pattern of lower-case text that has them around any names."""
-    words, pattern, seen = 0, "", set()
-    for piece in re.split(r"(\{\w+\})", template.lower().rstrip(".")):
-        if piece in ("{who}", "{other}") and piece not in seen:
-            seen.add(piece)
-            pattern += f"(?P<{piece[1:-1]}>.+?)"
-        elif piece.startswith("{"):
-            pattern += ".+?"
-        else:
-            words += len(piece.strip())
-            pattern += re.sub(r"\ba\b", "an?", re.escape(piece))
-    return words, re.compile(pattern)
+@cache
+def _wordings_by_word() -> dict[str, list[str]]:
+    """Return the plain wordings that have each word."""
+    index = defaultdict(list)
+    for wording in plain_wordings():
+        for word in set(wording.split()):
+            index[word].append(wording)
+    return index
 
 
-def _patterns() -> list[tuple[str, re.Pattern]]:
-    """Return kind and pattern of every template, those with the most words first."""
-    patterns = [(*_pattern(template), kind) for kind, templates in TEMPLATES.items() for template in templates]
-    patterns.sort(key=lambda entry: -entry[0])
-    return [(kind.removesuffix("/both"), pattern) for _, pattern, kind in patterns]
+@cache
+def plain_wordings() -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the kind of each wording in its plain form, and the role of each `WHO` in it, see `_kind`."""
+    table = {}
+    for kind in WORDINGS:
+        for text in _texts(kind):
+            for plain, roles in _plain_texts(text):
+                table.setdefault(plain, (kind, roles))
+    return table
 
 
-LANDMARK_OF_NAME = {name: key for key, name in LANDMARK_NAMES.items()}
-SETTING_OF_NAME = {name: key for key, name in SETTING_NAMES.items()}
-CHARACTER, PROP, LANDMARK, SETTING = map(_any_of, (CHARACTERS, PROPS, LANDMARK_OF_NAME, SETTING_OF_NAME))
-PATTERNS = _patterns()
-OPENINGS = re.compile(
-    rf"(on a|it is a|one|once, on a) ({'|'.join(WEATHER_WORDS.values())}) ({'|'.join(TIMES)}) "
-    rf"({'|'.join(SETTING_OF_NAME)})\b"
-)
+def _texts(kind: str) -> Iterator[str]:
+    """Yield the texts of a kind with every choice of alternatives and verbs, the verbs in their base form."""
+    wordings = wordings_of(kind)
+    texts = {wording.text for wording in (*wordings, *wordings_of(kind, held_out=True))}
+    for wording in wordings:
+        if wording.has_actor:
+            texts |= {constructed(wording, construction).text for construction in HELD_OUT_CONSTRUCTIONS}
+    for text in sorted(texts):
+        for chosen in all_alternatives(text):
+            groups = [{*verbs_of(name), *verbs_of(name, held_out=True)} for _, name, _ in VERB.findall(chosen)]
+            for verbs in product(*map(sorted, groups)):
+                remaining = iter(verbs)
+                yield VERB.sub(lambda match, remaining=remaining: next(remaining), chosen).lower()
+
+
+def _plain_texts(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield a text in its plain form with every choice of a name or a pronoun, and the roles of the names."""
+    slots = SLOT.findall(text)
+    for words in product(*(SLOT_WORDS[name] for name in slots)):
+        remaining = iter(words)
+        roles = [
+            role
+            for name, word in zip(slots, words)
+            for role in ((0, 1) if name == "both" else (_role(name),))
+            if WHO in word
+        ]
+        yield normalize(SLOT.sub(lambda match, remaining=remaining: next(remaining), text)), tuple(roles)
+
+
+def _role(slot: str) -> int:
+    """Return the role of the character in a slot: 0 for who acts, 1 for the other one."""
+    return 1 if slot.startswith(("other", "to", "absent")) else 0
