@@ -109,6 +109,10 @@ class StoryAttnConfig(PreTrainedConfig):
         frame_sharpening (`float`): strength of the unsharp masking of predicted frames outside of training, >= 0: where
             the next frame cannot be foreseen, as in books, the best guess has too little fine structure.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
+        use_joint_frame_attention (`bool`): on: in these layers the caption and the story state read the cells too, so
+            that which figure a word means is found once, and then read by every cell.
+        frame_context_captions (`int`): how many captions of the frames so far, the last ones, the frame decoder reads
+            word by word besides the caption of the frame that it paints.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
         num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
@@ -205,6 +209,8 @@ class StoryAttnConfig(PreTrainedConfig):
     use_frame_motion: bool = True
     frame_sharpening: float | int = 0.0
     num_frame_layers: int = 3
+    use_joint_frame_attention: bool = False
+    frame_context_captions: int = 0
     frame_stride: int = 8
     frame_channels: list[int] | tuple[int, ...] = (64, 32)
     next_caption_dropout: float | int = 0.25
@@ -337,7 +343,7 @@ class StoryAttnConfig(PreTrainedConfig):
         number = int(math.log2(self.frame_stride)) - 1
         fits = len(self.frame_channels) == number and min(self.frame_channels) > 0
         _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {number} numbers above 0")
-        self._expect_at_least(0, "num_frame_layers", "frame_sharpening")
+        self._expect_at_least(0, "num_frame_layers", "frame_context_captions", "frame_sharpening")
         self._expect_at_least(1, "num_reconstructed_frames")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
 

@@ -77,6 +77,7 @@ class EncodedStories:
         output (`StoryAttnModelOutput`): what the model returns.
         frame_mask (`(B, T)`, bool): False for padding.
         text_states (`(B, T, 1 + L, D)`), text_mask (`(B, T, 1 + L)`, bool): a learned state, then those of the caption.
+        read_mask (`(B, T, 1 + L)`, bool): `text_mask` without the captions that are not read with the story.
         gated_features (`(B, T, h, w, D)`): feature maps behind the gate of the spatial attention.
         detail_features (`(B, T, C, h', w')`, *optional*): finer maps of the vision encoder.
         feature_maps (`list` of `(B * T, C, h, w)`): all maps of the vision encoder, the finest first.
@@ -86,6 +87,7 @@ class EncodedStories:
     frame_mask: torch.Tensor
     text_states: torch.Tensor
     text_mask: torch.Tensor
+    read_mask: torch.Tensor
     gated_features: torch.Tensor
     detail_features: torch.Tensor | None
     feature_maps: list[torch.Tensor]

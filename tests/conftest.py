@@ -49,7 +49,9 @@ SMALL_CONFIG = {
     "num_spatial_heads": 2,
     "num_text_tokens": 2,
     "projection_dim": 16,
-    "num_frame_layers": 1,
+    "num_frame_layers": 2,
+    "use_joint_frame_attention": True,
+    "frame_context_captions": 1,
     "frame_channels": [16, 8],
     "vision_config": {
         "model_type": "convnext",

@@ -14,6 +14,8 @@ SWITCHES = {
     "use_cross_modal_fusion": False,
     "use_frame_copy": False,
     "use_frame_motion": False,
+    "use_joint_frame_attention": False,
+    "frame_context_captions": 0,
     "frame_sharpening": 0.5,
     "spatial_temperature": 2.0,
     "spatial_gamma": 1.0,

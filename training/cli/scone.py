@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("H", "W"),
         help="height and width of the frames in pixels",
     )
+    parser.add_argument(
+        "--num_variants",
+        type=int,
+        default=0,
+        metavar="N",
+        help="write N variants of each training story beside it: colours exchanged in words and states, and sides",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what this command wrote to --output earlier")
 
 

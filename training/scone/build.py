@@ -15,6 +15,7 @@ from .late_instructions import runs_behind
 from .pictures import IMAGE_SIZE, check_image_size
 from .sequences import SPLITS, Sequence, file_name, open_source, parse_sequences
 from .states import domain_named
+from .variants import variants
 
 COMMIT = "333cb2df91aa34ee527abc185198da3292406fe4"
 ARCHIVE = f"https://codeload.github.com/lil-lab/scone/zip/{COMMIT}"
@@ -38,7 +39,8 @@ class BuildOptions:
     What to build: the stories of `domain` (see `DOMAINS`), drawn at `image_size` (height, width), into `output`.
 
     `source` is SCONE's repository or its folder `data`, as a folder or a ZIP archive; without it the archive of
-    `COMMIT` is downloaded to `download_dir` (default `CACHE`). `overwrite` replaces an earlier result.
+    `COMMIT` is downloaded to `download_dir` (default `CACHE`). `num_variants` variants of each training story are
+    written beside it, see `variants`. `overwrite` replaces an earlier result.
     """
 
     domain: str
@@ -46,6 +48,7 @@ class BuildOptions:
     source: Path | None = None
     download_dir: Path | None = None
     image_size: tuple[int, int] = IMAGE_SIZE
+    num_variants: int = 0
     overwrite: bool = False
 
 
@@ -56,6 +59,8 @@ def build_stories(options: BuildOptions) -> None:
     Raises `ValueError` for a mistake in the options or the files, `OSError` where the download fails.
     """
     domain_named(options.domain)
+    if options.num_variants < 0:
+        raise ValueError(f"num_variants: got {options.num_variants}, expected at least 0")
     size = check_image_size(options.image_size)
     if options.source is not None and options.download_dir is not None:
         raise ValueError("download_dir: got --download_dir with --source, expected one of them")
@@ -65,7 +70,17 @@ def build_stories(options: BuildOptions) -> None:
     left_out = [sequence.name for sequence in splits["train"] if runs_behind(sequence)]
     splits["train"] = [sequence for sequence in splits["train"] if sequence.name not in left_out]
     print("\n".join(_summary(splits, left_out)))
-    write_stories(output, splits, options.domain, size, len(left_out), COMMIT, options.overwrite)
+    more = [variant for sequence in splits["train"] for variant in variants(sequence, options.num_variants)]
+    splits["train"] += more
+    write_stories(
+        output,
+        splits,
+        options.domain,
+        size,
+        {"left_out": len(left_out), "variants": len(more)},
+        COMMIT,
+        options.overwrite,
+    )
     print(f"written to {output}")
 
 

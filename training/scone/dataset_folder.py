@@ -50,10 +50,15 @@ each frame, in pixels: every {kind} in it).
 
 {left_out} stories are left out of `train`: their instructions run one step behind their states. `validation` (SCONE's
 dev) and `test` are complete.
-
+{variants}
 ## Attribution
 
 {credit}"""
+
+VARIANTS = """
+{count:,} stories of `train` are variants of the others, with colours exchanged in words and states alike, and in
+`scene` left and right too. Their `story_id` ends with `~` and a number.
+"""
 
 
 def write_stories(
@@ -61,7 +66,7 @@ def write_stories(
     splits: dict[str, list[Sequence]],
     domain: str,
     image_size: tuple[int, int],
-    num_left_out: int,
+    changes: dict[str, int],
     commit: str,
     overwrite: bool = False,
 ) -> None:
@@ -73,7 +78,7 @@ def write_stories(
         splits: the sequences of each split, at least one of each.
         domain: a key of `DOMAINS`.
         image_size: height and width of the frames in pixels.
-        num_left_out: how many stories were left out of the training split.
+        changes: how many stories were `left_out` of the training split, and how many `variants` were added.
         commit: the commit of SCONE's repository.
         overwrite: whether an earlier result is replaced.
 
@@ -96,12 +101,14 @@ def write_stories(
         file_bytes = sum(path.stat().st_size for path in folder.iterdir())
         num_stories = {split: len(sequences) for split, sequences in splits.items()}
         head = card_head(f"SCONE {domain}", "unknown", num_stories, num_bytes, file_bytes)
-        card = _card(domain, num_stories, image_size, num_left_out, credit)
+        card = _card(domain, num_stories, image_size, changes, credit)
         (folder / ATTRIBUTION).write_text(credit, encoding="utf-8")
         (folder / CARD_FILE).write_text(head + card, encoding="utf-8")
 
 
-def _card(domain: str, num_stories: dict[str, int], image_size: tuple[int, int], num_left_out: int, credit: str) -> str:
+def _card(
+    domain: str, num_stories: dict[str, int], image_size: tuple[int, int], changes: dict[str, int], credit: str
+) -> str:
     """What stands below the head of the card."""
     return CARD.format(
         domain=domain,
@@ -112,7 +119,8 @@ def _card(domain: str, num_stories: dict[str, int], image_size: tuple[int, int],
         height=image_size[0],
         width=image_size[1],
         kind=KINDS[domain],
-        left_out=num_left_out or "No",
+        left_out=changes["left_out"] or "No",
+        variants=VARIANTS.format(count=changes["variants"]) if changes["variants"] else "",
         credit=credit,
     )
 
