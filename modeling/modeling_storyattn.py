@@ -367,7 +367,9 @@ class StoryAttnForConditionalGeneration(
         chosen = self._choose_targets(stories.frame_mask, attention_mask, *requested)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         read_out = self._all_frames(stories, frames, *chosen)
-        read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
+        weights = self.config.loss_weights
+        if not (self.training and return_loss) or weights["describe"] or weights["next_caption"]:
+            read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:
             supervision = Supervision(frames, stories.frame_mask, captions, *chosen, self.model.grid)

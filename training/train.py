@@ -41,6 +41,7 @@ from .evaluation.pictures import evaluation_picture
 from .evaluation.results import results_document
 from .evaluation.scone_metrics import check_max_frames
 from .evaluation.terminal import format_metrics
+from .evaluation.wording_metrics import measure_wordings
 from .inspection.harm import harm_line
 from .model_kinds import ModelKind, model_kind
 from .models.build import build_tokenizers, check_perceptual_model, pretrained_parts
@@ -270,7 +271,8 @@ def evaluate(
         args: how the model was trained, and is stored.
 
     Returns:
-        The document of `results_document`, with metrics of `test_unseen` where there is such a split.
+        The document of `results_document`, with metrics of `test_unseen` and the `wordings` of `test_words` where there
+        are such splits.
     """
     kind.merge(model)
     if args.fit_alignment:
@@ -285,6 +287,9 @@ def evaluate(
     if "test_unseen" in splits:
         unseen = evaluate_model(model, processor, splits["test_unseen"], **options)
         results["test_unseen"] = results_document(unseen, **source)["metrics"]
+    if "test_words" in splits:
+        measured = {name: options[name] for name in ("batch_size", "max_windows")}
+        results["metrics"] |= measure_wordings(model, processor, splits["test_words"], **measured)
     picture = Path(args.output_dir, "figures", "evaluation.png")
     evaluation_picture(model, processor, splits["test"], picture)
     return results

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.get_logger(__name__)
 # Stories of a stream that are loaded for the tokenizer, the floors and the test, where no number is given.
 STREAMED_SAMPLE = 1000
+FURTHER_TESTS = ("test_unseen", "test_words")  # of StoryWorld
 
 
 def check_streaming(data_args: DataArguments, args: TrainingArguments) -> None:
@@ -46,7 +47,7 @@ def check_streaming(data_args: DataArguments, args: TrainingArguments) -> None:
 
 
 def load_splits(args: DataArguments, config: StoryAttnConfig) -> dict[str, Dataset]:
-    """Return the stories of `train`, `eval`, `test` and, of StoryWorld, `test_unseen`; no picture is decoded."""
+    """Return the stories of `train`, `eval`, `test` and, of StoryWorld, `FURTHER_TESTS`; no picture is decoded."""
     options, names = source_options(args, config), split_names(args)
     if args.streaming:
         counts = {"train": STREAMED_SAMPLE, "eval": args.max_eval_windows}
@@ -67,10 +68,10 @@ def load_splits(args: DataArguments, config: StoryAttnConfig) -> dict[str, Datas
 
 
 def split_names(args: DataArguments) -> dict[str, str]:
-    """Return the data set's names of the splits of a training; `test_unseen` goes with the `test` of StoryWorld."""
+    """Return the data set's names of the splits of a training; `FURTHER_TESTS` go with the `test` of StoryWorld."""
     names = {"train": args.train_split, "eval": args.eval_split, "test": args.test_split}
-    unseen = args.dataset == STORYWORLD and args.test_split == "test"
-    return {**names, "test_unseen": "test_unseen"} if unseen else names
+    has_further = args.dataset == STORYWORLD and args.test_split == "test"
+    return names | ({name: name for name in FURTHER_TESTS} if has_further else {})
 
 
 def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:

@@ -12,7 +12,10 @@ from ..common.loading import one_line_reason
 MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken export
 REFERENCES_COLUMN = "references"  # of each frame all captions, where some frame has several
 PROBLEM_COLUMN = "read_problem"  # what was wrong with a story when it was read, null where nothing was
-PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states", REFERENCES_COLUMN)
+PER_FRAME_COLUMNS = (
+    *("captions", "training_captions", "descriptions", "boxes", "events", "clip_art", "states"),
+    REFERENCES_COLUMN,
+)
 BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
 

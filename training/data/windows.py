@@ -15,7 +15,7 @@ from .prepared_stories import PreparedStories
 from .validation import REFERENCES_COLUMN
 
 # What a window of a story has one value a frame of.
-PER_FRAME = ("frames", "captions", "boxes", "events", "states", REFERENCES_COLUMN)
+PER_FRAME = ("frames", "captions", "training_captions", "boxes", "events", "states", REFERENCES_COLUMN)
 
 
 class StoryWindows(TorchDataset):

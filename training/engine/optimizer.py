@@ -25,9 +25,12 @@ def build_optimizer(model: torch.nn.Module, args: TrainingArguments) -> torch.op
             rates = [getattr(args, flag) for flag, prefix in LEARNING_RATE_PARTS.items() if name.startswith(prefix)]
             rate = next((rate for rate in rates if rate is not None), args.learning_rate)
             decay = args.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
+            import os
+            muon = bool(os.environ.get("EXP_MUON")) and parameter.ndim > 1 and not any(w in name for w in ("embed", "lm_head", "task")) 
+            groups.setdefault((rate * (float(os.environ.get("EXP_MUON")) if muon else 1), decay, muon), []).append(parameter)
+    from .muon import MuonAdamW
+    return MuonAdamW(
+        [{"params": params, "lr": rate, "weight_decay": decay, "muon": muon} for (rate, decay, muon), params in groups.items()],
         lr=args.learning_rate,
         betas=(args.adam_beta1, args.adam_beta2),
     )

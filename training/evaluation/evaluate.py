@@ -1,7 +1,7 @@
 """
 Measure a model on a split of picture stories, every number beside its floors: `evaluate_model`.
 
-There are up to four passes over the data, and a few files say what is measured in them, on which output of the model:
+There are up to five passes over the data, and a few files say what is measured in them, on which output of the model:
 
 1. `_read_stories`: every frame of the measured stories, in `story_evaluation.py`: `retrieval` (see `retrieval_metrics`;
    all captioned frames) and `attention` (see `AttentionMetrics`; all frames with boxes, left out without any).
@@ -20,6 +20,8 @@ There are up to four passes over the data, and a few files say what is measured 
    `codraw_objects.py`.
 4. `follow_instructions`: the stories of SCONE alone, in `scone_metrics.py`: `exact_match`, whether painted frames show
    exactly the state that they should, in the closed loop and from true frames.
+5. `wording_metrics`: stories of StoryWorld's `test_words` alone, `wordings`: what captions are worth in words that
+   training lacks.
 
 To add a measure of frames, add a function to `FRAME_MEASURES`; of captions, a file to `text_metrics/` and its name to
 `TEXT_METRICS`. `tables.py` has the columns in which they are shown.
@@ -43,6 +45,7 @@ from .scone_metrics import check_max_frames, exact_match
 from .state_evaluation import has_states
 from .story_evaluation import StoryEvaluation
 from .windows import MeasuredWindows, Model, WindowBatch, chunks, frames_shown, measured_frames
+from .wording_metrics import wording_metrics
 
 # What is measured, and the field of a model's output that it is measured on.
 OUTPUT_FIELDS = {
@@ -130,6 +133,7 @@ class _Evaluation:
         self.not_measured: list[str] = []
         self.is_codraw = stories[self.windows.stories[0]].get(COLUMN) is not None
         self.objects: dict[str, dict] = {}
+        self.wordings: dict[str, dict] = {}
 
     def run(self, detector: CodrawDetector | None, batch_size: int, progress: bool) -> None:
         """Go through all passes."""
@@ -137,6 +141,7 @@ class _Evaluation:
         self.measure_windows(batch_size, progress)
         self.measure_objects(detector, batch_size, progress)
         self.follow_instructions(batch_size, progress)
+        self.measure_wordings(batch_size, progress)
 
     def read_stories(self, progress: bool) -> None:
         """Read every frame of the measured stories once, as many at a time as the model reads."""
@@ -187,6 +192,13 @@ class _Evaluation:
             progress=progress,
         )
 
+    def measure_wordings(self, batch_size: int, progress: bool) -> None:
+        """Measure what captions are worth in words that training lacks, of stories that have both, by a painter."""
+        if "next_frame" in self.not_measured:
+            return
+        options = {"batch_size": batch_size, "context_frames": self.context_frames, "progress": progress}
+        self.wordings = wording_metrics(self.model, self.processor, self.windows, **options)
+
     def compute(self) -> dict:
         """Return what `evaluate_model` returns."""
         return {
@@ -195,6 +207,7 @@ class _Evaluation:
             **self.of_captions.compute(),
             **self.of_stories.compute(),
             **self.objects,
+            **({"wordings": self.wordings} if self.wordings else {}),
             "feature_network": getattr(self.instruments.feature_network, "name", None),
             "num_stories": len(self.windows.stories),
             "num_windows": len(self.windows),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ..common.tables import LEFT, RIGHT, format_number, markdown_table
 from ..scone.states import DOMAINS
 from ..storyworld.states import SLOTS
+from .wording_metrics import GIVEN, WITHHELD, WORDINGS
 
 FRAME_COLUMNS = ("l1", "l1_changed", "l1_changed_per_frame", "psnr", "ssim", "edge_ratio")
 FEATURE_COLUMNS = ("perceptual", "fid", "kid")
@@ -13,6 +14,7 @@ GROUP_COLUMNS = (*CHANGE_COLUMNS, *(f"copy_last_{name}" for name in CHANGE_COLUM
 STATE_COLUMNS = ("exact", *SLOTS, "readable")
 GROUPS = {"by_position": "by position", "by_event": "by event"}
 CLIP_COLUMNS = ("clip_score",)
+WORDING_COLUMNS = (*CHANGE_COLUMNS, "exact")
 TEXT_COLUMNS = ("loss", "bits_per_byte", "bleu4", "rouge_l", "meteor", "chrf", "cider", "distinct2")
 EVENT_COLUMNS = ("character", "action", "place", "all")
 NAME_COLUMNS = ("precision", "recall", "f1")
@@ -52,6 +54,12 @@ MAIN_RESULTS = (
     MainResult("next frame, caption given: SSIM", ("next_frame", "ssim"), FRAME_FLOORS, True),
     MainResult("next frame, caption given: perceptual distance", ("next_frame", "perceptual"), FRAME_FLOORS),
     MainResult("next frame, caption given: FID", ("next_frame", "fid"), FRAME_FLOORS),
+    MainResult(
+        "share of a caption's gain kept in words that training lacks",
+        ("wordings", "gain_kept", "l1_changed"),
+        ("wordings", "floors"),
+        True,
+    ),
     MainResult("next frame, no caption given: L1", ("next_frame_alone", "l1"), FRAME_FLOORS),
     MainResult("next frame, no caption given: L1 on changed pixels", ("next_frame_alone", "l1_changed"), FRAME_FLOORS),
     MainResult("next caption: bits per byte", ("next_caption", "bits_per_byte"), ("next_caption", "floors")),
@@ -168,7 +176,20 @@ def frame_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
         clip_rows = {name.replace("_", " "): {"clip_score": value} for name, value in scores.items()}
         sections.append((f"next frame, CLIP score by {frames['clip_score']['clip_model']}", CLIP_COLUMNS, clip_rows))
     sections += [(f"next frame {GROUPS[name]}", GROUP_COLUMNS, frames[name]) for name in GROUPS if name in frames]
-    return sections + state_sections(metrics)
+    return sections + state_sections(metrics) + wording_sections(metrics)
+
+
+def wording_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
+    """Return title, columns and rows of the table of captions in words that training lacks; none without `wordings`."""
+    measured = metrics.get("wordings")
+    if not measured:
+        return []
+    rows = {
+        f"{wording.replace('_', ' ')}, {given.replace('_', ' ')}": measured[wording][given]
+        for wording in WORDINGS
+        for given in (GIVEN, WITHHELD)
+    }
+    return [("next frame by wording", WORDING_COLUMNS, {**rows, "share of the gain kept": measured["gain_kept"]})]
 
 
 def state_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:

@@ -85,7 +85,7 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
     Returns:
         `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible: `entity`,
         `kind` "character" or "prop", `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive), `events` (per frame:
-            `kind`, `entity`, `box`: where the event shows, empty where it moves nothing), `states` (per frame: all that it
+        `kind`, `entity`, `box`: where the event shows, empty where it moves nothing), `states` (per frame: all that it
         is drawn from, see `PictureState.to_json`), `setting` (of the opening), `plot` and `characters` (hero and
         friend). A story of `test_words` has `training_captions`, too: the same events in words of training.
 
