@@ -31,6 +31,7 @@ Schedule = Literal[
     "inverse_sqrt",
 ]
 SaveDtype = Literal["float32", "float16", "bfloat16"]
+OptimizerName = Literal["adamw", "muon"]
 Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
 Baseline = Literal["notebook", "no_context", "text_only", "projection"]
@@ -146,7 +147,8 @@ class TrainingArguments:
     train_batch_size: int = _flag(16, "stories in a batch of one process")
     eval_batch_size: int = _flag(16, "windows in a batch of an evaluation")
     gradient_accumulation_steps: int = _flag(1, "batches whose gradients make one optimizer step")
-    learning_rate: float = _flag(1e-3, "highest learning rate of AdamW")
+    optimizer: OptimizerName = _flag("adamw", "adamw; or muon for the matrices of the model, with adamw for the rest")
+    learning_rate: float = _flag(1e-3, "highest learning rate")
     vision_learning_rate: float | None = _flag(None, "that of the vision model; default: the same")
     text_learning_rate: float | None = _flag(None, "that of the text encoder; default: the same")
     decoder_learning_rate: float | None = _flag(None, "that of the text decoder; default: the same")

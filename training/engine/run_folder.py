@@ -57,6 +57,7 @@ def describe_run(
             "use_ema": args.use_ema,
             "augmentation": augmentation_of(args).changes(),
             # The optimizer's state has these, and restoring it would quietly undo a change.
+            "optimizer": args.optimizer,
             "learning_rate": args.learning_rate,
             "weight_decay": args.weight_decay,
             "adam_beta1": args.adam_beta1,
@@ -84,7 +85,7 @@ def read_same_run(checkpoint: Path | None, config: StoryAttnConfig, run_state: d
     # A checkpoint from before the configuration, or that of a part, had a value was trained with its present default.
     saved_config = type(config).from_dict(state["config"]).to_dict()
     check_same("configuration", checkpoint, saved_config, run_state["config"])
-    check_same("run", checkpoint, state["run"], run_state["run"])
+    check_same("run", checkpoint, {"optimizer": "adamw", **state["run"]}, run_state["run"])  # older ones lack it
     return state
 
 
