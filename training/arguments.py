@@ -149,6 +149,7 @@ class TrainingArguments:
     gradient_accumulation_steps: int = _flag(1, "batches whose gradients make one optimizer step")
     optimizer: OptimizerName = _flag("adamw", "adamw; or muon for the matrices of the model, with adamw for the rest")
     learning_rate: float = _flag(1e-3, "highest learning rate")
+    muon_learning_rate: float | None = _flag(None, "that of Muon's matrices; default: the same")
     vision_learning_rate: float | None = _flag(None, "that of the vision model; default: the same")
     text_learning_rate: float | None = _flag(None, "that of the text encoder; default: the same")
     decoder_learning_rate: float | None = _flag(None, "that of the text decoder; default: the same")
@@ -200,7 +201,9 @@ class TrainingArguments:
         for name in ("num_train_epochs", "learning_rate", "max_grad_norm"):
             _expect(self, name, 0 < getattr(self, name) < float("inf"), "above 0")
         _expect(self, "seed", 0 <= self.seed < 2**32, f"from 0 to {2**32 - 1}")
-        for name in ("vision_learning_rate", "text_learning_rate", "decoder_learning_rate"):
+        is_muon = self.optimizer == "muon"
+        _expect(self, "muon_learning_rate", is_muon or self.muon_learning_rate is None, "none without optimizer muon")
+        for name in ("muon_learning_rate", "vision_learning_rate", "text_learning_rate", "decoder_learning_rate"):
             _expect(self, name, getattr(self, name) is None or getattr(self, name) > 0, "above 0")
         for name in ("adam_beta1", "adam_beta2", "ema_decay", "augment_crop", "augment_colour", "caption_dropout"):
             _expect(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")

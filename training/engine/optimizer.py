@@ -26,7 +26,8 @@ def build_optimizer(model: torch.nn.Module, args: TrainingArguments) -> torch.op
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rates = [getattr(args, flag) for flag, prefix in LEARNING_RATE_PARTS.items() if name.startswith(prefix)]
-            rate = next((rate for rate in rates if rate is not None), args.learning_rate)
+            common = args.muon_learning_rate if parameter in matrices else None
+            rate = next((rate for rate in (*rates, common) if rate is not None), args.learning_rate)
             decay = args.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay, parameter in matrices), []).append(parameter)
     options = {"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2)}

@@ -59,6 +59,7 @@ def describe_run(
             # The optimizer's state has these, and restoring it would quietly undo a change.
             "optimizer": args.optimizer,
             "learning_rate": args.learning_rate,
+            "muon_learning_rate": args.muon_learning_rate,
             "weight_decay": args.weight_decay,
             "adam_beta1": args.adam_beta1,
             "adam_beta2": args.adam_beta2,
