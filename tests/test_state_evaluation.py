@@ -42,7 +42,7 @@ def test_true_frames_score_everything_and_controls_almost_nothing(items):
     assert set(shares["controls"]) == {"last_frame", "blur", "noise", "gray"}
     for name in ("noise", "gray"):
         assert set(shares["controls"][name].values()) == {0.0}
-    assert shares["controls"]["last_frame"]["exact"] == 0.0  # every event changes the picture
+    assert shares["controls"]["last_frame"]["exact"] == 0.0
     assert shares["controls"]["last_frame"]["setting"] > 0.5 and shares["controls"]["blur"]["exact"] < 0.2
 
 

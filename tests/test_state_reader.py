@@ -63,7 +63,7 @@ def test_what_is_no_drawing_cannot_be_read(frames, kind):
         "gray": torch.full_like(some, 0.5),
         "black": torch.zeros_like(some),
         "stripes": (torch.arange(96) // 8 % 2).float().expand_as(some),
-        "heavy blur": blurred(blurred(some)),
+        "heavy blur": blurred(blurred(blurred(some))),
     }
     assert {reading.state for reading in state_reader(SIZE).read(pictures[kind])} == {None}
 
