@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 from safetensors.torch import load_file
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.cli import evaluate as evaluate_cli
+from storyattn.training.data.sources import read_stories
 from storyattn.training.engine.optimizer import LEARNING_RATE_PARTS
 from training_runs import RUN, TIMES, last_weights, read_log, same_tensors
 from transformers import AutoModelForMultimodalLM, AutoProcessor
@@ -66,7 +67,15 @@ def test_the_log_has_a_line_for_every_step_and_evaluation(finished_run):
     assert all(math.isfinite(line["eval"]["next_frame/l1"]) for line in evaluations)
 
 
-def test_the_moving_average_is_published_unless_it_is_off(finished_run, launch, tmp_path):
+@pytest.fixture(scope="module")
+def raw_run(launch, tmp_path_factory):
+    """The folder of a run without a moving average, which publishes nothing of its stories."""
+    folder = tmp_path_factory.mktemp("runs") / "raw"
+    launch(folder, max_train_steps=1, use_ema="false", publish_stories="false")
+    return folder
+
+
+def test_the_moving_average_is_published_unless_it_is_off(finished_run, raw_run):
     checkpoint = finished_run / "checkpoints" / "step-8"
     published, last = load_file(finished_run / "model.safetensors"), load_file(checkpoint / "model.safetensors")
     average = load_file(checkpoint / "average.safetensors")
@@ -76,10 +85,20 @@ def test_the_moving_average_is_published_unless_it_is_off(finished_run, launch, 
     assert all(torch.equal(published[name], average[name]) for name in shared)
     assert not any(torch.equal(published[name], last[name]) for name in shared if "frame_decoder" in name)
 
-    launch(tmp_path / "raw", max_train_steps=1, use_ema="false")
-    assert not list((tmp_path / "raw").rglob("average.safetensors"))
-    published, last = load_file(tmp_path / "raw" / "model.safetensors"), last_weights(tmp_path / "raw")
+    assert not list(raw_run.rglob("average.safetensors"))
+    published, last = load_file(raw_run / "model.safetensors"), last_weights(raw_run)
     assert all(torch.equal(published[name], last[name]) for name in shared)
+
+
+def test_stories_can_be_left_out_of_what_is_published(finished_run, raw_run, stories_folder):
+    captions = {text for text in read_stories(str(stories_folder), "test")["captions"][0] if text}
+    shown = {folder: (folder / "README.md").read_text() for folder in (finished_run, raw_run)}
+    shown = {folder: text + (folder / "results.json").read_text() for folder, text in shown.items()}
+    assert any(text in shown[finished_run] for text in captions)
+    assert not any(text in shown[raw_run] for text in captions)
+    assert {path.name for path in (raw_run / "figures").iterdir()} == {"evaluation.png"}
+    whole, paintings = (PILImage.open(folder / "figures" / "evaluation.png") for folder in (finished_run, raw_run))
+    assert paintings.width < whole.width
 
 
 def test_losses_fall(train_only):

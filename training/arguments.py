@@ -119,6 +119,7 @@ class DataArguments:
     max_eval_windows: int = _flag(64, "windows that an evaluation during training measures")
     max_test_windows: int | None = _flag(None, "windows that the evaluation at the end measures; default: all")
     dataloader_num_workers: int = _flag(0, "processes that load stories; 0: the training process does")
+    publish_stories: bool = _flag(True, "show test stories in the published folder; false: what the model made alone")
     on_bad_story: BadStory = _flag("skip", "skip stories that are broken (no more than one in 20), or raise an error")
     cache_dir: str | None = _flag(None, "where resized frames are kept; default: beside the data sets of datasets")
     cache_limit_gb: float = _flag(DEFAULT_LIMIT_GB, "what that may hold; entries used longest ago go first")

@@ -66,7 +66,7 @@ class ModelKind:
         output_dir: str | Path,
         results: dict,
         facts: dict,
-        story: dict,
+        story: dict | None,
     ) -> None:
         """
         Write the folder that can go to the Hub.
@@ -77,10 +77,12 @@ class ModelKind:
             output_dir: the folder of the run.
             results: the document of `results_document`.
             facts: those of `training_facts` and of `card_facts`.
-            story: `frames` and `captions`, of which the first pages are the card's example.
+            story: `frames` and `captions`, of which the first pages are the card's example; `None` for none.
         """
-        example = write_example(story["frames"], story["captions"], Path(output_dir), model.config.max_frames - 1)
-        write_hub_folder(model, processor, output_dir, results, {**facts, "example": example})
+        if story is not None:
+            most = model.config.max_frames - 1
+            facts = {**facts, "example": write_example(story["frames"], story["captions"], Path(output_dir), most)}
+        write_hub_folder(model, processor, output_dir, results, facts)
 
 
 class BaselineKind(ModelKind):
@@ -116,7 +118,7 @@ class BaselineKind(ModelKind):
         output_dir: str | Path,
         results: dict,
         facts: dict,
-        story: dict,
+        story: dict | None,
     ) -> None:
         """Write weights, configuration, processor and results."""
         write_baseline(model, processor, output_dir, results)

@@ -38,7 +38,7 @@ from .engine.trackers import start_trackers
 from .evaluation.evaluate import evaluate_model
 from .evaluation.instruments import load_instruments
 from .evaluation.pictures import evaluation_picture
-from .evaluation.results import results_document
+from .evaluation.results import drop_examples, results_document
 from .evaluation.scone_metrics import check_max_frames
 from .evaluation.terminal import format_metrics
 from .evaluation.wording_metrics import measure_wordings
@@ -129,7 +129,8 @@ def _train_in_folder(
         facts = training_facts(loop, splits, data_args, args, command, part_summaries(model_args)) | card_facts
         results = evaluate(model, kind, processor, splits, facts, data_args, args)
         # ------------------------------------------------------------------------------------------------- export
-        export(model, kind, processor, splits, results, facts, args)
+        example = splits["test"][0] if data_args.publish_stories else None
+        export(model, kind, processor, example, results, facts, args)
     if repo_id is not None:
         push_to_hub(args, repo_id)
     return results
@@ -291,7 +292,9 @@ def evaluate(
         measured = {name: options[name] for name in ("batch_size", "max_windows")}
         results["metrics"] |= measure_wordings(model, processor, splits["test_words"], **measured)
     picture = Path(args.output_dir, "figures", "evaluation.png")
-    evaluation_picture(model, processor, splits["test"], picture)
+    evaluation_picture(model, processor, splits["test"], picture, paintings_alone=not data_args.publish_stories)
+    if not data_args.publish_stories:
+        drop_examples(results)
     return results
 
 
@@ -299,7 +302,7 @@ def export(
     model: PreTrainedModel,
     kind: ModelKind,
     processor: StoryAttnProcessor,
-    splits: dict[str, PreparedStories],
+    example: dict | None,
     results: dict,
     facts: dict,
     args: TrainingArguments,
@@ -311,13 +314,13 @@ def export(
         model: the trained model.
         kind: the kind of model.
         processor: its processor.
-        splits: the stories, of which the first of the test is the model card's example.
+        example: a story for the model card, if any.
         results: those of `evaluate`.
         facts: what the model card says of the training.
         args: how the model is stored.
     """
     output_dir = Path(args.output_dir)
-    kind.export(model, processor, output_dir, results, facts, splits["test"][0])
+    kind.export(model, processor, output_dir, results, facts, example)
     store_weights(output_dir, args.save_dtype)
     print(format_metrics(results["metrics"]))
     print(f"\nthe model and results.json are in {output_dir}")

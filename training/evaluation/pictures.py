@@ -21,6 +21,7 @@ def evaluation_picture(
     stories: Dataset | PreparedStories,
     path: str | Path,
     num_stories: int = 4,
+    paintings_alone: bool = False,
 ) -> Path:
     """
     Draw what a model makes of stories, a row for each.
@@ -35,6 +36,7 @@ def evaluation_picture(
         stories: the stories of a split (schema of `read_stories`).
         path: the image file to write.
         num_stories: the most stories to draw, spread evenly over the split.
+        paintings_alone: leave out frames and captions of the stories, and draw what the model painted and wrote.
 
     Returns:
         `path`.
@@ -45,6 +47,8 @@ def evaluation_picture(
     first_windows = _first_windows(MeasuredWindows(stories, model.config.max_frames), num_stories)
     with evaluation_mode(model):
         rows = [(str(item["story_id"]), _story_cells(model, processor, item)) for item in first_windows]
+    if paintings_alone:
+        rows = [(story, [cell for cell in cells if cell.text_colour == PAINTED]) for story, cells in rows]
     return save_picture(draw_grid(rows, 200), path)
 
 

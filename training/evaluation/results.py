@@ -46,6 +46,13 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
     }
 
 
+def drop_examples(document: dict) -> None:
+    """Take the captions of stories, which stand beside those that were written, out of a document of results."""
+    for metrics in (document["metrics"], document.get("test_unseen", {})):
+        for task in ("next_caption", "describe"):
+            metrics.get(task, {}).pop("examples", None)
+
+
 def _finite(value: object) -> object:
     """Return nested dictionaries and lists with `None` in place of numbers that are not finite."""
     if isinstance(value, dict):
