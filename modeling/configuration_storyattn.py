@@ -15,7 +15,6 @@ DEFAULT_LOSS_WEIGHTS = {
     "next_frame_painted": 1.0,
     "next_frame_moved": 0.5,
     "next_frame_lit": 1.0,
-    "next_frame_colours": 0.0,
     "reconstruction_l1": 0.5,
     "reconstruction_mse": 0.5,
     "reconstruction_perceptual": 0.05,
@@ -134,9 +133,6 @@ class StoryAttnConfig(PreTrainedConfig):
             - `next_frame_painted`: L1 of the frame without anything copied, over all pixels and over the changed ones.
             - `next_frame_moved`: the same of the pieces moved from earlier frames, before they are mixed in.
             - `next_frame_lit`: L1 of the last frame in its new light, before it is mixed in.
-            - `next_frame_colours`: cross-entropy of the colours of the next frame's blocks of 2 x 2 pixels, of 64, as
-              the plan of the frame foresees them; of those that changed and of all. Where several frames might come,
-              it learns which, while a difference of pixels learns their median.
             - `reconstruction_l1`: absolute difference of a frame and its reconstruction from its own features.
             - `reconstruction_mse`: squared difference of the two.
             - `reconstruction_perceptual`: their distance in the features of a frozen vision model.

@@ -11,7 +11,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import Copier, Mover
 from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
-from .losses import COLOUR_BLOCK, NUM_COLOURS
 
 
 class FrameDecoderOutput(NamedTuple):
@@ -23,14 +22,12 @@ class FrameDecoderOutput(NamedTuple):
         painted (`(B, N, 3, H, W)`): the same without anything copied.
         lit (`(B, P, 3, H, W)`): the last frame in its new light; `None` with `use_frame_copy` off.
         moved (`(B, P, 3, H, W)`): pieces of the frames so far; `None` with that or `use_frame_motion` off.
-        colour_logits (`(B, P, H / 2, W / 2, 64)`): of the colour of each block; `None` without a loss on them.
     """
 
     frames: torch.Tensor
     painted: torch.Tensor
     lit: torch.Tensor | None
     moved: torch.Tensor | None
-    colour_logits: torch.Tensor | None
 
 
 class FrameDecoder(nn.Module):
@@ -54,7 +51,6 @@ class FrameDecoder(nn.Module):
         self.memory_norm = nn.LayerNorm(size)
         self.layers = nn.ModuleList(FrameDecoderLayer(config, level) for level in range(config.num_frame_layers))
         self.painter = Painter(config, detail_channels)
-        self.colours = ColourHead(config) if config.loss_weights["next_frame_colours"] else None
         self.copier = Copier(config) if config.use_frame_copy else None
         self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
 
@@ -91,9 +87,7 @@ class FrameDecoder(nn.Module):
         plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
         detail = None if details is None else select_frames(details, source).flatten(0, 1)
         painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail))
-        predicted, lit, moved, colours = painted[:, :num_predicted], None, None, None
-        if self.colours is not None:
-            colours = self.colours(plan.unflatten(0, source.shape)[:, :num_predicted])
+        predicted, lit, moved = painted[:, :num_predicted], None, None
         if self.copier is not None:
             hidden, choice, source, visible = (
                 x[:, :num_predicted] for x in (hidden.unflatten(0, source.shape), choice, source, visible)
@@ -102,7 +96,7 @@ class FrameDecoder(nn.Module):
             plan = plan.unflatten(0, painted.shape[:2])[:, :num_predicted].flatten(0, 1)
             predicted, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
         mixed = torch.cat([self._sharpened(predicted), painted[:, num_predicted:]], dim=1)
-        return FrameDecoderOutput(mixed, painted, lit, moved, colours)
+        return FrameDecoderOutput(mixed, painted, lit, moved)
 
     def _hidden(
         self,
@@ -212,22 +206,6 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
         mask = F.pad(context_mask, (0, cells.shape[1]), value=True)
         context = context + self.context_attention(read, torch.cat([read, norms[1](cells)], dim=1), mask)
         return context + self.context_mlp(norms[2](context))
-
-
-class ColourHead(nn.Module):
-    """Foresees the colour of every block of 2 x 2 pixels of a frame from its plan, for the loss alone."""
-
-    def __init__(self, config: StoryAttnConfig):
-        super().__init__()
-        self.side = config.frame_stride // COLOUR_BLOCK  # blocks along the side of a cell
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.logits = nn.Linear(config.hidden_size, self.side**2 * NUM_COLOURS)
-
-    def forward(self, plan: torch.Tensor) -> torch.Tensor:
-        """Return logits `(B, P, H / 2, W / 2, 64)` of plans `(B, P, D, rows, columns)`."""
-        logits = self.logits(self.norm(plan.movedim(2, -1)))  # (B, P, rows, columns, side * side * colours)
-        logits = logits.unflatten(-1, (self.side, self.side, NUM_COLOURS)).transpose(3, 4)
-        return logits.flatten(4, 5).flatten(2, 3)
 
 
 class Painter(nn.Module):

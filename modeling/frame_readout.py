@@ -61,7 +61,6 @@ class FrameReadoutMixin:
             "painted_frames": decoded.painted[:, :num_predicted],
             "lit_frames": decoded.lit,
             "moved_frames": decoded.moved,
-            "colour_logits": decoded.colour_logits,
             "reconstructed_frames": decoded.frames[:, num_predicted:],
         }
 

@@ -8,10 +8,6 @@ import torch.nn.functional as F
 CHANGED_THRESHOLD = 2.5 / 255
 LOCAL_CHANGE = 0.3  # a change of less than this share of the frame is something that moves, not another light or place
 
-COLOUR_BLOCK = 2  # pixels along the side of a block
-COLOUR_LEVELS = 4  # of each channel
-NUM_COLOURS = COLOUR_LEVELS**3
-
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None) -> torch.Tensor:
     """Average values over the places of a mask.
@@ -85,35 +81,6 @@ def changed_loss(
     """
     errors = ((predicted - target).abs().mean(2) * changed).sum((-2, -1)) / changed.sum((-2, -1)).clamp(min=1)
     return masked_mean(errors, mask, count)
-
-
-def colour_loss(
-    logits: torch.Tensor,
-    target: torch.Tensor,
-    changed: torch.Tensor,
-    mask: torch.Tensor,
-    count: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Compute the cross-entropy of the colours of blocks: the mean over all, and over those that changed, of a frame.
-
-    Args:
-        logits (`(B, N, h, w, 64)`): for each block of 2 x 2 pixels and each colour.
-        target (`(B, N, 3, H, W)`): frames in [0, 1].
-        changed (`(B, N, H, W)`, bool): the pixels that changed.
-        mask (`(B, N)`, bool): True for the frames that count.
-        count (`()`, *optional*): as in `masked_mean`.
-
-    Returns:
-        the loss, `()`.
-    """
-    shape = target.shape[:2]
-    blocks = F.avg_pool2d(target.flatten(0, 1), COLOUR_BLOCK)
-    levels = (blocks * COLOUR_LEVELS).long().clamp(max=COLOUR_LEVELS - 1)
-    colours = (levels[:, 0] * COLOUR_LEVELS + levels[:, 1]) * COLOUR_LEVELS + levels[:, 2]  # (B * N, h, w)
-    errors = F.cross_entropy(logits.flatten(0, 3).float(), colours.flatten(), reduction="none").view(*shape, -1)
-    moved = F.max_pool2d(changed.flatten(0, 1).float(), COLOUR_BLOCK).view(*shape, -1)
-    of_changed = (errors * moved).sum(-1) / moved.sum(-1).clamp(min=1)
-    return masked_mean(errors.mean(-1) + of_changed, mask, count)
 
 
 def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,6 @@ class StoryAttnOutput(StoryAttnModelOutput):
             `use_frame_copy`.
         moved_frames (`(B, T - 1, 3, H, W)`): pieces of the frames up to t, moved to where they are in frame t + 1; with
             `use_frame_copy` and `use_frame_motion`.
-        colour_logits (`(B, T - 1, H / 2, W / 2, 64)`): of the colours of blocks of frame t + 1; with a loss on them.
         reconstructed_frames (`(B, T, 3, H, W)`): in [0, 1]; each frame from its own features. In training only
             `num_reconstructed_frames` of them, drawn at random.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
@@ -64,7 +63,6 @@ class StoryAttnOutput(StoryAttnModelOutput):
     painted_frames: torch.FloatTensor | None = None
     lit_frames: torch.FloatTensor | None = None
     moved_frames: torch.FloatTensor | None = None
-    colour_logits: torch.FloatTensor | None = None
     reconstructed_frames: torch.FloatTensor | None = None
     describe_logits: torch.FloatTensor | None = None
     next_caption_logits: torch.FloatTensor | None = None

@@ -11,7 +11,6 @@ from .losses import (
     caption_loss,
     changed_loss,
     changed_pixels,
-    colour_loss,
     masked_mean,
     moving_cells,
     pixel_losses,
@@ -219,9 +218,6 @@ def _candidate_parts(
             parts[f"next_frame_{name}"] = everywhere + changed_loss(candidate, *changed)
     if weights["next_frame_lit"] and output.lit_frames is not None:
         parts["next_frame_lit"] = masked_mean((output.lit_frames - target).abs(), *captioned)
-    if weights["next_frame_colours"] and output.colour_logits is not None:
-        blocks = output.colour_logits, target, supervision.changed_pixels
-        parts["next_frame_colours"] = colour_loss(*blocks, *captioned)
     return parts
 
 
