@@ -368,7 +368,8 @@ class StoryAttnForConditionalGeneration(
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         read_out = self._all_frames(stories, frames, *chosen)
         weights = self.config.loss_weights
-        if not (self.training and return_loss) or weights["describe"] or weights["next_caption"]:
+        writes = weights["describe"] or weights["next_caption"]
+        if writes or not (self.training and return_loss):  # no work in training for what has no loss
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:

@@ -54,6 +54,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
         reconstructed_frames (`(B, T, 3, H, W)`): in [0, 1]; each frame from its own features. In training only
             `num_reconstructed_frames` of them, drawn at random.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
+            Neither logits are computed in training where no caption has a loss.
         next_caption_logits (`(B, T - 1, L, V)`): the same for caption t + 1 from all that comes before it.
     """
 
