@@ -12,6 +12,7 @@ from transformers.generation.logits_process import RepetitionPenaltyLogitsProces
 from .configuration_storyattn import StoryAttnConfig
 from .input_checks import check_factor
 from .logits_processors import CaptionRepetitionPenalty, FirstToken, NoRepeatOfCaptions
+from .pictures import shortened
 from .story_inputs import kind_of
 
 # Options that cannot work where a text begins with the embeddings of a story, and why.
@@ -31,7 +32,6 @@ UNSUPPORTED = {
 SMALLEST_TEMPERATURE, FACTORS = 1e-6, (1e-6, 1e6)
 MOST = {"num_beams": 256, "num_return_sequences": 4096}
 LARGEST_DECAY = 1e30
-SHOWN = 200  # characters of the library's message
 TOKEN_OPTIONS = ("pad_token_id", "forced_bos_token_id", "forced_eos_token_id")
 # Below this version the library's prompt lookup writes something else wherever a text begins with embeddings.
 FIRST_WITH_PROMPT_LOOKUP = (5, 18)
@@ -98,9 +98,9 @@ def _updated(config: GenerationConfig, options: dict) -> dict:
     try:
         return config.update(**options)
     except (TypeError, ValueError) as error:  # of the library's own checks
-        message = " ".join(str(error).split())
+        message = str(error)
         name = next((name for name in re.findall(r"`(\w+)`", message) if hasattr(config, name)), "generation_config")
-        raise ValueError(f"{name}: {message[:SHOWN]}") from error
+        raise ValueError(f"{name}: {shortened(message)}") from error
 
 
 def _refuse_unsupported(config: GenerationConfig, others: dict) -> None:

@@ -12,11 +12,11 @@ from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
 from .layers import select_last
 from .outputs import EncodedStories, StoryContinuation
+from .pictures import shortened
 from .story_inputs import check_stories, kind_of
 
 MODES = ("text", "image")
 MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
-SHOWN = 200  # characters of options in an error
 
 
 class GenerationStoryAttnMixin:
@@ -239,7 +239,7 @@ def _naming_options(options: dict) -> Iterator[None]:
     except RuntimeError as error:
         if "probability tensor" not in str(error):
             raise
-        got = ", ".join(f"{name} {kind_of(value)}" for name, value in options.items())[:SHOWN]
+        got = shortened(", ".join(f"{name} {kind_of(value)}" for name, value in options.items()))
         raise ValueError(f"generate: got {got or 'no option'}, expected some token to have a probability") from error
 
 

@@ -30,7 +30,6 @@ HALF_STEP = 0.5 / 255  # rounding that leaves the 8-bit number as it is
 DEEP_FORMATS = ("PNG", "PPM")  # whose pictures of mode I have 16 bits
 SHORTEST_BASE64 = 40  # characters; no image file has fewer than 30 bytes
 LARGEST_DOWNLOAD = 500_000_000  # bytes
-SHOWN = 200  # characters of a path or a reason in an error
 
 
 class UnknownRange(ValueError):
@@ -58,7 +57,7 @@ def read_picture(picture: object, place: str, timeout: float | None = None) -> I
     try:
         return open_picture(picture, timeout)
     except Exception as error:  # whatever the many readers of pictures and the network raise
-        reason = " ".join(str(error).split())[:SHOWN] or type(error).__name__
+        reason = shortened(error) or type(error).__name__
         raise ValueError(f"{place}: got {_shown(picture)}, expected a picture: {reason}") from error
 
 
@@ -124,6 +123,12 @@ def file_of(picture: object) -> str | os.PathLike | bytes | None:
     if content is not None:
         return content if isinstance(content, (bytes, bytearray)) else None
     return path if isinstance(path, (str, os.PathLike)) else None
+
+
+def shortened(text: object, length: int = 200) -> str:
+    """Return a text for an error in one line of at most `length` characters; a longer one is cut and ends in ..."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
 def _loaded(file: str | os.PathLike | io.BytesIO) -> Image.Image:
@@ -222,8 +227,7 @@ def _shown(picture: object) -> str:
     if isinstance(picture, Mapping):
         return f"{type(picture).__name__} of {_shown(file_of(picture))}"
     if isinstance(picture, (str, os.PathLike)):
-        text = repr(os.fspath(picture))
-        return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        return shortened(repr(os.fspath(picture)))
     if isinstance(picture, Image.Image):
         return f"{type(picture).__name__} {picture.width}x{picture.height} of mode {picture.mode}"
     return type(picture).__name__

@@ -10,7 +10,7 @@ from datasets.fingerprint import Hasher
 
 from ..frame_access import FrameAccess
 from ..source_files import load_splits, naming_source
-from .text_files import split_named
+from .text_files import pictures_in, split_named
 
 BUILDERS = {  # the likeliest first, where a folder has several kinds
     ".csv": "csv",
@@ -26,10 +26,16 @@ METADATA = "metadata"  # a table of this name comes before all others
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """Return the tables in a folder, and in the folders in it, that are of the likeliest kind; archives are none."""
+    """Return the tables in a folder, and in the folders in it, that are of the likeliest kind.
+
+    Archives are none, nor is a JSON file beside a picture of its name.
+    """
     files = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
     tables = [path for path in files if path.suffix.lower() in BUILDERS and path.suffix.lower() != ".tar"]
     tables = [path for path in tables if not path.name.startswith((".", "dataset_info"))]
+    if any(path.suffix.lower() == ".json" for path in tables):
+        pictures = {picture.with_suffix("") for picture in pictures_in(folder)}
+        tables = [path for path in tables if path.suffix.lower() != ".json" or path.with_suffix("") not in pictures]
     named = [path for path in tables if path.stem.lower() == METADATA]
     tables = named or tables
     kinds = [path.suffix.lower() for path in tables]
