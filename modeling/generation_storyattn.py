@@ -58,7 +58,9 @@ class GenerationStoryAttnMixin:
         """
         for name, value, expected in (("generation_mode", generation_mode, MODES), ("task", task, TASKS)):
             if value not in expected:
-                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, expected))}")
+                raise ValueError(
+                    f"{name}: got {shortened(repr(value), 80)}, expected one of {', '.join(map(repr, expected))}"
+                )
         spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
         stories = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
         if generation_mode == "image":
@@ -236,8 +238,8 @@ def _naming_options(options: dict) -> Iterator[None]:
     """Name the options under which the library can draw no token, in place of an error that does not."""
     try:
         yield
-    except RuntimeError as error:
-        if "probability tensor" not in str(error):
+    except (RuntimeError, ValueError) as error:
+        if not any(sign in str(error) for sign in ("probability tensor", "found invalid values")):
             raise
         got = shortened(", ".join(f"{name} {kind_of(value)}" for name, value in options.items()))
         raise ValueError(f"generate: got {got or 'no option'}, expected some token to have a probability") from error

@@ -16,6 +16,7 @@ lie on white.
 import base64
 import io
 import os
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
@@ -28,6 +29,7 @@ BACKGROUND = (255, 255, 255)  # behind transparent pictures: the paper of a book
 CHANNELS = (1, 3, 4)
 HALF_STEP = 0.5 / 255  # rounding that leaves the 8-bit number as it is
 DEEP_FORMATS = ("PNG", "PPM")  # whose pictures of mode I have 16 bits
+DATA_URL, LONGEST_SCHEME = "data:image/", 16
 SHORTEST_BASE64 = 40  # characters; no image file has fewer than 30 bytes
 LARGEST_DOWNLOAD = 500_000_000  # bytes
 
@@ -82,8 +84,10 @@ def open_picture(picture: object, timeout: float | None = None) -> Image.Image:
     """
     if isinstance(picture, Mapping):
         picture = file_of(picture)
+    if isinstance(picture, str) and _scheme(picture) == "file":
+        picture = urllib.request.url2pathname(urllib.parse.urlsplit(picture).path)
     if isinstance(picture, str) and not os.path.exists(picture):
-        picture = _fetched(picture, timeout) if picture.startswith(("http://", "https://")) else _decoded(picture)
+        picture = _fetched(picture, timeout) if _scheme(picture) in ("http", "https") else _decoded(picture)
     if isinstance(picture, (bytes, bytearray)):
         picture = io.BytesIO(picture)
     if isinstance(picture, (str, os.PathLike, io.BytesIO)):
@@ -141,6 +145,12 @@ def _loaded(file: str | os.PathLike | io.BytesIO) -> Image.Image:
     return picture
 
 
+def _scheme(text: str) -> str | None:
+    """Return the scheme of a URL in small letters."""
+    scheme, separator, _ = text[:LONGEST_SCHEME].partition("://")
+    return scheme.lower() if separator else None
+
+
 def _fetched(url: str, timeout: float | None) -> bytes:
     request = urllib.request.Request(url, headers={"User-Agent": "storyattn"})
     with urllib.request.urlopen(request, **({} if timeout is None else {"timeout": timeout})) as response:
@@ -152,7 +162,7 @@ def _fetched(url: str, timeout: float | None) -> bytes:
 
 def _decoded(text: str) -> bytes:
     """Decode a base64 string, with or without the start of a data URL."""
-    if text.startswith("data:image/"):
+    if text[: len(DATA_URL)].lower() == DATA_URL:
         text = text.partition(",")[2]
     missing = "there is no such file, and it is neither a URL nor base64"
     if len(text) < SHORTEST_BASE64:
@@ -222,7 +232,7 @@ def _shown(picture: object) -> str:
     """Show a picture in an error: a path or URL as it is, others by their type and size."""
     if isinstance(picture, (bytes, bytearray)):
         return f"{len(picture)} bytes"
-    if isinstance(picture, (np.ndarray, torch.Tensor)):
+    if isinstance(picture, (np.ndarray, torch.Tensor)) and not getattr(picture, "is_nested", False):
         return f"{type(picture).__name__} {tuple(picture.shape)} of {picture.dtype}"
     if isinstance(picture, Mapping):
         return f"{type(picture).__name__} of {_shown(file_of(picture))}"

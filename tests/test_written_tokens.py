@@ -183,6 +183,19 @@ REFUSED = {
     "forced_bos_token_id": {"forced_bos_token_id": 10**6},
     "forced_eos_token_id": {"forced_eos_token_id": [5, 10**6]},
     "exponential_decay_length_penalty": {"exponential_decay_length_penalty": (1, 1e300)},
+    "cache_implementation": {"cache_implementation": "paged" * 99},
+    "early_stopping": {"early_stopping": "maybe", "num_beams": 2},
+    "no_repeat_ngram_size": {"no_repeat_ngram_size": "2"},
+    "top_k": {"top_k": 2.5, "do_sample": True},
+    "top_p": {"top_p": "0.9", "do_sample": True},
+    "eos_token_id": {"eos_token_id": "x"},
+    "suppress_tokens": {"suppress_tokens": "x"},
+    "bad_words_ids": {"bad_words_ids": [[5, 10**6]]},
+    "stopping_criteria": {"stopping_criteria": 3},
+    "logits_processor": {"logits_processor": 3},
+    "prefix_allowed_tokens_fn": {"prefix_allowed_tokens_fn": 3},
+    "streamer": {"streamer": 3},
+    "task": {"task": "x" * 999},
     "generate": {"sequence_bias": {(5,): float("inf")}, "do_sample": True},
     "token_healing": {"token_healing": True},
     "prefill_chunk_size": {"prefill_chunk_size": 4},
@@ -204,3 +217,26 @@ def test_what_cannot_work_is_refused_by_name(model, inputs, name):
     with pytest.raises(ValueError, match=rf"^{name}: got .*, expected ") as refused:
         model.generate(**inputs["both"], **REFUSED[name])
     assert len(str(refused.value)) < 200 and "\n" not in str(refused.value)
+
+
+def test_texts_for_numbers_are_refused_by_name(model, inputs):
+    with pytest.raises(ValueError, match="^max_new_tokens: got str '5', expected another value: "):
+        model.generate(**inputs["both"], do_sample=True, max_new_tokens="5")
+
+
+def test_the_options_under_which_no_token_can_be_drawn_are_shown_in_one_line(model, inputs):
+    """All tokens are suppressed; the library fails at several places, by the processors that it has."""
+    options = {"do_sample": True, "suppress_tokens": list(range(300)), "top_k": 5, "typical_p": 0.9, "min_p": 0.1}
+    options |= {
+        "temperature": 1.5,
+        "top_p": 0.9,
+        "epsilon_cutoff": 0.01,
+        "renormalize_logits": True,
+        "max_new_tokens": 3,
+    }
+    for left_out in ((), ("typical_p", "epsilon_cutoff")):
+        some = {name: value for name, value in options.items() if name not in left_out}
+        with pytest.raises(
+            ValueError, match=r"^generate: got do_sample bool True, suppress_tokens list, .*\.\.\., exp"
+        ):
+            model.generate(**inputs["both"], **some)

@@ -96,7 +96,7 @@ def load_splits(source: str, access: FrameAccess, *, state: str | None = None, *
             if fault is None:
                 raise
             raise FaultyFiles(fault) from error
-        builder = open_builder(source, access, features=features, **options)
+        builder = open_builder(source, access, **{**options, "features": features})
         builder.download_and_prepare()
     splits = {}
     for split, info in builder.info.splits.items():

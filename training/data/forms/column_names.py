@@ -31,6 +31,7 @@ CAPTION_NAMES = (
     *("originaltext", "captiontext", "line", "utterance", "instruction", "references", "reference", "alttext"),
     "description",
 )
+TEXT_NAMES = ("caption", "captions", "text", "texts")  # of captions, even if they are numbers
 CLIP_NAMES = (
     "video",
     "clip",
@@ -158,7 +159,7 @@ def frame_columns(features: Features, columns: TableColumns) -> FrameColumns | N
     if image is None or (story is None and WEBDATASET_KEY not in features):
         return None
     rest = _without(rest, image)
-    caption = caption or find_column(rest, CAPTION_NAMES, is_caption)
+    caption = caption or find_column(rest, CAPTION_NAMES, is_caption) or find_column(rest, TEXT_NAMES, is_scalar)
     captions = (caption,) if caption else tuple(numbered_columns(rest, CAPTION_NAMES, is_caption).values())
     position = position or find_column(_without(rest, *captions), POSITION_NAMES, is_scalar)
     return FrameColumns(image, story, position, captions)

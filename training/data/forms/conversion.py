@@ -71,6 +71,21 @@ def convert(
     return stories.remove_columns(empty)
 
 
+def with_plain_columns(dataset: Dataset) -> Dataset:
+    """Return a table whose columns of mixed types in JSON, such as 1 and "2", hold texts, or lists of texts."""
+    for column, feature in dataset.features.items():
+        if type(feature).__name__ != "Json":
+            continue
+        cells = dataset[column][:]
+        if any(isinstance(cell, dict) for cell in cells):
+            continue
+        is_list = any(isinstance(cell, list) for cell in cells)
+        texts = [texts_of(cell) if is_list else None if is_blank(cell) else str(cell) for cell in cells]
+        feature = List(Value("string")) if is_list else Value("string")
+        dataset = dataset.remove_columns(column).add_column(column, texts, feature=feature)
+    return dataset
+
+
 def encoded(dataset: Dataset) -> Dataset:
     """Return a table whose pictures and videos are not decoded."""
     for column, feature in dataset.features.items():

@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass, field
 
 from datasets import Dataset, Features, List, Value
+from transformers.utils import logging
 
 from ...common.columns import TableColumns
-from ...common.excerpts import quoted
+from ...common.excerpts import listed, quoted
 from ..validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 from .clips import is_clip
 from .column_names import (
@@ -21,6 +22,8 @@ from .column_names import (
 )
 from .conversion import batch_of, clip_story, convert, encoded, file_state, is_blank, picture_of, story_of, texts_of
 from .paths import Places
+
+logger = logging.get_logger(__name__)
 
 BOX = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("float32"))}
 
@@ -53,6 +56,9 @@ def convert_frame_rows(dataset: Dataset, columns: TableColumns, places: Places) 
     found = frame_columns(dataset.features, columns)
     pictures = encoded(dataset.select_columns([found.image]))
     stories = _group(dataset, pictures, found)
+    if not found.captions:
+        names = listed(dataset.features)
+        logger.warning_once(f"captions: got none of the columns {names}, expected one; --caption_column names it")
     texts = [[] for _ in range(len(dataset))]
     for column in found.captions:
         for row, cell in enumerate(dataset[column][:]):

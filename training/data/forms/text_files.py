@@ -1,5 +1,6 @@
 """Read folders of pictures that each have a text or JSON file beside them, such as `fox/1.png` and `fox/1.txt`."""
 
+import codecs
 import os
 from pathlib import Path
 
@@ -7,8 +8,9 @@ from datasets import Dataset
 from PIL import Image as Pillow
 
 from ...common.columns import TableColumns
+from ...common.excerpts import quoted
 from ..frame_access import FrameAccess
-from ..validation import REFERENCES_COLUMN
+from ..validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 from .clips import VIDEO_SUFFIXES, is_clip
 from .column_names import FRAME_WORDS, natural_key, split_key
 from .conversion import STORY_FEATURES, clip_story, story_of
@@ -32,7 +34,8 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def text_of(picture: Path) -> Path | None:
     """Return the text file beside a picture, else its JSON file."""
-    files = (picture.with_suffix(suffix) for suffix in (*TEXT_SUFFIXES, JSON_SUFFIX))
+    suffixes = (*TEXT_SUFFIXES, JSON_SUFFIX)
+    files = (picture.with_suffix(suffix) for suffix in (*suffixes, *map(str.upper, suffixes)))
     return next(filter(Path.is_file, files), None)
 
 
@@ -111,24 +114,42 @@ def _rows(story_id: str, pictures: list[Path], count: int | None, access: FrameA
     rows = []
     for picture, path in zip(encoded, pictures):
         name = "/".join(filter(None, (story_id if len(pictures) > 1 else "", path.stem)))
-        rows.append({"story_id": name, **clip_story(picture, _captions(path, per_line=True), count)})
+        try:
+            captions, problem = _captions(path, per_line=True), None
+        except ValueError as error:
+            captions, problem = [], f"captions: {error}"
+        story = clip_story(picture, captions, count)
+        rows.append({"story_id": name, **story, PROBLEM_COLUMN: problem or story[PROBLEM_COLUMN]})
     return rows
 
 
 def _captions(picture: Path, per_line: bool = False) -> list[str]:
     """Return the captions of a picture: those in its JSON file, or the text of its text file, as one or one a line."""
     file = text_of(picture)
-    if file is not None and file.suffix == JSON_SUFFIX:
+    if file is not None and _is_json(file):
         return captions_of(file)
-    text = file.read_text(encoding="utf-8-sig", errors="replace") if file else ""
+    text = _decoded(file) if file else ""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     return lines if per_line or not lines else [" ".join(lines)]
+
+
+def _decoded(file: Path) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 if its first bytes say so; raise `ValueError` for another."""
+    data = file.read_bytes()
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"got {quoted(file)}, expected text in UTF-8: {error}") from error
+
+
+def _is_json(file: Path) -> bool:
+    return file.suffix.lower() == JSON_SUFFIX
 
 
 def _has_captions(file: Path) -> bool:
     """Return whether a file beside a picture is for captions; a broken JSON file is, so that it is reported."""
     try:
-        return file.suffix != JSON_SUFFIX or caption_field(read_object(file)) is not None
+        return not _is_json(file) or caption_field(read_object(file)) is not None
     except ValueError:
         return True
 
@@ -138,7 +159,7 @@ def _tables(folder: Path) -> dict[str, Dataset]:
     by_split: dict[str, dict[Path, Path]] = {}
     for picture in pictures_in(folder):
         file = text_of(picture)
-        if file is None or file.suffix != JSON_SUFFIX:
+        if file is None or not _is_json(file):
             return {}
         split, _ = _split_and_name(picture.parent.relative_to(folder))
         by_split.setdefault(split, {})[picture] = file
