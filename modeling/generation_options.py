@@ -140,7 +140,7 @@ def _updated(config: GenerationConfig, options: dict) -> dict:
         if not names or names[0] not in options:
             raise ValueError(f"{next(iter(names), 'generation_config')}: {shortened(message)}") from error
         got = f"{names[0]}: got {kind_of(options[names[0]])}, expected another value"
-        raise ValueError(f"{got}: {shortened(message, 100)}") from error
+        raise ValueError(f"{got}: {shortened(message, 64)}") from error
 
 
 def _fails_alone(name: str, value: object) -> bool:

@@ -78,15 +78,6 @@ def test_what_no_story_draws_is_read_as_it_looks():
     assert [figure[:3] for figure in state.figures] == [("fox", 0, "left"), ("fox", 2, "left")]
 
 
-def test_the_background_is_that_of_all_that_nobody_covers():
-    """The sky is that of another setting."""
-    beach = STAGE.changed(setting="beach")
-    both = np.asarray(draw_stage(beach, SIZE)[0]).copy()
-    rows = state_reader(SIZE).free_rows
-    both[:rows] = np.asarray(draw_stage(STAGE, SIZE)[0])[:rows]
-    assert read_picture(Image.fromarray(both)).state == PictureState.of(beach)
-
-
 @pytest.mark.parametrize(
     ("slot", "change"),
     [

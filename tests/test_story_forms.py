@@ -120,7 +120,7 @@ def test_bad_rows_make_bad_stories_and_no_others(folder):
     problems = dict(zip(stories["story_id"], stories["read_problem"]))
     assert list(problems) == ["fox", "row 3", "owl", "hare", "elk"] and problems["fox"] is None
     assert problems["row 3"] == "story: got None, expected the name of a story"
-    assert problems["owl"].startswith("position: got 1.0 in rows 4 and 5, which have other pictures")
+    assert problems["owl"].startswith("position: got '1' in rows 4 and 5, which have other pictures")
     assert problems["hare"].startswith("position: got nothing in row 7, expected it in every row")
     assert problems["elk"] == "image: got '../x.png', expected a file in the folder of the data set"
 

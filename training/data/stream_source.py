@@ -74,15 +74,18 @@ def open_stream(
     allowed = {"allow_remote_frames": allow_remote_frames, "allow_local_paths": allow_local_paths}
     access = frame_access(name, **allowed)
     opened = None if name == STORYWORLD else open_form(name, table_columns, access)
-    is_known = name == STORYWORLD or opened is not None
-    streamed = None if is_known else _open_stories(name, split, access, table_columns, **columns)
-    if streamed is None:
-        splits = None if opened is None else as_stories(opened, **columns, table_columns=table_columns, access=access)
-        options = {"storyworld_options": storyworld_options, "table_columns": table_columns, "splits": splits}
-        stories = read_stories(name, split, **options, **columns, **allowed)
-        stories = stories.cast_column("frames", ENCODED_IMAGES)
-        return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
-    return _stream_split(*streamed, name, split, access, **columns)
+    if name != STORYWORLD and opened is None:
+        streamed = _open_stories(name, split, access, table_columns, **columns)
+        if streamed is not None:
+            return _stream_split(*streamed, name, split, access, **columns)
+    splits = None if opened is None else as_stories(opened, **columns, table_columns=table_columns, access=access)
+    options = {"storyworld_options": storyworld_options, "table_columns": table_columns, "splits": splits}
+    return _stream_from_disk(read_stories(name, split, **options, **columns, **allowed))
+
+
+def _stream_from_disk(stories: Dataset) -> IterableDataset:
+    stories = stories.cast_column("frames", ENCODED_IMAGES)
+    return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
 
 
 def _open_stories(

@@ -54,13 +54,13 @@ def open_local(path: Path, columns: TableColumns, access: FrameAccess) -> Opened
     if path.is_file():
         return _open_file(path, columns, access)
     archives = [file for file in sorted(path.iterdir()) if file.is_file() and is_archive(file)]
+    if not archives:
+        _refuse_unread_archives(path, access)
     if is_plain_frame_folder(path, columns) and not archives:
         return Opened(read_frame_folder(path))
     if annotations := vist_files(path):
         return Opened(read_vist(annotations, path))
     tables = find_tables(path)
-    if not archives:
-        _refuse_unread_archives(path, tables, access)
     if tables and not _names_lists_of_files(tables[0]):
         roots = table_roots(path, tables)
         unpacked = [unpack(file) for file in archives]
@@ -140,12 +140,12 @@ def _open_file(path: Path, columns: TableColumns, access: FrameAccess) -> Opened
     return Opened(load_tables([path], path.parent, access), [path.parent])
 
 
-def _refuse_unread_archives(path: Path, tables: list[Path], access: FrameAccess) -> None:
+def _refuse_unread_archives(path: Path, access: FrameAccess) -> None:
     """Refuse a folder whose pictures or tables can only be in an archive that is not read."""
-    may_be_elsewhere = access.allow_remote_frames or access.allow_local_paths
-    if not any(table.suffix.lower() not in TEXT_TABLES or may_be_elsewhere for table in tables):
-        unread = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(UNREAD)]
-        if unread and not pictures_in(path):
+    unread = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(UNREAD)]
+    if unread and not pictures_in(path):
+        may_be_elsewhere = access.allow_remote_frames or access.allow_local_paths
+        if all(table.suffix.lower() in TEXT_TABLES and not may_be_elsewhere for table in find_tables(path)):
             refuse_unread(unread[0])
 
 
