@@ -307,14 +307,3 @@ def test_signals_end_what_accelerate_has_launched(to, stories_folder, small_conf
     (step,) = re.findall(r"stopped by SIG(?:INT|TERM) after step (\d+) of 100000", text)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-{step}"]
     assert "-m accelerate.commands.launch --cpu --num_processes=1" in text and "exited unexpectedly" not in text
-
-
-@pytest.mark.slow
-def test_a_run_with_workers_ends(stories_folder, small_config_file, tmp_path):
-    """Workers that outlive the loop must not keep the process from ending."""
-    flags = {**FLAGS, "config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / "run"}
-    flags |= {"max_train_steps": 2, "save_steps": 0}
-    command = [sys.executable, ROOT / "train.py", "--dataloader_num_workers=2"]
-    command += [f"--{name}={value}" for name, value in flags.items()]
-    ended = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 0, ended.stderr[-2000:]
