@@ -191,9 +191,9 @@ def test_one_batch_can_be_learnt_by_heart():
     config.adapt_to_tokenizer(tokenizer)
     inputs = build_processor(config, tokenizer)(frames=frames, captions=captions, return_tensors="pt")
     model = make_model(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=300)
-    for step in range(300):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=120)
+    for step in range(120):
         loss = model(**inputs, return_loss=True).loss
         optimizer.zero_grad()
         loss.backward()
