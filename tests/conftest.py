@@ -189,13 +189,13 @@ def without_feature_network() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def vision_models_probed_once() -> Iterator[None]:
     """Find the feature maps of equal vision models once: that is half of what it takes to build a small model."""
-    probe, found = vision_encoder.probe_feature_maps, {}
+    probe, probed = vision_encoder.probe_feature_maps, {}
 
     def probe_once(config: PreTrainedConfig, image_size: list[int]) -> list[tuple[int, int, int]]:
         key = config.to_json_string(use_diff=False), tuple(image_size)
-        if key not in found:
-            found[key] = probe(config, image_size)
-        return found[key]
+        if key not in probed:
+            probed[key] = probe(config, image_size)
+        return probed[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vision_encoder, "probe_feature_maps", probe_once)

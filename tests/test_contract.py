@@ -254,10 +254,10 @@ def test_export(cls, exported_config, inputs, tmp_path):
     with torch.no_grad():
         exported = torch.export.export(model, (), dict(inputs), strict=False)
         torch.export.save(exported, tmp_path / "model.pt2")
-        found = torch.export.load(tmp_path / "model.pt2").module()(**inputs)
+        outputs = torch.export.load(tmp_path / "model.pt2").module()(**inputs)
         expected = model(**inputs)
     for name, value in expected.items():
-        assert torch.allclose(found[name], value, atol=1e-5), name
+        assert torch.allclose(outputs[name], value, atol=1e-5), name
 
 
 @CLASSES
@@ -280,6 +280,6 @@ def test_export_for_other_sizes(cls, exported_config, small_processor):
         for batch, length, cut in ((2, 3, 0), (3, 4, 3), (1, 4, 1)):
             inputs = read(batch, length)
             inputs |= {name: inputs[name][..., : 16 - cut] for name in ("input_ids", "attention_mask")}
-            found = exported(**inputs)
+            outputs = exported(**inputs)
             for name, value in model(**inputs).items():
-                assert found[name].shape == value.shape and torch.allclose(found[name], value, atol=1e-5), name
+                assert outputs[name].shape == value.shape and torch.allclose(outputs[name], value, atol=1e-5), name

@@ -81,9 +81,9 @@ def test_models_are_compared_in_one_network_whatever_their_own(network):
     """Only the given network counts: a distance of the model itself is never asked for."""
     stories = level_stories([[0, 2, 5], [1, 4], [3, 6, 8, 9]])
     results = []
-    for own in (1.0, 100.0):
+    for scale in (1.0, 100.0):
         model = LevelModel()
-        model.perceptual_distance = lambda a, b, own=own: own * torch.ones(len(a))
+        model.perceptual_distance = lambda a, b, scale=scale: scale * torch.ones(len(a))
         results.append(
             evaluate_model(model, LevelProcessor(), stories, instruments=Instruments(network), progress=False)
         )

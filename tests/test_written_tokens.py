@@ -108,10 +108,10 @@ def test_repeated_tokens_are_penalised_from_the_first_on(model, inputs):
     options = {"do_sample": False, "max_length": 12, "output_logits": True, "output_scores": True}
     options |= {"return_dict_in_generate": True, "suppress_tokens": [model.config.eos_token_id]}
     for name in ("long", "short", "both"):
-        found = model.generate(**inputs[name], repetition_penalty=1.5, **options)
-        for step, (logits, scores) in enumerate(zip(found.logits, found.scores)):
+        output = model.generate(**inputs[name], repetition_penalty=1.5, **options)
+        for step, (logits, scores) in enumerate(zip(output.logits, output.scores)):
             written = torch.zeros_like(logits, dtype=torch.bool)
-            written.scatter_(1, found.sequences[:, :step], True)
+            written.scatter_(1, output.sequences[:, :step], True)
             expected = torch.where(written, torch.where(logits < 0, logits * 1.5, logits / 1.5), logits)
             expected[:, model.config.eos_token_id] = -torch.inf
             assert torch.equal(scores, expected), (name, step)
@@ -124,16 +124,16 @@ def test_captions_that_were_read_are_penalised_or_not_repeated(model, inputs):
     options = {"do_sample": False, "max_length": 1, "output_logits": True, "output_scores": True}
     options["return_dict_in_generate"] = True
     for task in ("continue", "describe"):
-        found = model.generate(**batch, encoder_repetition_penalty=2.0, task=task, **options)
+        output = model.generate(**batch, encoder_repetition_penalty=2.0, task=task, **options)
         for row, frames in enumerate(batch["frame_mask"].sum(1).tolist()):
             read = range(frames - int(task == "describe"))
             tokens = {token for frame in read for token in batch["input_ids"][row, frame].tolist()} - special
-            expected = found.logits[0][row].clone()
+            expected = output.logits[0][row].clone()
             for token in tokens:
                 expected[token] = expected[token] / 2.0 if expected[token] < 0 else expected[token] * 2.0
-            assert torch.equal(found.scores[0][row], expected), (task, row)
-        found = model.generate(**batch, encoder_no_repeat_ngram_size=1, task=task, **options)
-        forbidden = [set(row.isneginf().nonzero().flatten().tolist()) for row in found.scores[0]]
+            assert torch.equal(output.scores[0][row], expected), (task, row)
+        output = model.generate(**batch, encoder_no_repeat_ngram_size=1, task=task, **options)
+        forbidden = [set(row.isneginf().nonzero().flatten().tolist()) for row in output.scores[0]]
         assert tokens == forbidden[-1], task
 
 

@@ -173,14 +173,14 @@ def numbered_columns(features: Features, names: Iterable[str], fits: Callable[[o
         names: usual names, of which the part before or behind the number has to be one.
         fits: whether a type fits.
     """
-    found, names = {}, set(names)
+    columns_by_number, names = {}, set(names)
     for column, feature in features.items():
         match = NUMBERED.fullmatch(column)
         if match and fits(feature):
             head, tail = (re.sub(r"[^a-z0-9]", "", match[part].lower()) for part in ("head", "tail"))
             if (tail or head) in names or (tail in ("filename", "path", "file", "bytes") and head in names):
-                found.setdefault(int(match["number"]), column)
-    return dict(sorted(found.items()))
+                columns_by_number.setdefault(int(match["number"]), column)
+    return dict(sorted(columns_by_number.items()))
 
 
 def _without(features: Features, *columns: str | None) -> Features:

@@ -109,7 +109,7 @@ def to_stories(
     names = {"frames": frames_column, "captions": captions_column}
     taken = [name for name in names.values() if name in stories.features and name not in names]
     stories = stories.remove_columns(taken)
-    return stories.rename_columns({own: name for own, name in names.items() if own != name})
+    return stories.rename_columns({column: name for column, name in names.items() if column != name})
 
 
 def _flattened(dataset: Dataset) -> Dataset:
