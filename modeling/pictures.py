@@ -16,6 +16,7 @@ lie on white.
 import base64
 import io
 import os
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
@@ -28,9 +29,9 @@ BACKGROUND = (255, 255, 255)  # behind transparent pictures: the paper of a book
 CHANNELS = (1, 3, 4)
 HALF_STEP = 0.5 / 255  # rounding that leaves the 8-bit number as it is
 DEEP_FORMATS = ("PNG", "PPM")  # whose pictures of mode I have 16 bits
+DATA_URL, LONGEST_SCHEME = "data:image/", 16
 SHORTEST_BASE64 = 40  # characters; no image file has fewer than 30 bytes
 LARGEST_DOWNLOAD = 500_000_000  # bytes
-SHOWN = 200  # characters of a path or a reason in an error
 
 
 class UnknownRange(ValueError):
@@ -58,7 +59,7 @@ def read_picture(picture: object, place: str, timeout: float | None = None) -> I
     try:
         return open_picture(picture, timeout)
     except Exception as error:  # whatever the many readers of pictures and the network raise
-        reason = " ".join(str(error).split())[:SHOWN] or type(error).__name__
+        reason = shortened(error) or type(error).__name__
         raise ValueError(f"{place}: got {_shown(picture)}, expected a picture: {reason}") from error
 
 
@@ -83,8 +84,10 @@ def open_picture(picture: object, timeout: float | None = None) -> Image.Image:
     """
     if isinstance(picture, Mapping):
         picture = file_of(picture)
+    if isinstance(picture, str) and _scheme(picture) == "file":
+        picture = urllib.request.url2pathname(urllib.parse.urlsplit(picture).path)
     if isinstance(picture, str) and not os.path.exists(picture):
-        picture = _fetched(picture, timeout) if picture.startswith(("http://", "https://")) else _decoded(picture)
+        picture = _fetched(picture, timeout) if _scheme(picture) in ("http", "https") else _decoded(picture)
     if isinstance(picture, (bytes, bytearray)):
         picture = io.BytesIO(picture)
     if isinstance(picture, (str, os.PathLike, io.BytesIO)):
@@ -126,6 +129,12 @@ def file_of(picture: object) -> str | os.PathLike | bytes | None:
     return path if isinstance(path, (str, os.PathLike)) else None
 
 
+def shortened(text: object, length: int = 200) -> str:
+    """Return a text for an error in one line of at most `length` characters; a longer one is cut and ends in ..."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else f"{line[: length - 3]}..."
+
+
 def _loaded(file: str | os.PathLike | io.BytesIO) -> Image.Image:
     """Open an image file and read all of it; of an animation the first picture."""
     try:
@@ -134,6 +143,12 @@ def _loaded(file: str | os.PathLike | io.BytesIO) -> Image.Image:
         raise UnidentifiedImageError("cannot identify the format of the image") from error
     picture.load()
     return picture
+
+
+def _scheme(text: str) -> str | None:
+    """Return the scheme of a URL in small letters."""
+    scheme, separator, _ = text[:LONGEST_SCHEME].partition("://")
+    return scheme.lower() if separator else None
 
 
 def _fetched(url: str, timeout: float | None) -> bytes:
@@ -147,7 +162,7 @@ def _fetched(url: str, timeout: float | None) -> bytes:
 
 def _decoded(text: str) -> bytes:
     """Decode a base64 string, with or without the start of a data URL."""
-    if text.startswith("data:image/"):
+    if text[: len(DATA_URL)].lower() == DATA_URL:
         text = text.partition(",")[2]
     missing = "there is no such file, and it is neither a URL nor base64"
     if len(text) < SHORTEST_BASE64:
@@ -217,13 +232,12 @@ def _shown(picture: object) -> str:
     """Show a picture in an error: a path or URL as it is, others by their type and size."""
     if isinstance(picture, (bytes, bytearray)):
         return f"{len(picture)} bytes"
-    if isinstance(picture, (np.ndarray, torch.Tensor)):
+    if isinstance(picture, (np.ndarray, torch.Tensor)) and not getattr(picture, "is_nested", False):
         return f"{type(picture).__name__} {tuple(picture.shape)} of {picture.dtype}"
     if isinstance(picture, Mapping):
         return f"{type(picture).__name__} of {_shown(file_of(picture))}"
     if isinstance(picture, (str, os.PathLike)):
-        text = repr(os.fspath(picture))
-        return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        return shortened(repr(os.fspath(picture)))
     if isinstance(picture, Image.Image):
         return f"{type(picture).__name__} {picture.width}x{picture.height} of mode {picture.mode}"
     return type(picture).__name__

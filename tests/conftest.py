@@ -23,9 +23,15 @@ import torch  # noqa: E402
 from datasets import Dataset, Features, Image, List, Value  # noqa: E402
 from PIL import Image as PILImage  # noqa: E402
 from PIL import ImageDraw  # noqa: E402
-from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_processor  # noqa: E402
+from storyattn import (  # noqa: E402
+    StoryAttnConfig,
+    StoryAttnForConditionalGeneration,
+    build_processor,
+    vision_encoder,
+)
 from storyattn.training.models import efficientnet_lite0  # noqa: E402
 from storyattn.training.models.tokenizer import train_tokenizer  # noqa: E402
+from transformers import PreTrainedConfig  # noqa: E402
 
 # Files that take longest: workers that share the tests begin with them, so as to end together.
 LONGEST = ("test_processes", "test_health", "test_sources_matrix", "test_compile", "test_contract", "test_hub")
@@ -182,6 +188,22 @@ def without_feature_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def vision_models_probed_once() -> Iterator[None]:
+    """Find the feature maps of equal vision models once: that is half of what it takes to build a small model."""
+    probe, probed = vision_encoder.probe_feature_maps, {}
+
+    def probe_once(config: PreTrainedConfig, image_size: list[int]) -> list[tuple[int, int, int]]:
+        key = config.to_json_string(use_diff=False), tuple(image_size)
+        if key not in probed:
+            probed[key] = probe(config, image_size)
+        return probed[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision_encoder, "probe_feature_maps", probe_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
     """Several threads may add in another order."""
@@ -199,9 +221,9 @@ def launch(stories_folder, small_config_file, one_thread) -> Callable[..., None]
     """Train the small model quickly into a folder, with flags by name."""
     from training_runs import QUICK, train_with
 
-    def run(output_dir: Path, *, pictures: bool = False, **flags) -> None:
+    def run(output_dir: Path, *, pictures: bool = False, results: bool = True, **flags) -> None:
         data = {"config": small_config_file, "dataset": stories_folder, "output_dir": output_dir}
-        train_with({**data, **QUICK, **flags}, pictures=pictures)
+        train_with({**data, **QUICK, **flags}, pictures=pictures, results=results)
 
     return run
 

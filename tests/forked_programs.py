@@ -38,9 +38,11 @@ LIBRARIES = (
     "jinja2",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
+    "nltk.translate.meteor_score",
     "peft",
     "psutil",
     "requests",
+    "rouge_score.rouge_scorer",
     "sacrebleu",
     "safetensors.torch",
 )

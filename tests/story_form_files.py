@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 from datasets import Dataset
@@ -121,6 +122,17 @@ def write_zip(folder: Path) -> Path:
     return folder / "stories.zip"
 
 
+def write_tar(folder: Path, suffix: str = ".tar") -> Path:
+    """Write the stories as `metadata.jsonl` and pictures into an archive that is compressed as its suffix says."""
+    path, compression = folder / f"stories{suffix}", suffix.removeprefix(".tar").removeprefix(".")
+    with tarfile.open(path, f"w:{compression}") as tar:
+        lines = rows("{}.png", ("story", "position", "file_name", "text"))
+        add(tar, "metadata.jsonl", "\n".join(json.dumps(row) for row in lines).encode())
+        for _, position, _ in FRAMES:
+            add(tar, f"{position}.png", encode(numbered(position)))
+    return path
+
+
 def write_zip_beside(folder: Path) -> Path:
     write_lines(folder / "metadata.jsonl", rows("images/{}.png", ("story", "position", "file_name", "caption")))
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
@@ -133,6 +145,21 @@ def write_text_files(folder: Path) -> Path:
     for story, position, caption in FRAMES:
         write_pictures(folder / story, position)
         (folder / story / f"{position}.txt").write_text(f"{caption}\n")
+    return folder
+
+
+def write_json_files(folder: Path) -> Path:
+    for story, position, caption in FRAMES:
+        write_pictures(folder / story, position)
+        (folder / story / f"{position}.json").write_text(json.dumps({"width": 12, "text": caption}))
+    return folder
+
+
+def write_json_files_of_stories(folder: Path) -> Path:
+    for number, (story, position, caption) in enumerate(FRAMES):
+        numbered(position).save(folder / f"{number:06d}.png")
+        fields = {"story": story, "position": position, "captions": [caption], "tags": {"a": 1}}
+        (folder / f"{number:06d}.json").write_text(json.dumps(fields))
     return folder
 
 
@@ -170,6 +197,10 @@ FORMS = {
     "WebDataset with JSON": write_web_dataset_of_json,
     "a ZIP file": write_zip,
     "a ZIP of images beside metadata.jsonl": write_zip_beside,
+    "a TAR file": write_tar,
+    "a compressed TAR file": partial(write_tar, suffix=".tar.xz"),
     "text files": write_text_files,
+    "JSON files": write_json_files,
+    "JSON files that name stories": write_json_files_of_stories,
     "VIST": write_vist,
 }

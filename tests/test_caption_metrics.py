@@ -3,7 +3,13 @@
 import math
 
 import torch
-from storyattn.training.evaluation.caption_metrics import CaptionMetrics, text_scores, token_losses
+from storyattn.training.evaluation.caption_metrics import (
+    TEXT_METRICS,
+    CaptionMetrics,
+    load_text_metric,
+    text_scores,
+    token_losses,
+)
 from torch.testing import assert_close
 
 
@@ -17,6 +23,16 @@ def test_text_scores_of_true_and_of_foreign_captions():
     wrong = text_scores(["zzz"], ["The fox finds a red kite"])
     assert (wrong["bleu4"], wrong["rouge_l"], wrong["chrf"], wrong["distinct2"]) == (0.0, 0.0, 0.0, 0.0)
     assert set(text_scores([], []).values()) == {None}
+
+
+def test_each_metric_is_a_module_of_evaluate():
+    """Which checks and copies the texts first: the same numbers, for one reference and for several."""
+    predictions = ["the red fox runs", "an owl"]
+    for references in (["the red fox ran", "the owl"], [["the red fox ran", "a fox"], ["the owl"]]):
+        scores = text_scores(predictions, references)
+        for name in TEXT_METRICS:
+            inputs = {"references": references} if name != "distinct2" else {}
+            assert load_text_metric(name).compute(predictions=predictions, **inputs) == {name: scores[name]}
 
 
 def test_rouge_l_and_distinct2_by_hand():

@@ -45,7 +45,7 @@ HALF_FRAMES = {
     "reconstructed_frames": lambda t: 2 * t,
 }
 # Outputs of one frame or caption alone.
-OWN = {"image_embeds": "frame", "spatial_attentions": "frame", "text_embeds": "caption"}
+OF_ONE_FRAME = {"image_embeds": "frame", "spatial_attentions": "frame", "text_embeds": "caption"}
 
 
 def outputs(model, inputs, **options) -> dict[str, torch.Tensor]:
@@ -79,9 +79,9 @@ def test_later_inputs_do_not_reach_earlier_outputs(model, what, t):
             difference = moved(before[name][:, index], after[name][:, index])
             if half_frame(index) < changed:
                 # The logits of a caption read, token by token, the caption itself.
-                own = what == "caption" and name == "describe_logits" and index == t
+                reads_itself = what == "caption" and name == "describe_logits" and index == t
                 following = what == "caption" and name == "next_caption_logits" and index + 1 == t
-                if not own and not following:
+                if not reads_itself and not following:
                     assert difference <= TOLERANCE, (name, index, difference)
             elif name != "reconstructed_frames" or what == "frame":
                 assert difference > TOLERANCE, (name, index)
@@ -112,7 +112,7 @@ def test_a_painted_frame_reads_what_it_may(model, with_caption, what, t):
         assert (difference > TOLERANCE) == reads, (index, difference)
 
 
-@pytest.mark.parametrize(("name", "what"), OWN.items())
+@pytest.mark.parametrize(("name", "what"), OF_ONE_FRAME.items())
 def test_embeddings_and_maps_are_of_one_frame_or_caption_alone(model, name, what):
     inputs = make_inputs(batch=1)
     before = outputs(model, inputs)[name]
@@ -142,11 +142,11 @@ def test_padding_changes_neither_loss_nor_outputs(model):
     assert plain["loss_parts"].keys() == wide["loss_parts"].keys()
     for name, part in plain["loss_parts"].items():
         assert abs(part - wide["loss_parts"][name]) <= TOLERANCE, name
-    for name in ("predicted_frames", "reconstructed_frames", *HALF_FRAMES, *OWN):
+    for name in ("predicted_frames", "reconstructed_frames", *HALF_FRAMES, *OF_ONE_FRAME):
         cut = wide[name][:, : plain[name].shape[1]]
         if "logits" in name:
-            there = inputs["attention_mask"][:, -cut.shape[1] :].bool()
-            assert moved(plain[name][there], cut[:, :, : plain[name].shape[2]][there]) <= TOLERANCE, name
+            mask = inputs["attention_mask"][:, -cut.shape[1] :].bool()
+            assert moved(plain[name][mask], cut[:, :, : plain[name].shape[2]][mask]) <= TOLERANCE, name
         else:
             assert moved(plain[name], cut) <= TOLERANCE, name
 
@@ -159,7 +159,7 @@ def test_a_story_comes_out_the_same_beside_a_longer_one(model):
     for name in ("input_ids", "attention_mask"):
         mixed[name][1, 2:] = 0
     alone, beside = outputs(model, short), outputs(model, mixed)
-    for name in ("predicted_frames", "reconstructed_frames", *HALF_FRAMES, *OWN):
+    for name in ("predicted_frames", "reconstructed_frames", *HALF_FRAMES, *OF_ONE_FRAME):
         number = alone[name].shape[1]
         assert moved(alone[name][0], beside[name][1, :number]) <= TOLERANCE, name
 

@@ -104,12 +104,13 @@ def test_the_module_runs_as_a_program(monkeypatch, capsys, tmp_path):
     assert "'giant'" in line and "tiny" in line
 
 
-def test_accelerate_launches_train_py(stories_folder, small_config_file, tmp_path):
+def test_accelerate_launches_train_py_which_ends_with_its_workers(stories_folder, small_config_file, tmp_path):
+    """Workers that outlive the loop must not keep the process from ending."""
     launch = ["--config_file", str(TOP / "configuration" / "accelerate" / "cpu.yaml"), str(TOP / "train.py")]
     flags = {"config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / "run", **QUICK}
-    argv = [f"--{name}={value}" for name, value in {**flags, "max_train_steps": 1}.items()]
+    argv = [f"--{name}={value}" for name, value in {**flags, "max_train_steps": 2, "dataloader_num_workers": 2}.items()]
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *launch, *argv]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert ran.returncode == 0, ran.stderr
     first, second, *_ = ran.stdout.splitlines()
     assert first.startswith("run: 1 process on cpu, ") and second.startswith("run: trains ")

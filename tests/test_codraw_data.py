@@ -69,7 +69,7 @@ def test_frames_boxes_and_objects_are_those_of_the_canvases(built, source):
     renderer = CanvasRenderer(source / "Pngs")
     canvases = [[], [GIRL], [GIRL, BOY], [GIRL, BOY, SUN]]
     for objects, frame, boxes in zip(canvases, story["frames"], story["boxes"]):
-        text = ",".join([str(len(objects)), *(_fields(*found) for found in objects)])
+        text = ",".join([str(len(objects)), *(_fields(*entry) for entry in objects)])
         clip_art = parse_scene(text, "here")
         assert (np.asarray(frame) == renderer.draw(clip_art)).all()
         seen = renderer.look(clip_art)
@@ -79,7 +79,7 @@ def test_frames_boxes_and_objects_are_those_of_the_canvases(built, source):
     assert boy["pose"] == "kicking" and boy["face"] == "smiling" and sun["pose"] is None and sun["name"] == "sun"
     place = {name: girl[name] for name in ("class_id", "x", "y", "depth", "flip", "face")}
     assert place == {"class_id": 19, "x": 300, "y": 250.5, "depth": 1, "flip": True, "face": "surprised"}
-    assert all(0.99 < found["visible"] <= 1.01 for found in story["clip_art"][3])
+    assert all(0.99 < entry["visible"] <= 1.01 for entry in story["clip_art"][3])
 
 
 def _fields(name: str, x: float, y: float, depth: int, flip: int) -> str:
@@ -96,7 +96,7 @@ def test_what_is_covered_has_no_box(tmp_path, source):
     build_dataset(BuildOptions(output=tmp_path / "out", source=str(folder)))
     (story,) = read_stories(str(tmp_path / "out"), "train")
     assert [box["entity"] for box in story["boxes"][1]] == ["slide"]
-    assert [(found["name"], found["visible"]) for found in story["clip_art"][1]] == [("basketball", 0), ("slide", 1)]
+    assert [(entry["name"], entry["visible"]) for entry in story["clip_art"][1]] == [("basketball", 0), ("slide", 1)]
 
 
 def test_the_folder_says_whom_to_credit_and_what_may_be_done(built):

@@ -49,9 +49,9 @@ def scenes(renderer: CanvasRenderer, count: int, seed: int = 0) -> list[list[Cli
 def test_composed_scenes_look_like_real_ones(renderer):
     composed = scenes(renderer, 400)
     classes = [[clip_art.class_id for clip_art in scene] for scene in composed]
-    assert all(len(set(found)) == len(found) for found in classes)
+    assert all(len(set(detected)) == len(detected) for detected in classes)
     assert set().union(*classes) == set(range(58)) and min(map(len, classes)) == 0
-    assert 5 < np.mean([len(found) for found in classes]) < 10
+    assert 5 < np.mean([len(detected) for detected in classes]) < 10
     sky = [clip_art.y for scene in composed for clip_art in scene if clip_art.group == "s"]
     boys = [clip_art.y for scene in composed for clip_art in scene if clip_art.group == "hb0"]
     assert max(sky) <= 150 and np.mean(sky) + 100 < np.mean(boys)
@@ -68,8 +68,8 @@ def test_targets_are_the_visible_clip_art(renderer):
     assert batch.state[0].nonzero().flatten().tolist() == [slide.class_id] and batch.state[2].abs().sum() == 0
     assert batch.places[0, slide.class_id].tolist() == [0.5, 0.5, 0.0]
     assert batch.state[1, edge.class_id] == 1
-    (found,) = visible_detections(renderer.look([ball, slide]))
-    assert found == Detection(slide.class_id, 0.5, 0.5, 0.0)
+    (detected,) = visible_detections(renderer.look([ball, slide]))
+    assert detected == Detection(slide.class_id, 0.5, 0.5, 0.0)
 
 
 def test_the_score_of_a_class_peaks_at_its_center():
@@ -115,8 +115,8 @@ def test_a_detector_comes_back_from_its_folder_and_reads_other_sizes(renderer, t
     detector.save(tmp_path / "detector", accuracy={"test": {"f1": 0.5}})
     again = load_detector(tmp_path / "detector")
     pixels = torch.rand(2, 3, *SIZE)
-    found = detector.detect(pixels)
-    assert again.detect(pixels) == found and not again.training and len(found[0]) == 58
+    detected = detector.detect(pixels)
+    assert again.detect(pixels) == detected and not again.training and len(detected[0]) == 58
     document = json.loads((tmp_path / "detector" / "config.json").read_text())
     assert document["accuracy"]["test"]["f1"] == 0.5 and document["classes"][18:20] == ["boy", "girl"]
     large = torch.rand(1, 3, 96, 120)

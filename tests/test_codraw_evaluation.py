@@ -90,7 +90,7 @@ def test_objects_are_measured_against_the_true_picture_and_the_annotation(painte
     stories = [story(0, 10, 20, 30), story(0, 10, 30)]
     metrics = measure_objects(painter, small_processor, stories, [0, 1], LevelReader(), batch_size=1, progress=False)
     for scores in metrics.values():
-        f1 = {name: found["f1"] for name, found in {**scores, **scores["floors"]}.items() if name != "floors"}
+        f1 = {name: scored["f1"] for name, scored in {**scores, **scores["floors"]}.items() if name != "floors"}
         assert f1.pop("detector", 1.0) == 1.0
         assert f1 == {
             "closed_loop": 0.8,  # 10, 20, 30 and 10, 20

@@ -52,5 +52,5 @@ def test_scores_are_means_over_pictures():
 
 
 def test_depths_are_rounded_to_those_of_clip_art():
-    found = [Detection(1, 0.0, 0.0, depth) for depth in (-0.3, 0.2, 0.3, 0.6, 0.8, 1.4)]
-    assert [detection.depth for detection in with_whole_depths(found)] == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]
+    detections = [Detection(1, 0.0, 0.0, depth) for depth in (-0.3, 0.2, 0.3, 0.6, 0.8, 1.4)]
+    assert [detection.depth for detection in with_whole_depths(detections)] == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]

@@ -163,10 +163,10 @@ def test_streamers(model, small_processor, inputs, greedy, capsys):
 
 
 def test_a_loop_of_ones_own(model, inputs, greedy):
-    def own(model, input_ids, **kwargs):
+    def custom_generate(model, input_ids, **kwargs):
         return model.get_input_embeddings().num_embeddings, kwargs["inputs_embeds"].shape[0]
 
-    assert model.generate(**inputs, **GREEDY, custom_generate=own) == (model.config.vocab_size, 2)
+    assert model.generate(**inputs, **GREEDY, custom_generate=custom_generate) == (model.config.vocab_size, 2)
 
 
 def test_mistakes_in_names_are_named(model, inputs):

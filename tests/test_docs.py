@@ -138,8 +138,8 @@ def test_python_compiles_and_its_imports_resolve(page):
 
 @every_page
 def test_commands_parse(page, parse_only):
-    found = [command for script in blocks(page, "bash") for command in commands(script)]
-    for command in found + inline_commands(page):
+    lines = [command for script in blocks(page, "bash") for command in commands(script)]
+    for command in lines + inline_commands(page):
         check_command(command, parse_only)
 
 

@@ -81,9 +81,9 @@ def test_models_are_compared_in_one_network_whatever_their_own(network):
     """Only the given network counts: a distance of the model itself is never asked for."""
     stories = level_stories([[0, 2, 5], [1, 4], [3, 6, 8, 9]])
     results = []
-    for own in (1.0, 100.0):
+    for scale in (1.0, 100.0):
         model = LevelModel()
-        model.perceptual_distance = lambda a, b, own=own: own * torch.ones(len(a))
+        model.perceptual_distance = lambda a, b, scale=scale: scale * torch.ones(len(a))
         results.append(
             evaluate_model(model, LevelProcessor(), stories, instruments=Instruments(network), progress=False)
         )
@@ -133,6 +133,11 @@ def test_efficientnet_lite0_finds_a_soft_frame_nearer_than_another_one(monkeypat
     monkeypatch.setattr(efficientnet_lite0, "is_installed", lambda: True)
     network = load_instruments().feature_network
     assert network.name == "efficientnet-lite0"
+    gates = [layer for layer in network.network.modules() if type(layer).__name__.endswith("SqueezeExciteLayer")]
+    for gate in gates:  # EfficientNet-Lite0 has none: those of transformers pass everything on
+        maps = torch.rand(1, gate.expand.out_channels, 2, 2)
+        assert_close(gate(maps), maps)
+    assert gates
     one, other = (generate_story(seed, "test")["frames"][0] for seed in (3, 4))
     one, other = (torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None] / 255 for frame in (one, other))
     soft = 0.5 * one + 0.5 * torch.nn.functional.avg_pool2d(one, 3, 1, 1)

@@ -1,5 +1,6 @@
 """Nothing is fetched or read that was not asked for: what frames, cards and archives of a data set may name."""
 
+import gzip
 import json
 import os
 import tarfile
@@ -242,8 +243,12 @@ def write_zip(file: Path, files: dict[str, bytes]) -> None:
             archive.writestr(name, data)
 
 
+COMPRESSIONS = {".gz": "gz", ".tgz": "gz", ".bz2": "bz2", ".tbz2": "bz2", ".xz": "xz", ".txz": "xz"}
+
+
 def write_tar(file: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(file, "w:gz" if file.suffix == ".gz" else "w") as archive:
+    compression = COMPRESSIONS.get(file.suffix, "")
+    with tarfile.open(file, f"w:{compression}") as archive:
         for name, data in files.items():
             path = file.parent / "member"
             path.write_bytes(data)
@@ -251,7 +256,16 @@ def write_tar(file: Path, files: dict[str, bytes]) -> None:
             path.unlink()
 
 
-ARCHIVES: dict[str, Callable] = {"pages.zip": write_zip, "pages.tar": write_tar, "pages.tar.gz": write_tar}
+def write_lines(file: Path, files: dict[str, bytes]) -> None:
+    file.write_bytes(gzip.compress(b"".join(files.values())))
+
+
+TARS = ("pages.tar", "pages.tar.gz", "pages.tgz", "pages.tar.bz2", "pages.tbz2", "pages.tar.xz", "pages.txz")
+ARCHIVES: dict[str, Callable] = {
+    "pages.zip": write_zip,
+    **dict.fromkeys(TARS, write_tar),
+    "pages.jsonl.gz": write_lines,
+}
 
 
 @pytest.mark.parametrize("name", ARCHIVES)

@@ -41,26 +41,26 @@ def test_a_piece_is_taken_as_it_is(mover, frames, monkeypatch):
 
 def test_a_piece_is_taken_from_other_cells_and_shifted_by_pixels(mover, frames, monkeypatch):
     """One cell on is 8 pixels to the right; 3 rows up and 2 columns further right of it."""
-    found = move(mover, frames, monkeypatch, 2, 1, -3, 2)
+    moved = move(mover, frames, monkeypatch, 2, 1, -3, 2)
     inner = slice(STRIDE, -STRIDE), slice(0, STRIDE * (COLUMNS - 2))
     expected = frames[:, 2].roll((3, -10), dims=(-2, -1))
-    assert torch.allclose(found[..., inner[0], inner[1]], expected[..., inner[0], inner[1]], atol=1e-6)
+    assert torch.allclose(moved[..., inner[0], inner[1]], expected[..., inner[0], inner[1]], atol=1e-6)
 
 
 def test_beyond_the_border_the_border_goes_on(mover, frames, monkeypatch):
-    found = move(mover, frames, monkeypatch, 0, 0, -STRIDE // 2, 0)
+    moved = move(mover, frames, monkeypatch, 0, 0, -STRIDE // 2, 0)
     top = frames[:, 0, :, :1].expand(-1, -1, STRIDE // 2, -1)
-    assert torch.allclose(found[:, :, : STRIDE // 2], top, atol=1e-6)
+    assert torch.allclose(moved[:, :, : STRIDE // 2], top, atol=1e-6)
 
 
 def test_only_visible_frames_are_taken_from(mover, frames):
     plan, cells = torch.randn(2, 1, ROWS * COLUMNS, 32), torch.randn(2, 3, ROWS * COLUMNS, 32)
     source, visible = torch.ones(2, 1, dtype=torch.long), torch.tensor([True, True, False]).expand(2, 1, 3)
-    found = mover(plan, cells, frames, source, visible)
+    moved = mover(plan, cells, frames, source, visible)
     for index, changes in ((2, False), (0, True)):
         other_frames, other_cells = frames.clone(), cells.clone()
         other_frames[:, index], other_cells[:, index] = 0, 7.0
-        same = torch.equal(found, mover(plan, other_cells, other_frames, source, visible))
+        same = torch.equal(moved, mover(plan, other_cells, other_frames, source, visible))
         assert same != changes
 
 
@@ -82,5 +82,5 @@ def test_it_learns_where_a_figure_has_gone(mover):
         optimizer.zero_grad()
         errors.mean().backward()
         optimizer.step()
-    there = errors[..., 11:21, 21:31].mean(dim=(1, 2, 3, 4))
-    assert there.max() < 0.15, "where it is to be, and where it stays away"
+    errors_there = errors[..., 11:21, 21:31].mean(dim=(1, 2, 3, 4))
+    assert errors_there.max() < 0.15, "where it is to be, and where it stays away"

@@ -167,8 +167,16 @@ def signalled(train, monkeypatch, capsys) -> Callable[..., tuple[int, list[str]]
     return run
 
 
+@pytest.fixture(scope="module")
+def whole(launch, tmp_path_factory) -> Path:
+    """A run that was not interrupted, without results."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    launch(folder, results=False, **FLAGS)
+    return folder
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_run_that_can_go_on(signalled, train, tmp_path, monkeypatch, number):
+def test_a_signal_ends_a_run_that_can_go_on(signalled, train, whole, tmp_path, monkeypatch, number):
     monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "--seed", "0"])
     monkeypatch.setattr(interruption, "_launcher_command", lambda: None)
     before = signal.getsignal(number)
@@ -178,7 +186,7 @@ def test_a_signal_ends_a_run_that_can_go_on(signalled, train, tmp_path, monkeypa
     assert stopped == f"stopped by {number.name} after step 3 of 6, saved as {saved}; to go on:"
     assert command == "python train.py --seed 0 --resume_from_checkpoint latest"
     assert not (tmp_path / "run" / "results.json").exists()
-    resumed, whole = train("run", save_steps=0, resume_from_checkpoint="latest"), train("whole")
+    resumed = train("run", save_steps=0, resume_from_checkpoint="latest")
     for step in (3, 6):
         assert same_tensors(checkpoint_tensors(resumed, step), checkpoint_tensors(whole, step))
     assert (tmp_path / "run" / "results.json").exists()
@@ -299,14 +307,3 @@ def test_signals_end_what_accelerate_has_launched(to, stories_folder, small_conf
     (step,) = re.findall(r"stopped by SIG(?:INT|TERM) after step (\d+) of 100000", text)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-{step}"]
     assert "-m accelerate.commands.launch --cpu --num_processes=1" in text and "exited unexpectedly" not in text
-
-
-@pytest.mark.slow
-def test_a_run_with_workers_ends(stories_folder, small_config_file, tmp_path):
-    """Workers that outlive the loop must not keep the process from ending."""
-    flags = {**FLAGS, "config": small_config_file, "dataset": stories_folder, "output_dir": tmp_path / "run"}
-    flags |= {"max_train_steps": 2, "save_steps": 0}
-    command = [sys.executable, ROOT / "train.py", "--dataloader_num_workers=2"]
-    command += [f"--{name}={value}" for name, value in flags.items()]
-    ended = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 0, ended.stderr[-2000:]

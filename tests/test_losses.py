@@ -29,7 +29,7 @@ def test_edges_that_are_elsewhere_count_unless_a_window_holds_both():
     mask = torch.tensor([[True]])
     blurred, exact = torch.full_like(target, 0.5), {"edge_window": 1}
     assert pixel_losses(moved, target, mask, **exact)["edge"] >= pixel_losses(blurred, target, mask, **exact)["edge"]
-    near, blank = (pixel_losses(made, target, mask, edge_window=8)["edge"] for made in (moved, blurred))
+    near, blank = (pixel_losses(picture, target, mask, edge_window=8)["edge"] for picture in (moved, blurred))
     assert near < 1e-6 < 0.1 < blank
 
 

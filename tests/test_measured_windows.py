@@ -40,8 +40,8 @@ def test_longer_stories_have_their_share():
     of, chosen = transitions(lengths), chosen_of(lengths, 120)
     share = 120 / len(of)
     for key in (0, 1):
-        wanted, found = (Counter(transition[key] for transition in group) for group in (of, chosen))
-        assert max(abs(found[name] - share * count) for name, count in wanted.items()) < 1.5
+        wanted, counts = (Counter(transition[key] for transition in group) for group in (of, chosen))
+        assert max(abs(counts[name] - share * count) for name, count in wanted.items()) < 1.5
 
 
 def test_windows_lead_to_the_measured_frame_and_are_chosen_alike_each_time():

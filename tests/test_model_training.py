@@ -87,15 +87,15 @@ def test_switched_off_parts_are_gone(small_processor, batch):
 
 @pytest.mark.parametrize("copies", [True, False])
 def test_predicted_frames_are_sharpened_outside_of_training(small_processor, batch, copies):
-    made = {}
+    outputs = {}
     for amount in (0.0, 1.5):
         config = small_config(small_processor, frame_sharpening=amount, use_frame_copy=copies, dropout=0.0)
         model = make_model(config).eval()
         for training in (False, True):
             model.frame_decoder.train(training)
             with torch.no_grad():
-                made[amount, training] = model(**batch)
-    plain, sharp = made[0.0, False], made[1.5, False].predicted_frames
+                outputs[amount, training] = model(**batch)
+    plain, sharp = outputs[0.0, False], outputs[1.5, False].predicted_frames
     frames = plain.predicted_frames.flatten(0, 1)
     row, column = 9, 20
     around = frames[:, :, row - 2 : row + 3, column - 2 : column + 3].mean((-2, -1))
@@ -103,8 +103,8 @@ def test_predicted_frames_are_sharpened_outside_of_training(small_processor, bat
     expected = (own + 1.5 * (own - around)).clamp(0, 1)
     assert torch.allclose(sharp.flatten(0, 1)[:, :, row, column], expected, atol=1e-6)
     assert not torch.allclose(expected, own, atol=1e-3)
-    assert torch.equal(made[1.5, False].reconstructed_frames, plain.reconstructed_frames)
-    assert torch.equal(made[1.5, True].predicted_frames, made[0.0, True].predicted_frames)
+    assert torch.equal(outputs[1.5, False].reconstructed_frames, plain.reconstructed_frames)
+    assert torch.equal(outputs[1.5, True].predicted_frames, outputs[0.0, True].predicted_frames)
 
 
 @pytest.mark.parametrize("name", DEFAULT_LOSS_WEIGHTS)
@@ -193,9 +193,9 @@ def test_one_batch_can_be_learnt_by_heart():
     config.adapt_to_tokenizer(tokenizer)
     inputs = build_processor(config, tokenizer)(frames=frames, captions=captions, return_tensors="pt")
     model = make_model(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=300)
-    for step in range(300):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=120)
+    for step in range(120):
         loss = model(**inputs, return_loss=True).loss
         optimizer.zero_grad()
         loss.backward()
@@ -293,11 +293,11 @@ def test_perceptual_losses_compare_with_the_true_frames(small_processor, batch, 
     with torch.no_grad():
         output = model(**batch, return_loss=True, reconstructed=frame_indices)
         frames = model.unnormalize(batch["pixel_values"])
-        for name, made, true, there in (
+        for name, outputs, true, mask in (
             ("next_frame", output.predicted_frames, frames[:, 1:], batch["frame_mask"][:, 1:].bool()),
             ("reconstruction", output.reconstructed_frames, frames[:, [2, 0]], batch["frame_mask"][:, [2, 0]].bool()),
         ):
-            distances = model.perceptual_distance(made[there], true[there])
+            distances = model.perceptual_distance(outputs[mask], true[mask])
             assert torch.allclose(output.loss_parts[f"{name}_perceptual"], distances.mean(), atol=1e-5)
 
 

@@ -180,14 +180,14 @@ def test_lists_generators_and_data_sets_keep_their_order(tell, stories):
     expected = [continuation["captions"] for continuation in tell(stories, **GREEDY)]
     assert [continuation["captions"] for continuation in tell(tuple(stories), **GREEDY)] == expected
 
-    class Told(torch.utils.data.Dataset):
+    class StoryDataset(torch.utils.data.Dataset):
         def __len__(self):
             return len(stories)
 
         def __getitem__(self, index):
             return stories[index]
 
-    for inputs in ((story for story in stories), Told()):
+    for inputs in ((story for story in stories), StoryDataset()):
         continuation = tell(inputs, batch_size=3, **GREEDY)
         assert not isinstance(continuation, list), "read all at once"
         assert [one["captions"] for one in continuation] == expected
@@ -284,9 +284,9 @@ def test_the_folder_works_without_the_package_and_so_does_what_is_saved_of_it(te
         printed = run_stranger(STRANGER, tmp_path, *arguments, modules=f"modules-{again}")
         return json.loads(printed.splitlines()[-1])
 
-    found = visit(folder, "again")
-    assert found["captions"] == expected["captions"]
-    assert same_pictures([np.array(frame) for frame in found["frames"]], expected["frames"], tolerance=1)
+    second = visit(folder, "again")
+    assert second["captions"] == expected["captions"]
+    assert same_pictures([np.array(frame) for frame in second["frames"]], expected["frames"], tolerance=1)
     assert visit(tmp_path / "again", "once-more")["captions"]
     names = ("once-more", "again")
     first, second = (json.loads((tmp_path / name / "config.json").read_text())["custom_pipelines"] for name in names)

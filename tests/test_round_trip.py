@@ -66,7 +66,7 @@ def visit(folder, tmp_path, again: str = "again") -> tuple[str, dict]:
 
 def test_a_stranger_finds_the_same_model(small_model, folder, inputs, tmp_path):
     save_file(inputs, tmp_path / "inputs.safetensors")
-    printed, found = visit(folder, tmp_path)
+    printed, loaded = visit(folder, tmp_path)
     assert printed.split() == [
         "StoryAttnModel",
         "StoryAttnForConditionalGeneration",
@@ -76,14 +76,14 @@ def test_a_stranger_finds_the_same_model(small_model, folder, inputs, tmp_path):
     with torch.no_grad():
         output = small_model(**inputs, return_loss=True)
     for name in ("lm", "itt"):
-        assert torch.allclose(found[f"{name}.loss"], output.loss, atol=1e-6)
-        assert torch.allclose(found[f"{name}.frames"], output.predicted_frames, atol=1e-6)
-        assert torch.equal(found[f"{name}.ids"], small_model.generate(**inputs, max_new_tokens=8, do_sample=False))
-    assert torch.allclose(found["last_hidden_state"], output.last_hidden_state, atol=1e-6)
-    assert torch.allclose(found["half"], small_model.predict_next_frame(**inputs), atol=0.05)
+        assert torch.allclose(loaded[f"{name}.loss"], output.loss, atol=1e-6)
+        assert torch.allclose(loaded[f"{name}.frames"], output.predicted_frames, atol=1e-6)
+        assert torch.equal(loaded[f"{name}.ids"], small_model.generate(**inputs, max_new_tokens=8, do_sample=False))
+    assert torch.allclose(loaded["last_hidden_state"], output.last_hidden_state, atol=1e-6)
+    assert torch.allclose(loaded["half"], small_model.predict_next_frame(**inputs), atol=0.05)
     # What the stranger saved is complete in turn: code, processor, weights.
     _, once_more = visit(tmp_path / "again", tmp_path, "once-more")
-    assert all(torch.equal(found[name], once_more[name]) for name in found)
+    assert all(torch.equal(loaded[name], once_more[name]) for name in loaded)
 
 
 def test_what_is_in_the_folder(small_model, folder):

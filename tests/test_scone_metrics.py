@@ -99,23 +99,23 @@ def same(value: float, mean: bool = True) -> dict:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_model_that_follows_is_right_everywhere_and_another_story_misleads_it(domain):
-    found = measure(domain, lambda state, asked: asked)
+    measured = measure(domain, lambda state, asked: asked)
     for name in ("closed_loop", "closed_loop_snapped"):
-        assert found[name] == same(1.0, mean=False)
+        assert measured[name] == same(1.0, mean=False)
     for name in ("single_step", "single_step_snapped", "single_step_slots"):
-        assert found[name] == same(1.0)
-    assert found["count"] == 5 and found["true_frames"] == 1.0
-    floors = found["floors"]
+        assert measured[name] == same(1.0)
+    assert measured["count"] == 5 and measured["true_frames"] == 1.0
+    floors = measured["floors"]
     assert floors["single_step"] == {"copy_last": same(0.0), "shuffled_instruction": same(0.0)}
     assert floors["closed_loop"] == {"copy_first": same(0.0, mean=False)}
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_model_that_copies_is_never_right(domain):
-    found = measure(domain, lambda state, asked: state)
-    assert found["closed_loop"] == found["closed_loop_snapped"] == same(0.0, mean=False)
-    assert found["single_step"] == same(0.0) and found["true_frames"] == 1.0
-    assert 0 < found["single_step_slots"]["mean"] < 1 or domain == "tangrams"
+    measured = measure(domain, lambda state, asked: state)
+    assert measured["closed_loop"] == measured["closed_loop_snapped"] == same(0.0, mean=False)
+    assert measured["single_step"] == same(0.0) and measured["true_frames"] == 1.0
+    assert 0 < measured["single_step_slots"]["mean"] < 1 or domain == "tangrams"
 
 
 def test_an_error_stays_in_the_closed_loop_but_not_from_true_frames():
@@ -128,22 +128,22 @@ def test_an_error_stays_in_the_closed_loop_but_not_from_true_frames():
         first_error = str(asked) == states[2] and str(state) == states[1]
         return state if first_error or str(state) != before[str(asked)] else asked
 
-    found = measure("tangrams", change, number=1)
+    measured = measure("tangrams", change, number=1)
     right = [1.0, 0.0, 0.0, 0.0, 0.0]
-    assert list(found["closed_loop"].values()) == right
-    assert found["single_step"] == {"mean": 0.8, **dict(zip(STEPS, [1.0, 0.0, 1.0, 1.0, 1.0]))}
-    assert found["floors"]["single_step"].keys() == {"copy_last"}  # one story has nobody to exchange words with
+    assert list(measured["closed_loop"].values()) == right
+    assert measured["single_step"] == {"mean": 0.8, **dict(zip(STEPS, [1.0, 0.0, 1.0, 1.0, 1.0]))}
+    assert measured["floors"]["single_step"].keys() == {"copy_last"}  # one story has nobody to exchange words with
 
 
 def test_snapping_repairs_what_no_legal_state_looks_like():
     """A unit of liquid that floats above a gap: read as it is, and taken away where paintings are snapped."""
 
-    found = measure("alchemy", lambda state, asked: State("alchemy", ("___y", *asked.slots[1:])))
+    measured = measure("alchemy", lambda state, asked: State("alchemy", ("___y", *asked.slots[1:])))
     empty = [[state.startswith("1:_ ") for state in row[1:]] for row in stories_of("alchemy")["states"]]
     share = {name: sum(row[step] for row in empty) / 5 for step, name in enumerate(STEPS)}
-    assert found["closed_loop"] == same(0.0, mean=False) and found["single_step"] == same(0.0)
-    assert found["closed_loop_snapped"] == share and sum(share.values()) > 0
-    assert {name: found["single_step_snapped"][name] for name in STEPS} == share
+    assert measured["closed_loop"] == same(0.0, mean=False) and measured["single_step"] == same(0.0)
+    assert measured["closed_loop_snapped"] == share and sum(share.values()) > 0
+    assert {name: measured["single_step_snapped"][name] for name in STEPS} == share
 
 
 def test_states_that_are_none_are_named_with_the_story():
@@ -164,8 +164,11 @@ def test_an_evaluation_follows_the_stories_of_every_domain_beside_all_else(small
     torch.manual_seed(0)
     model = StoryAttnForConditionalGeneration(config)
     metrics = evaluate_model(model, small_processor, stories, batch_size=4, progress=False)
-    assert {domain: found["count"] for domain, found in metrics["exact_match"].items()} == {"scene": 2, "tangrams": 2}
-    assert all(found["true_frames"] == 1.0 for found in metrics["exact_match"].values())
+    assert {domain: row["count"] for domain, row in metrics["exact_match"].items()} == {
+        "scene": 2,
+        "tangrams": 2,
+    }
+    assert all(measured["true_frames"] == 1.0 for measured in metrics["exact_match"].values())
     assert "exact match, scene" in format_metrics(metrics) and "| exact match, tangrams |" in result_tables(metrics)
     for name in ("closed loop, snapped", "single step, copy last"):
         assert name in format_metrics(metrics)

@@ -92,7 +92,9 @@ def test_what_no_story_draws_is_read_as_it_looks():
     ],
 )
 def test_each_slot_is_read_and_compared(slot, change):
-    other = read_picture(draw_stage(STAGE.changed(**change), SIZE)[0]).state
+    changed = STAGE.changed(**change)
+    other = read_picture(draw_stage(changed, SIZE)[0]).state
+    assert other == PictureState.of(changed)
     before, after = slots(PictureState.of(STAGE)), slots(other)
     differing = [name for name in SLOTS if before[name] != after[name]]
     assert slot in differing and set(differing) <= ({"who", "where"} if slot == "who" else {slot})

@@ -7,6 +7,7 @@ from datasets import Dataset, Features, Image, List, Value
 from encoded_pictures import encode, plain_picture
 from story_form_files import content, number_of, numbered, write_csv, write_lines, write_pictures
 from storyattn.training.common.columns import TableColumns
+from storyattn.training.data.forms import clips
 from storyattn.training.data.sources import open_source, read_stories
 from storyattn.training.data.stream_source import open_stream
 
@@ -27,6 +28,18 @@ def test_captions_of_a_frame_in_a_list_or_in_rows(folder):
     (folder / "metadata.jsonl").unlink()
     (story,) = read_stories(str(folder), "train")
     assert story["captions"] == ["One.", "Two."] and story["references"] == [["One.", "Uno."], ["Two."]]
+
+
+@pytest.mark.parametrize("cell", ['["One.", "Uno."]', "['One.', 'Uno.']", '["One.", null, "Uno."]'])
+def test_captions_of_a_frame_in_a_list_in_a_cell(folder, cell):
+    """JSON, and what pandas writes into CSV files."""
+    write_pictures(folder, 1, 2, 3)
+    others = ["[A fox] says: [no]", "['A' 'b']"]
+    lines = [{"image": f"{k}.png", "story": "fox", "caption": text} for k, text in enumerate([cell, *others], start=1)]
+    write_csv(folder / "stories.csv", lines)
+    (story,) = read_stories(str(folder), "train")
+    assert story["captions"] == ["One.", *others]
+    assert story["references"] == [["One.", "Uno."], *([text] for text in others)]
 
 
 def test_lists_of_captions_of_stories(folder):
@@ -120,7 +133,9 @@ def test_frames_of_a_video(folder):
 
 
 @pytest.mark.parametrize("form", ["table", "numbered columns", "text files", "clips of one row a frame"])
-def test_a_clip_outside_of_the_data_set_is_not_opened(folder, tmp_path, form):
+def test_a_clip_outside_of_the_data_set_is_not_opened(folder, tmp_path, form, monkeypatch):
+    opened, open_image = [], clips.Image.open
+    monkeypatch.setattr(clips.Image, "open", lambda file: opened.append(file) or open_image(file))
     outside = str(tmp_path / animate(tmp_path / "outside.gif", 1, 2, 3))
     if form == "text files":
         (folder / "fox.txt").write_text("A.")
@@ -130,7 +145,9 @@ def test_a_clip_outside_of_the_data_set_is_not_opened(folder, tmp_path, form):
     rows["clips of one row a frame"] = [{"story": "a", "image": outside, "caption": "A."}]
     if form in rows:
         write_lines(folder / "stories.jsonl", rows[form])
+    columns = TableColumns(frames_per_video=2)
     with pytest.raises(ValueError, match="frame 0: got the file '.*' outside of the data set"):
-        read_stories(str(folder), "train")
+        read_stories(str(folder), "train", table_columns=columns)
+    assert not opened
     if form in rows:
-        assert content(folder, allow_local_paths=True)
+        assert content(folder, allow_local_paths=True, frames_per_video=2) and opened

@@ -58,6 +58,8 @@ def picture_kinds(picture: Image.Image, folder) -> dict:
         "row with bytes": {"bytes": file.getvalue(), "path": None},
         "row with a path": {"bytes": None, "path": str(folder / "page.png")},
         "base64": base64.b64encode(file.getvalue()).decode(),
+        "data URL": f"DATA:Image/PNG;base64,{base64.b64encode(file.getvalue()).decode()}",
+        "URL of a file": f"File://{folder}/page%2Epng",
         "array": array,
         "16 bits": array.astype(np.uint16) * 257,
         "floats": array.astype(np.float32) / 255,
@@ -121,6 +123,10 @@ REFUSED = {
     "64 bits": {"frames": [np.full((4, 4), 2**40)]},
     "half a character": {"frames": [PICTURE], "captions": ["A \ud800 fox."]},
     "floats up to 255": {"frames": [np.full((4, 4, 3), 200.0)]},
+    "a nested tensor": {"frames": [torch.nested.nested_tensor([torch.zeros(3, 9)])]},
+    "a long name": {"frames": [f"{'x' * 5000}.png"]},
+    "a folder": {"frames": ["/"]},
+    "an address in capital letters": {"frames": ["HTTP://127.0.0.1:9/page.png"]},
     "not a number": {"frames": [torch.full((3, 4, 4), torch.nan)]},
 }
 
@@ -132,4 +138,5 @@ def test_both_refuse_the_same_with_the_same_message(readers, case):
         with pytest.raises(ValueError, match=r"^(frames|captions): story 0.*: got .*, expected ") as refused:
             reader(REFUSED[case])
         messages.append(str(refused.value))
-    assert messages[0] == messages[1] and "\n" not in messages[0]
+    assert messages[0] == messages[1] and "\n" not in messages[0] and len(messages[0]) < 350
+    assert ("refused" in messages[0]) == (case == "an address in capital letters")  # it was tried

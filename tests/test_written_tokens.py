@@ -108,10 +108,10 @@ def test_repeated_tokens_are_penalised_from_the_first_on(model, inputs):
     options = {"do_sample": False, "max_length": 12, "output_logits": True, "output_scores": True}
     options |= {"return_dict_in_generate": True, "suppress_tokens": [model.config.eos_token_id]}
     for name in ("long", "short", "both"):
-        found = model.generate(**inputs[name], repetition_penalty=1.5, **options)
-        for step, (logits, scores) in enumerate(zip(found.logits, found.scores)):
+        output = model.generate(**inputs[name], repetition_penalty=1.5, **options)
+        for step, (logits, scores) in enumerate(zip(output.logits, output.scores)):
             written = torch.zeros_like(logits, dtype=torch.bool)
-            written.scatter_(1, found.sequences[:, :step], True)
+            written.scatter_(1, output.sequences[:, :step], True)
             expected = torch.where(written, torch.where(logits < 0, logits * 1.5, logits / 1.5), logits)
             expected[:, model.config.eos_token_id] = -torch.inf
             assert torch.equal(scores, expected), (name, step)
@@ -124,16 +124,16 @@ def test_captions_that_were_read_are_penalised_or_not_repeated(model, inputs):
     options = {"do_sample": False, "max_length": 1, "output_logits": True, "output_scores": True}
     options["return_dict_in_generate"] = True
     for task in ("continue", "describe"):
-        found = model.generate(**batch, encoder_repetition_penalty=2.0, task=task, **options)
+        output = model.generate(**batch, encoder_repetition_penalty=2.0, task=task, **options)
         for row, frames in enumerate(batch["frame_mask"].sum(1).tolist()):
             read = range(frames - int(task == "describe"))
             tokens = {token for frame in read for token in batch["input_ids"][row, frame].tolist()} - special
-            expected = found.logits[0][row].clone()
+            expected = output.logits[0][row].clone()
             for token in tokens:
                 expected[token] = expected[token] / 2.0 if expected[token] < 0 else expected[token] * 2.0
-            assert torch.equal(found.scores[0][row], expected), (task, row)
-        found = model.generate(**batch, encoder_no_repeat_ngram_size=1, task=task, **options)
-        forbidden = [set(row.isneginf().nonzero().flatten().tolist()) for row in found.scores[0]]
+            assert torch.equal(output.scores[0][row], expected), (task, row)
+        output = model.generate(**batch, encoder_no_repeat_ngram_size=1, task=task, **options)
+        forbidden = [set(row.isneginf().nonzero().flatten().tolist()) for row in output.scores[0]]
         assert tokens == forbidden[-1], task
 
 
@@ -183,6 +183,19 @@ REFUSED = {
     "forced_bos_token_id": {"forced_bos_token_id": 10**6},
     "forced_eos_token_id": {"forced_eos_token_id": [5, 10**6]},
     "exponential_decay_length_penalty": {"exponential_decay_length_penalty": (1, 1e300)},
+    "cache_implementation": {"cache_implementation": "paged" * 99},
+    "early_stopping": {"early_stopping": "maybe", "num_beams": 2},
+    "no_repeat_ngram_size": {"no_repeat_ngram_size": "2"},
+    "top_k": {"top_k": 2.5, "do_sample": True},
+    "top_p": {"top_p": "0.9", "do_sample": True},
+    "eos_token_id": {"eos_token_id": "x"},
+    "suppress_tokens": {"suppress_tokens": "x"},
+    "bad_words_ids": {"bad_words_ids": [[5, 10**6]]},
+    "stopping_criteria": {"stopping_criteria": 3},
+    "logits_processor": {"logits_processor": 3},
+    "prefix_allowed_tokens_fn": {"prefix_allowed_tokens_fn": 3},
+    "streamer": {"streamer": 3},
+    "task": {"task": "x" * 999},
     "generate": {"sequence_bias": {(5,): float("inf")}, "do_sample": True},
     "token_healing": {"token_healing": True},
     "prefill_chunk_size": {"prefill_chunk_size": 4},
@@ -204,3 +217,25 @@ def test_what_cannot_work_is_refused_by_name(model, inputs, name):
     with pytest.raises(ValueError, match=rf"^{name}: got .*, expected ") as refused:
         model.generate(**inputs["both"], **REFUSED[name])
     assert len(str(refused.value)) < 200 and "\n" not in str(refused.value)
+
+
+def test_texts_for_numbers_are_refused_by_name(model, inputs):
+    with pytest.raises(ValueError, match="^max_new_tokens: got str '5', expected another value: "):
+        model.generate(**inputs["both"], do_sample=True, max_new_tokens="5")
+
+
+def test_the_options_under_which_no_token_can_be_drawn_are_shown_in_one_line(model, inputs):
+    """All tokens are suppressed; the library fails at several places, by the processors that it has."""
+    options = {"do_sample": True, "suppress_tokens": list(range(300)), "top_k": 5, "typical_p": 0.9, "min_p": 0.1}
+    options |= {
+        "temperature": 1.5,
+        "top_p": 0.9,
+        "epsilon_cutoff": 0.01,
+        "renormalize_logits": True,
+        "max_new_tokens": 3,
+    }
+    for left_out in ((), ("typical_p", "epsilon_cutoff")):
+        some = {name: value for name, value in options.items() if name not in left_out}
+        with pytest.raises(ValueError, match="^generate: got do_sample bool True, .*, expected some token") as error:
+            model.generate(**inputs["both"], **some)
+        assert ("..., expected" in str(error.value)) == (not left_out) and len(str(error.value)) < 300

@@ -12,11 +12,11 @@ from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
 from .layers import select_last
 from .outputs import EncodedStories, StoryContinuation
+from .pictures import shortened
 from .story_inputs import check_stories, kind_of
 
 MODES = ("text", "image")
 MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
-SHOWN = 200  # characters of options in an error
 
 
 class GenerationStoryAttnMixin:
@@ -58,7 +58,9 @@ class GenerationStoryAttnMixin:
         """
         for name, value, expected in (("generation_mode", generation_mode, MODES), ("task", task, TASKS)):
             if value not in expected:
-                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, expected))}")
+                raise ValueError(
+                    f"{name}: got {shortened(repr(value), 80)}, expected one of {', '.join(map(repr, expected))}"
+                )
         spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
         stories = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
         if generation_mode == "image":
@@ -236,10 +238,10 @@ def _naming_options(options: dict) -> Iterator[None]:
     """Name the options under which the library can draw no token, in place of an error that does not."""
     try:
         yield
-    except RuntimeError as error:
-        if "probability tensor" not in str(error):
+    except (RuntimeError, ValueError) as error:
+        if not any(sign in str(error) for sign in ("probability tensor", "found invalid values")):
             raise
-        got = ", ".join(f"{name} {kind_of(value)}" for name, value in options.items())[:SHOWN]
+        got = shortened(", ".join(f"{name} {kind_of(value)}" for name, value in options.items()))
         raise ValueError(f"generate: got {got or 'no option'}, expected some token to have a probability") from error
 
 

@@ -15,6 +15,7 @@ from .story_inputs import kind_of
 
 FAR = 10  # times the largest value of a normalised frame: no frame that was normalised
 SHOWN = 8  # values of a mask in a message
+WHOLE_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class ValueChecks:
@@ -48,7 +49,8 @@ class ValueChecks:
 def check_frames(pixel_values: torch.Tensor, config: StoryAttnConfig) -> None:
     """Check shape and type of frames `(B, T, 3, H, W)`; raise `ValueError` for another."""
     expected = (3, *config.image_size)
-    if not isinstance(pixel_values, torch.Tensor) or not pixel_values.is_floating_point():
+    is_dense = isinstance(pixel_values, torch.Tensor) and not _is_irregular(pixel_values)
+    if not is_dense or not pixel_values.is_floating_point():
         raise ValueError(f"pixel_values: got {_kind(pixel_values)}, expected a tensor of floats (B, T, *{expected})")
     shape = tuple(pixel_values.shape)
     if len(shape) != 5 or shape[2:] != expected or 0 in shape[:2]:
@@ -109,7 +111,7 @@ def check_captions(
     if input_ids is None:
         return
     expected = f"whole numbers ({', '.join(map(str, shape))}, L)"
-    if not isinstance(input_ids, torch.Tensor) or _is_fractional(input_ids) or input_ids.dtype == torch.bool:
+    if not isinstance(input_ids, torch.Tensor) or input_ids.dtype not in WHOLE_TYPES or _is_irregular(input_ids):
         raise ValueError(f"{names[0]}: got {_kind(input_ids)}, expected a tensor of {expected}")
     if tuple(input_ids.shape[:-1]) != tuple(shape) or input_ids.shape[-1] == 0:
         raise ValueError(f"{names[0]}: got shape {tuple(input_ids.shape)}, expected {expected}")
@@ -153,7 +155,7 @@ def check_mask(name: str, mask: torch.Tensor, shape: tuple[int, ...], checks: Va
     Raises:
         ValueError: for another shape or type.
     """
-    if not isinstance(mask, torch.Tensor) or mask.is_complex():
+    if not isinstance(mask, torch.Tensor) or mask.is_complex() or _is_irregular(mask):
         raise ValueError(f"{name}: got {_kind(mask)}, expected a tensor of 0 and 1 {tuple(shape)}")
     if tuple(mask.shape) != tuple(shape):
         raise ValueError(f"{name}: got shape {tuple(mask.shape)}, expected {tuple(shape)}")
@@ -174,7 +176,7 @@ def check_frame_indices(name: str, indices: torch.Tensor, shape: tuple[int, int]
     Raises:
         ValueError: for another shape or type.
     """
-    if not isinstance(indices, torch.Tensor) or _is_fractional(indices) or indices.dtype == torch.bool:
+    if not isinstance(indices, torch.Tensor) or indices.dtype not in WHOLE_TYPES or _is_irregular(indices):
         raise ValueError(f"{name}: got {_kind(indices)}, expected indices ({shape[0]}, R)")
     if indices.dim() != 2 or indices.shape[0] != shape[0]:
         raise ValueError(f"{name}: got shape {tuple(indices.shape)}, expected ({shape[0]}, R)")
@@ -229,9 +231,12 @@ def _normalised_range(config: StoryAttnConfig) -> tuple[float, float]:
     return min(-1.0, *ends), max(1.0, *ends)
 
 
-def _is_fractional(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+def _is_irregular(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is sparse or nested: few operations take it."""
+    return tensor.layout != torch.strided or tensor.is_nested
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, torch.Tensor) and _is_irregular(value):
+        return "a sparse or nested tensor"
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else kind_of(value)

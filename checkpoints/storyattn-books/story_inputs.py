@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers.image_processing_utils import BaseImageProcessor
 
-from .pictures import PICTURE_TYPES, file_of, read_picture
+from .pictures import PICTURE_TYPES, file_of, read_picture, shortened
 
 
 @dataclass
@@ -119,7 +119,7 @@ def kind_of(value: object) -> str:
     if not isinstance(value, (str, int, float)):
         return name
     try:
-        return f"{name} {value!r}"[:80].encode("utf-8", "backslashreplace").decode()
+        return shortened(f"{name} {value!r}", 80).encode("utf-8", "backslashreplace").decode()
     except ValueError:  # a number of more digits than Python shows
         return name
 

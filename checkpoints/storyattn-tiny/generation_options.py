@@ -12,6 +12,7 @@ from transformers.generation.logits_process import RepetitionPenaltyLogitsProces
 from .configuration_storyattn import StoryAttnConfig
 from .input_checks import check_factor
 from .logits_processors import CaptionRepetitionPenalty, FirstToken, NoRepeatOfCaptions
+from .pictures import shortened
 from .story_inputs import kind_of
 
 # Options that cannot work where a text begins with the embeddings of a story, and why.
@@ -31,10 +32,44 @@ UNSUPPORTED = {
 SMALLEST_TEMPERATURE, FACTORS = 1e-6, (1e-6, 1e6)
 MOST = {"num_beams": 256, "num_return_sequences": 4096}
 LARGEST_DECAY = 1e30
-SHOWN = 200  # characters of the library's message
-TOKEN_OPTIONS = ("pad_token_id", "forced_bos_token_id", "forced_eos_token_id")
+TOKEN_OPTIONS = ("pad_token_id", "forced_bos_token_id", "forced_eos_token_id", "bad_words_ids")
 # Below this version the library's prompt lookup writes something else wherever a text begins with embeddings.
 FIRST_WITH_PROMPT_LOOKUP = (5, 18)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_tokens(value: object) -> bool:
+    return isinstance(value, torch.Tensor) or all(
+        map(_is_whole, value if isinstance(value, (list, tuple)) else [value])
+    )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _is_streamer(value: object) -> bool:
+    return callable(getattr(value, "put", None)) and callable(getattr(value, "end", None))
+
+
+# By option: whether a value is of its type, and what an error calls the type.
+KINDS = {
+    **dict.fromkeys(("no_repeat_ngram_size", "top_k"), (_is_whole, "a whole number")),
+    **dict.fromkeys(
+        ("top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "max_time"), (_is_number, "a number")
+    ),
+    **dict.fromkeys(("eos_token_id", "suppress_tokens", "begin_suppress_tokens"), (_is_tokens, "ids of tokens")),
+    **dict.fromkeys(("stopping_criteria", "logits_processor"), (_is_list, "a list")),
+    "prefix_allowed_tokens_fn": (callable, "a function"),
+    "streamer": (_is_streamer, "a streamer with put and end"),
+}
 
 
 def generation_options(
@@ -66,6 +101,7 @@ def generation_options(
     config = _configuration(model_config, defaults, generation_config)
     others = _updated(config, generation_kwargs)
     _refuse_unsupported(config, others)
+    _check_kinds(config, others)
     _check_numbers(config, model_config.vocab_size)
     _check_guidance(config, others, num_stories)
     _check_prompt_lookup(config, num_stories)
@@ -98,9 +134,29 @@ def _updated(config: GenerationConfig, options: dict) -> dict:
     try:
         return config.update(**options)
     except (TypeError, ValueError) as error:  # of the library's own checks
-        message = " ".join(str(error).split())
-        name = next((name for name in re.findall(r"`(\w+)`", message) if hasattr(config, name)), "generation_config")
-        raise ValueError(f"{name}: {message[:SHOWN]}") from error
+        message = str(error)
+        names = [name for name in re.findall(r"`(\w+)`", message) if hasattr(config, name)]
+        names += [name for name, value in options.items() if not names and _fails_alone(name, value)]
+        if not names or names[0] not in options:
+            raise ValueError(f"{next(iter(names), 'generation_config')}: {shortened(message)}") from error
+        got = f"{names[0]}: got {kind_of(options[names[0]])}, expected another value"
+        raise ValueError(f"{got}: {shortened(message, 64)}") from error
+
+
+def _fails_alone(name: str, value: object) -> bool:
+    try:
+        GenerationConfig().update(**{name: value})
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _check_kinds(config: GenerationConfig, others: dict) -> None:
+    """Refuse options of another type than the library expects, for which its errors have no name."""
+    for name, (is_kind, expected) in KINDS.items():
+        value = others.get(name, getattr(config, name, None))
+        if value is not None and not is_kind(value):
+            raise ValueError(f"{name}: got {kind_of(value)}, expected {expected}")
 
 
 def _refuse_unsupported(config: GenerationConfig, others: dict) -> None:
@@ -129,6 +185,8 @@ def _check_numbers(config: GenerationConfig, vocab_size: int) -> None:
     for name in TOKEN_OPTIONS:
         value = getattr(config, name)
         ids = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        if name == "bad_words_ids" and all(isinstance(word, (list, tuple)) for word in ids):
+            ids = [one for word in ids for one in word]
         if wrong := [one for one in ids if not (_is_whole(one) and 0 <= one < vocab_size)]:
             raise ValueError(f"{name}: got {kind_of(wrong[0])}, expected the id of a token from 0 to {vocab_size - 1}")
 
@@ -247,11 +305,3 @@ def _take_factor(config: GenerationConfig, name: str) -> float:
     if not (_is_number(value) and FACTORS[0] <= value <= FACTORS[1]):
         raise ValueError(f"{name}: got {kind_of(value)}, expected a number from {FACTORS[0]:g} to {FACTORS[1]:g}")
     return float(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -129,8 +129,8 @@ def scenes_to_batch(renderer: CanvasRenderer, scenes: list[list[ClipArt]]) -> Sc
             class_id = sighting.clip_art.class_id
             least, enough = BARELY_VISIBLE
             state[row, class_id] = 1 if sighting.share >= enough else -1 if sighting.share >= least else 0
-            found = to_detection(sighting.clip_art)
-            places[row, class_id] = torch.tensor([found.x, found.y, found.depth])
+            detected = to_detection(sighting.clip_art)
+            places[row, class_id] = torch.tensor([detected.x, detected.y, detected.depth])
     return SceneBatch(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, state, places)
 
 
@@ -229,18 +229,18 @@ def measure_detector(
     """
     was_training = detector.training
     detector.eval()
-    found = []
+    detected = []
     for start in range(0, len(frames), batch_size):
         pixels = frames[start : start + batch_size].permute(0, 3, 1, 2).float() / 255
-        found += detector.detect(pixels.contiguous(memory_format=torch.channels_last))
+        detected += detector.detect(pixels.contiguous(memory_format=torch.channels_last))
     detector.train(was_training)
-    return {**mean_scores(zip(found, true)), **_place_scores(found, true, frames.shape[1] / frames.shape[2])}
+    return {**mean_scores(zip(detected, true)), **_place_scores(detected, true, frames.shape[1] / frames.shape[2])}
 
 
-def _place_scores(found: list[list[Detection]], true: list[list[Detection]], aspect: float) -> dict[str, float]:
+def _place_scores(detected: list[list[Detection]], true: list[list[Detection]], aspect: float) -> dict[str, float]:
     """Return how far places are off; `aspect` is the height of the frames over their width."""
     distances, depths = [], []
-    for detections, expected in zip(found, true):
+    for detections, expected in zip(detected, true):
         places = {detection.class_id: detection for detection in expected}
         for detection in detections:
             place = places.get(detection.class_id)

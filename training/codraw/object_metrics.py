@@ -68,15 +68,15 @@ def mean_scores(pairs: Iterable[tuple[list[Detection], list[Detection]]]) -> dic
 def with_whole_depths(detections: list[Detection]) -> list[Detection]:
     """Return detections with their depths rounded to the three that clip art has, so that equal ones are equal."""
     return [
-        Detection(found.class_id, found.x, found.y, min(max(round(found.depth * FARTHEST), 0), FARTHEST) / FARTHEST)
-        for found in detections
+        Detection(seen.class_id, seen.x, seen.y, min(max(round(seen.depth * FARTHEST), 0), FARTHEST) / FARTHEST)
+        for seen in detections
     ]
 
 
 def _relations(detections: list[Detection]) -> np.ndarray:
     """Return the signs `(2, n, n)` of the differences in x and in depth."""
     relations = []
-    for values in ([found.x for found in detections], [found.depth for found in detections]):
+    for values in ([detection.x for detection in detections], [detection.depth for detection in detections]):
         values = np.array(values)
         differences = values[:, None] - values[None]
         np.fill_diagonal(differences, values - CENTER)

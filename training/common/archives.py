@@ -13,12 +13,21 @@ MAX_ARCHIVE_GB = 50.0  # of all files in an archive
 MAX_GROWTH = 200  # times the archive's own size: pictures hardly shrink, and text by less than this
 SMALL_BYTES = 1 << 28  # of all files, below which the growth does not matter
 CHUNK_BYTES = 1 << 20
-STREAMS = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS = {gzip.open: (".gz", ".tgz"), bz2.open: (".bz2", ".tbz2"), lzma.open: (".xz", ".txz")}
+STREAMS = {suffix: opener for opener, suffixes in OPENERS.items() for suffix in suffixes}
+UNREAD = (".7z", ".rar", ".zst", ".zstd", ".tzst", ".lz4", ".lzma", ".cab")  # archives, too
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, lzma.LZMAError)
 
 
 class ArchiveError(ValueError):
     """An archive is damaged, or unpacks to too much."""
+
+
+def refuse_unread(path: str | Path, field: str = "dataset") -> None:
+    """Raise `ArchiveError` for an archive of a kind that is not read, by its name."""
+    if str(path).lower().endswith(UNREAD):
+        expected = "expected .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz; unpack it and name its folder"
+        raise ArchiveError(f"{field}: got the archive {quoted(path)}, {expected}")
 
 
 def check_archive(path: str | Path, max_gb: float = MAX_ARCHIVE_GB, field: str = "dataset") -> None:

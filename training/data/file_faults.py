@@ -58,10 +58,10 @@ def joined_features(files: list[str]) -> Features | None:
     all_features = [Features.from_arrow_schema(schema) for schema in schemas]
     if not all_features or any(set(features) != set(all_features[0]) for features in all_features):
         return None
-    found = {name: all_features[0][name] for name in all_features[0]}
+    joined = {name: all_features[0][name] for name in all_features[0]}
     for features in all_features[1:]:
-        found = {name: _joined(feature, features[name]) for name, feature in found.items()}
-    return None if found == dict(all_features[0]) else Features(found)
+        joined = {name: _joined(feature, features[name]) for name, feature in joined.items()}
+    return None if joined == dict(all_features[0]) else Features(joined)
 
 
 def lacks_a_type(feature: object) -> bool:

@@ -113,13 +113,13 @@ def frame_access(name: str, allow_remote_frames: bool = False, allow_local_paths
     unpacked += [Path(datasets.config.HF_DATASETS_CACHE, folder) for folder in ("storyattn-folders", ARCHIVES)]
     path, repository = Path(name).expanduser(), None
     if path.exists():
-        own = [path if path.is_dir() else path.parent]
+        folders = [path if path.is_dir() else path.parent]
         if path.resolve().parent.name == "snapshots":  # of a cache of the Hub, whose files are links into `blobs`
-            own.append(path.resolve().parents[1] / "blobs")
+            folders.append(path.resolve().parents[1] / "blobs")
     else:
         repository = name
-        own = [Path(huggingface_hub.constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}")]
-    return FrameAccess(tuple(os.path.realpath(folder) for folder in (*own, *unpacked)), repository, **allowed)
+        folders = [Path(huggingface_hub.constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}")]
+    return FrameAccess(tuple(os.path.realpath(folder) for folder in (*folders, *unpacked)), repository, **allowed)
 
 
 def paths_of_frames(stories: Dataset) -> Iterator[tuple[int, int, str]]:

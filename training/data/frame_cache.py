@@ -173,10 +173,10 @@ def prepare_story(story: dict, image_processor: StoryAttnImageProcessor) -> dict
     except ValueError as error:
         problem = str(error)
         ranges.add(range_of(error))
-    found = {"problem": problem, "ranges": sorted(ranges - {None})}
+    facts = {"problem": problem, "ranges": sorted(ranges - {None})}
     if problem is not None:
-        return {"pixels": b"", "sizes": [], **found}
-    return {"pixels": b"".join(pixels), "sizes": sizes, **found}
+        return {"pixels": b"", "sizes": [], **facts}
+    return {"pixels": b"".join(pixels), "sizes": sizes, **facts}
 
 
 def _prepare_batch(table: pa.Table, image_processor: StoryAttnImageProcessor, parent: int) -> dict[str, list]:

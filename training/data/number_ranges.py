@@ -32,8 +32,8 @@ class NumberRanges:
 
     def lines(self) -> list[str]:
         """Return a sentence for each range that is known."""
-        known = [numbers for numbers, _ in self.first.values() if " from " in numbers]
-        return [f"frames: got {numbers}, which are taken for black to white" for numbers in known]
+        given_ranges = [numbers for numbers, _ in self.first.values() if " from " in numbers]
+        return [f"frames: got {numbers}, which are taken for black to white" for numbers in given_ranges]
 
 
 def range_of(result: Image.Image | Exception) -> str | None:

@@ -12,7 +12,7 @@ import yaml
 from datasets import Dataset, DatasetBuilder, load_dataset_builder
 from datasets.fingerprint import Hasher
 
-from ..common.archives import ArchiveError, check_archive
+from ..common.archives import STREAMS, ArchiveError, check_archive, refuse_unread
 from ..common.excerpts import quoted
 from ..common.loading import FullDiskError, expecting_room, is_full_disk, one_line_reason, reason_for
 from .file_faults import fault_of_files, joined_features
@@ -20,7 +20,7 @@ from .frame_access import AccessError, FrameAccess
 
 MORE_ROOM = "the environment variable HF_DATASETS_CACHE names another place"
 CARDS = ("README.md", ".huggingface.yaml")
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".bz2", ".xz", ".tgz")
+ARCHIVE_SUFFIXES = (".zip", ".tar", *STREAMS)
 REFUSALS = (AccessError, ArchiveError, FullDiskError)  # errors whose message says all
 
 
@@ -96,7 +96,7 @@ def load_splits(source: str, access: FrameAccess, *, state: str | None = None, *
             if fault is None:
                 raise
             raise FaultyFiles(fault) from error
-        builder = open_builder(source, access, features=features, **options)
+        builder = open_builder(source, access, **{**options, "features": features})
         builder.download_and_prepare()
     splits = {}
     for split, info in builder.info.splits.items():
@@ -116,7 +116,7 @@ def open_builder(source: str, access: FrameAccess, *, download: bool = True, **o
 
     Raises:
         AccessError: for a file that may not be read.
-        ArchiveError: for an archive that unpacks to too much.
+        ArchiveError: for an archive that unpacks to too much, and for one that is not read.
     """
     _print_no_raised_errors()
     for card in CARDS:
@@ -126,6 +126,7 @@ def open_builder(source: str, access: FrameAccess, *, download: bool = True, **o
         reason = access.refusal(file)
         if reason is not None:
             raise AccessError(f"dataset: files of {quoted(source)}: got {reason}")
+        refuse_unread(file)
     for file in local_files(builder, ARCHIVE_SUFFIXES, download=download):
         check_archive(file)
     return builder

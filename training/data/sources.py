@@ -13,11 +13,12 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, load_from_disk
 from transformers.utils import logging
 
+from ..common.archives import refuse_unread
 from ..common.columns import COLUMN_FLAGS, TableColumns
 from ..common.excerpts import listed, quoted
 from ..common.hub_ids import is_hub_id
 from .forms.hint import metadata_hint
-from .forms.local import is_single_file, open_local, table_roots
+from .forms.local import SINGLE_FILES, Opened, is_single_file, open_local, table_roots
 from .forms.paths import Places
 from .forms.tables import StorySplits, to_stories
 from .frame_access import FrameAccess, frame_access
@@ -141,13 +142,46 @@ def open_source(
         ValueError: where there is no such folder or Hub id, or it cannot be read. The message names the file and, where
             there is one, the line.
     """
-    location, allowed = locate(name), frame_access(name, **access)
+    allowed = frame_access(name, **access)
+    opened = open_form(name, table_columns, allowed)
+    if opened is None:
+        location = locate(name)
+        with naming_causes(name):
+            splits = _open_by_datasets(name, location, allowed)
+        opened = Opened(splits, table_roots(Path(location)) if Path(location).is_dir() else [])
+    return as_stories(opened, frames_column, captions_column, table_columns, allowed)
+
+
+def open_form(name: str, table_columns: TableColumns, access: FrameAccess) -> Opened | None:
+    """Open a data set of a form that `datasets` does not read alone, see `open_local`; `None` for any other.
+
+    Args:
+        name: the data set, as in `read_stories`.
+        table_columns: columns of other forms.
+        access: which files may be read.
+
+    Raises:
+        ValueError: as `open_source`.
+    """
+    location = locate(name)
     with naming_causes(name):
-        opened = open_local(Path(location), table_columns, allowed) if is_local_form(location) else None
-        splits = _open_by_datasets(name, location, allowed) if opened is None else opened.splits
-    roots = opened.roots if opened else table_roots(Path(location)) if Path(location).is_dir() else []
+        return open_local(Path(location), table_columns, access) if is_local_form(location) else None
+
+
+def as_stories(
+    opened: Opened, frames_column: str, captions_column: str, table_columns: TableColumns, access: FrameAccess
+) -> StorySplits:
+    """Return the splits of an opened data set, each of which is turned into stories when it is asked for.
+
+    Args:
+        opened: the data set.
+        frames_column: column that holds the frames.
+        captions_column: column that holds the captions.
+        table_columns: columns of other forms.
+        access: which files may be read.
+    """
     columns = {"frames_column": frames_column, "captions_column": captions_column, "columns": table_columns}
-    return StorySplits(splits, partial(to_stories, **columns, places=Places(tuple(roots), allowed)))
+    return StorySplits(opened.splits, partial(to_stories, **columns, places=Places(tuple(opened.roots), access)))
 
 
 def _open_by_datasets(name: str, location: str, access: FrameAccess) -> dict[str, Dataset]:
@@ -169,6 +203,9 @@ def locate(name: str) -> str:
         ValueError: where it is none of these, and for an empty folder.
     """
     path = Path(name).expanduser()
+    if path.is_file() and not is_single_file(path):
+        refuse_unread(name)
+        raise ValueError(f"dataset: got the file {quoted(name)}, expected a folder or a file {', '.join(SINGLE_FILES)}")
     if not path.is_dir() and not is_single_file(path) and not is_hub_id(name):
         raise ValueError(
             f"dataset: got {quoted(name)}, expected storyworld, a folder that exists, or a Hub id owner/name"

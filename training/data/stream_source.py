@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 from datasets import Dataset, Features, Image, IterableDataset, List, Value
 
@@ -14,12 +13,21 @@ from ..common.excerpts import quoted
 from ..common.loading import one_line_reason, reason_for
 from .file_faults import fault_of_files, joined_features, lacks_a_type
 from .forms.column_names import is_text, items_of
-from .forms.local import open_local
 from .forms.tables import STORIES, form_of
 from .frame_access import FrameAccess, frame_access
 from .schema import STATE_COLUMNS, check_columns, check_types, has_states, is_converted, reading_columns
 from .source_files import REFUSALS, local_files, open_builder
-from .sources import NO_COLUMNS, STORYWORLD, is_local_form, is_saved, locate, name_of_split, read_stories
+from .sources import (
+    NO_COLUMNS,
+    STORYWORLD,
+    as_stories,
+    is_local_form,
+    is_saved,
+    locate,
+    name_of_split,
+    open_form,
+    read_stories,
+)
 from .splits import SPLIT_SHARE, hash_position, splits_to_derive
 from .story_reasoning import story_reasoning_row
 from .validation import PROBLEM_COLUMN, REFERENCES_COLUMN
@@ -65,13 +73,19 @@ def open_stream(
     columns = {"frames_column": frames_column, "captions_column": captions_column}
     allowed = {"allow_remote_frames": allow_remote_frames, "allow_local_paths": allow_local_paths}
     access = frame_access(name, **allowed)
-    streamed = None if name == STORYWORLD else _open_stories(name, split, access, table_columns, **columns)
-    if streamed is None:
-        options = {"storyworld_options": storyworld_options, "table_columns": table_columns}
-        stories = read_stories(name, split, **options, **columns, **allowed)
-        stories = stories.cast_column("frames", ENCODED_IMAGES)
-        return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
-    return _stream_split(*streamed, name, split, access, **columns)
+    opened = None if name == STORYWORLD else open_form(name, table_columns, access)
+    if name != STORYWORLD and opened is None:
+        streamed = _open_stories(name, split, access, table_columns, **columns)
+        if streamed is not None:
+            return _stream_split(*streamed, name, split, access, **columns)
+    splits = None if opened is None else as_stories(opened, **columns, table_columns=table_columns, access=access)
+    options = {"storyworld_options": storyworld_options, "table_columns": table_columns, "splits": splits}
+    return _stream_from_disk(read_stories(name, split, **options, **columns, **allowed))
+
+
+def _stream_from_disk(stories: Dataset) -> IterableDataset:
+    stories = stories.cast_column("frames", ENCODED_IMAGES)
+    return stories.to_iterable_dataset(num_shards=min(MAX_SHARDS, len(stories)))
 
 
 def _open_stories(
@@ -84,7 +98,7 @@ def _open_stories(
 ) -> tuple[dict[str, IterableDataset], list[str]] | None:
     """Return the splits of a data set that `datasets` streams, and its files; `None` for one in another form."""
     location = locate(name)
-    if is_saved(location) or (is_local_form(location) and open_local(Path(location), table_columns, access)):
+    if is_saved(location):
         return None
     splits, files = _open(name, access)
     source = name_of_split(name, split, splits, splits_to_derive(splits))

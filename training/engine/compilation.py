@@ -15,6 +15,8 @@ def compile_blocks(model: torch.nn.Module) -> None:
 
     The model as a whole would be compiled again for every number of frames and length of captions, minutes each time.
     """
+    # Numbers such as rates of dropout are constants of a block. Traced as variables, each kind is compiled twice.
+    torch._dynamo.config.specialize_float = True
     torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
     for module in model.modules():
         if isinstance(module, (GradientCheckpointingLayer, Painter)):

@@ -1,12 +1,15 @@
 """Draw the losses of a run."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def loss_curves(metrics_path: str | Path, png_path: str | Path) -> Path:
@@ -17,6 +20,9 @@ def loss_curves(metrics_path: str | Path, png_path: str | Path) -> Path:
     the last frame. Training lines have `step`, `loss` and `loss_parts`; evaluation lines have `step` and `eval`, with
     the keys of `quick_metrics`.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # its import takes long
+    from matplotlib.figure import Figure
+
     lines = [json.loads(line) for line in Path(metrics_path).read_text(encoding="utf-8").splitlines() if line.strip()]
     training = [line for line in lines if "loss" in line]
     evaluations = [line for line in lines if "eval" in line]

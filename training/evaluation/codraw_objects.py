@@ -75,9 +75,14 @@ def measure_objects(
 def annotated(objects: list[dict]) -> list[Detection]:
     """Return the visible objects of a frame (an item of the column `clip_art`) as a perfect detector would."""
     return [
-        Detection(found["class_id"], found["x"] / CANVAS_WIDTH, found["y"] / CANVAS_HEIGHT, found["depth"] / FARTHEST)
-        for found in objects
-        if found["visible"] >= MIN_VISIBLE
+        Detection(
+            item["class_id"],
+            item["x"] / CANVAS_WIDTH,
+            item["y"] / CANVAS_HEIGHT,
+            item["depth"] / FARTHEST,
+        )
+        for item in objects
+        if item["visible"] >= MIN_VISIBLE
     ]
 
 
@@ -91,10 +96,10 @@ class _Collected:
 
     def add(self, name: str, frames: list[Image.Image]) -> None:
         """Read frames of the kind `name`."""
-        found = self.detections.setdefault(name, [])
+        detection = self.detections.setdefault(name, [])
         for start in range(0, len(frames), FRAMES_AT_ONCE):
             pixels = np.stack([np.asarray(frame.convert("RGB")) for frame in frames[start : start + FRAMES_AT_ONCE]])
-            found += self.detector.detect(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+            detection += self.detector.detect(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
 
     def add_truth(self, batch: list[dict]) -> None:
         """Add the true frames of stories, their floors, and what the annotation says is in them."""
@@ -106,7 +111,7 @@ class _Collected:
 
     def scores(self) -> dict[str, dict]:
         """Return what `measure_objects` returns."""
-        whole = {name: [with_whole_depths(found) for found in lists] for name, lists in self.detections.items()}
+        whole = {name: [with_whole_depths(detection) for detection in lists] for name, lists in self.detections.items()}
         detected = {}
         for name, painted in self.detections.items():
             detected[name] = mean_scores(zip(painted, self.detections["detector"]))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 from storyattn.losses import changed_pixels, sobel_gradients
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from .distribution_metrics import DistributionMetrics
 
@@ -23,12 +22,16 @@ def edge_energy(frames: torch.Tensor) -> float:
 
 def psnr(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the peak signal-to-noise ratio of each frame, `(N,)` in decibels, at most `MAX_PSNR`."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # its import takes long
+
     decibels = peak_signal_noise_ratio(predictions, targets, data_range=(0.0, 1.0), reduction="none", dim=(1, 2, 3))
     return decibels.clamp(max=MAX_PSNR)
 
 
 def ssim(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the structural similarity (Wang et al. 2004) of each frame, `(N,)`, at most 1."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     return structural_similarity_index_measure(predictions, targets, data_range=1.0, reduction="none")
 
 

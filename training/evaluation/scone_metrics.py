@@ -149,7 +149,7 @@ class _Domain:
     def compute(self) -> dict:
         """Return what `exact_match` says of a domain."""
         single = ("single_step", "single_step_snapped", "single_step_slots", "copy_last", "shuffled_instruction")
-        shares = {name: found.compute(mean=name in single) for name, found in self.shares.items()}
+        shares = {name: share.compute(mean=name in single) for name, share in self.shares.items()}
         floors = {
             "closed_loop": {"copy_first": shares.pop("copy_first")},
             "single_step": {name: shares.pop(name) for name in single[3:] if name in shares},

@@ -93,9 +93,9 @@ class StateEvaluation:
         shares = {name: _shares(hits) for name, hits in self.hits.items()}
         controls = {name: shares.pop(name) for name in ("last_frame", "blur", "noise", "gray") if name in shares}
         groups = {
-            kind: {str(group): {**_shares(hits), "count": len(hits)} for group, hits in sorted(found.items())}
-            for kind, found in self.groups.items()
-            if found
+            kind: {str(group): {**_shares(hits), "count": len(hits)} for group, hits in sorted(by_group.items())}
+            for kind, by_group in self.groups.items()
+            if by_group
         }
         return {**shares, "controls": controls, **groups}
 

@@ -5,9 +5,11 @@ The template is Jinja's; it stands beside the packages in a checkout and under `
 
 import json
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+import jinja2
 import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
@@ -87,9 +89,8 @@ def make_card(folder: Path, repo_id: str | None = None) -> ModelCard:
     """Return the card of a folder that has facts in `results.json`; arguments and errors are those of `write_card`."""
     config, results = read_config(folder), read_results(folder)
     facts = results["facts"]
-    return ModelCard.from_template(
-        card_data(results, facts, repo_id),
-        template_path=str(find_template()),
+    data = card_data(results, facts, repo_id)
+    fields = dict(
         repo_id=repo_id,
         config=config,
         figures=sorted(path.name for path in (folder / "figures").glob("*.png")),
@@ -99,6 +100,13 @@ def make_card(folder: Path, repo_id: str | None = None) -> ModelCard:
         **result_fields(results),
         **fact_fields(facts, repo_id),
     )
+    template = _compiled(find_template().read_text(encoding="utf-8"))
+    return ModelCard(template.render(card_data=data.to_yaml(), **{**data.to_dict(), **fields}))
+
+
+@cache
+def _compiled(template: str) -> jinja2.Template:
+    return jinja2.Template(template)
 
 
 def find_template() -> Path:

@@ -37,10 +37,10 @@ def runs_behind(sequence: Sequence) -> bool:
     """Return whether the instructions run one step behind the states; only `scene` has such stories."""
     if sequence.states[0].domain != SCENE:
         return False
-    told = [instruction.lower() for instruction in sequence.instructions]
+    instructions = [instruction.lower() for instruction in sequence.instructions]
     changes = list(zip(sequence.states, sequence.states[1:]))
-    in_step = sum(map(_points, told, changes))
-    behind = sum(map(_points, told[1:], changes)) + (OPENING_POINTS if _only_describes(told[0]) else 0)
+    in_step = sum(map(_points, instructions, changes))
+    behind = sum(map(_points, instructions[1:], changes)) + (OPENING_POINTS if _only_describes(instructions[0]) else 0)
     return behind > in_step
 
 

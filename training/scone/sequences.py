@@ -117,9 +117,9 @@ def _read_member(archive: Path, name: str) -> bytes:
     """A file of an archive, whatever the folders above it are called."""
     try:
         with zipfile.ZipFile(archive) as members:
-            found = [member for member in members.namelist() if f"/{member}".endswith(f"/{name}")]
-            if len(found) != 1:
-                raise ValueError(f"{archive}: got {len(found)} files {name}, expected one")
-            return members.read(found[0])
+            files = [member for member in members.namelist() if f"/{member}".endswith(f"/{name}")]
+            if len(files) != 1:
+                raise ValueError(f"{archive}: got {len(files)} files {name}, expected one")
+            return members.read(files[0])
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{archive}: damaged ({error}), expected a ZIP archive") from error

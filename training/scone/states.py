@@ -77,13 +77,13 @@ def parse_state(domain: str, text: str) -> State:
     Raises `ValueError`, naming the slot, for anything else.
     """
     shape = domain_named(domain)
-    found = [SLOT.fullmatch(slot) for slot in text.split(" ")] if text else []
-    numbers = [match and int(match[1]) for match in found]
-    count = len(found) if domain == TANGRAMS else shape.num_slots
+    matches = [SLOT.fullmatch(slot) for slot in text.split(" ")] if text else []
+    numbers = [match and int(match[1]) for match in matches]
+    count = len(matches) if domain == TANGRAMS else shape.num_slots
     if numbers != list(range(1, count + 1)) or count > shape.num_slots:
         most = f"1: to {shape.num_slots}:" if domain != TANGRAMS else f"1: and so on, at most {shape.num_slots}"
         raise ValueError(f"got {text!r}, expected slots {most} of {domain}")
-    slots = [_padded(shape, "" if match[2] == NOTHING else match[2]) for match in found]
+    slots = [_padded(shape, "" if match[2] == NOTHING else match[2]) for match in matches]
     slots += [NOTHING * shape.parts] * (shape.num_slots - len(slots))
     state = State(domain, tuple(slots))
     fault = fault_of(state)

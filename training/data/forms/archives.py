@@ -17,7 +17,7 @@ from ...common.excerpts import quoted
 from ...common.loading import is_full_disk, one_line_reason
 from ..frame_access import ARCHIVES
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 Member = tuple[str, int, Callable[[], BinaryIO]]  # name, size in bytes, opens it
 

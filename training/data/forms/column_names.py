@@ -31,6 +31,7 @@ CAPTION_NAMES = (
     *("originaltext", "captiontext", "line", "utterance", "instruction", "references", "reference", "alttext"),
     "description",
 )
+TEXT_NAMES = ("caption", "captions", "text", "texts")  # of captions, even if they are numbers
 CLIP_NAMES = (
     "video",
     "clip",
@@ -158,7 +159,7 @@ def frame_columns(features: Features, columns: TableColumns) -> FrameColumns | N
     if image is None or (story is None and WEBDATASET_KEY not in features):
         return None
     rest = _without(rest, image)
-    caption = caption or find_column(rest, CAPTION_NAMES, is_caption)
+    caption = caption or find_column(rest, CAPTION_NAMES, is_caption) or find_column(rest, TEXT_NAMES, is_scalar)
     captions = (caption,) if caption else tuple(numbered_columns(rest, CAPTION_NAMES, is_caption).values())
     position = position or find_column(_without(rest, *captions), POSITION_NAMES, is_scalar)
     return FrameColumns(image, story, position, captions)
@@ -172,14 +173,14 @@ def numbered_columns(features: Features, names: Iterable[str], fits: Callable[[o
         names: usual names, of which the part before or behind the number has to be one.
         fits: whether a type fits.
     """
-    found, names = {}, set(names)
+    columns_by_number, names = {}, set(names)
     for column, feature in features.items():
         match = NUMBERED.fullmatch(column)
         if match and fits(feature):
             head, tail = (re.sub(r"[^a-z0-9]", "", match[part].lower()) for part in ("head", "tail"))
             if (tail or head) in names or (tail in ("filename", "path", "file", "bytes") and head in names):
-                found.setdefault(int(match["number"]), column)
-    return dict(sorted(found.items()))
+                columns_by_number.setdefault(int(match["number"]), column)
+    return dict(sorted(columns_by_number.items()))
 
 
 def _without(features: Features, *columns: str | None) -> Features:

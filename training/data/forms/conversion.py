@@ -1,5 +1,7 @@
 """Convert a table into stories once: the result is stored beside the data sets of `datasets` and read from there."""
 
+import ast
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from ..validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 from .clips import DEFAULT_FRAMES, is_clip, take_frames
 from .paths import Places, find_file
 
-FORMS_VERSION = 1  # part of the cache key: raise it when the same table would give other stories
+FORMS_VERSION = 2  # part of the cache key: raise it when the same table would give other stories
 STORIES_AT_ONCE = 16
 STORY_FEATURES = Features(
     {
@@ -69,6 +71,21 @@ def convert(
     return stories.remove_columns(empty)
 
 
+def with_plain_columns(dataset: Dataset) -> Dataset:
+    """Return a table whose columns of mixed types in JSON, such as 1 and "2", hold texts, or lists of texts."""
+    for column, feature in dataset.features.items():
+        if type(feature).__name__ != "Json":
+            continue
+        cells = dataset[column][:]
+        if any(isinstance(cell, dict) for cell in cells):
+            continue
+        is_list = any(isinstance(cell, list) for cell in cells)
+        texts = [texts_of(cell) if is_list else None if is_blank(cell) else str(cell) for cell in cells]
+        feature = List(Value("string")) if is_list else Value("string")
+        dataset = dataset.remove_columns(column).add_column(column, texts, feature=feature)
+    return dataset
+
+
 def encoded(dataset: Dataset) -> Dataset:
     """Return a table whose pictures and videos are not decoded."""
     for column, feature in dataset.features.items():
@@ -100,11 +117,28 @@ def picture_of(cell: object, places: Places) -> dict | None:
 
 def texts_of(cell: object) -> list[str]:
     """Return the captions in the cell of a table: one, several or none."""
+    cell = listed_texts(cell) if isinstance(cell, str) else cell
     if isinstance(cell, (list, tuple)):
         return [text for item in cell for text in texts_of(item)]
     if cell is None or (isinstance(cell, float) and cell != cell):  # NaN stands for an empty cell of a CSV file
         return []
     return [str(cell)] if str(cell).strip() else []
+
+
+def listed_texts(text: str) -> str | list[str]:
+    """Return the list of texts that a text is in JSON, or as Python prints it; any other text as it is."""
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return text
+    try:
+        texts = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            texts = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return text
+        texts = texts if repr(texts) == text.strip() else None  # Python joins texts without a comma between them
+    is_list = isinstance(texts, list) and texts and all(isinstance(item, (str, type(None))) for item in texts)
+    return texts if is_list else text
 
 
 def is_blank(cell: object) -> bool:

@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass, field
 
 from datasets import Dataset, Features, List, Value
+from transformers.utils import logging
 
 from ...common.columns import TableColumns
-from ...common.excerpts import quoted
+from ...common.excerpts import listed, quoted
 from ..validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 from .clips import is_clip
 from .column_names import (
@@ -21,6 +22,8 @@ from .column_names import (
 )
 from .conversion import batch_of, clip_story, convert, encoded, file_state, is_blank, picture_of, story_of, texts_of
 from .paths import Places
+
+logger = logging.get_logger(__name__)
 
 BOX = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("float32"))}
 
@@ -50,21 +53,24 @@ def convert_frame_rows(dataset: Dataset, columns: TableColumns, places: Places) 
         `story_id`, `frames`, `captions`, where they differ from these `references`, `descriptions`, `boxes`, and of
         each further column of texts or numbers the value of the story's first row.
     """
-    found = frame_columns(dataset.features, columns)
-    pictures = encoded(dataset.select_columns([found.image]))
-    stories = _group(dataset, pictures, found)
+    roles = frame_columns(dataset.features, columns)
+    pictures = encoded(dataset.select_columns([roles.image]))
+    stories = _group(dataset, pictures, roles)
+    if not roles.captions:
+        names = listed(dataset.features)
+        logger.warning_once(f"captions: got none of the columns {names}, expected one; --caption_column names it")
     texts = [[] for _ in range(len(dataset))]
-    for column in found.captions:
+    for column in roles.captions:
         for row, cell in enumerate(dataset[column][:]):
             texts[row] += texts_of(cell)
     rows = [[row for same in story.frames for row in same] for story in stories]
     first = _picture(pictures, rows[0][0], places) if rows and rows[0] else None
     places.expect_allowed(stories[0].story_id if stories else None, [first])
     per_clip = all(len(story) == 1 for story in rows) and is_clip(first)
-    index, extra = _index(dataset, found, stories, texts)
+    index, extra = _index(dataset, roles, stories, texts)
     states = [file_state(_picture(pictures, row, places)) for row in range(len(dataset))] if is_clip(first) else []
     options = {"per_clip": per_clip, "count": columns.frames_per_video, "places": places, "others": tuple(extra)}
-    key = ["frame rows", dataset._fingerprint, found, columns, places, states]
+    key = ["frame rows", dataset._fingerprint, roles, columns, places, states]
     return convert(index, _join, key, extra, pictures=pictures, **options)
 
 
@@ -86,10 +92,10 @@ def _join(batch: dict, pictures: Dataset, per_clip: bool, count: int | None, pla
 
 
 def _index(
-    dataset: Dataset, found: FrameColumns, stories: list[StoryRows], texts: list[list[str]]
+    dataset: Dataset, roles: FrameColumns, stories: list[StoryRows], texts: list[list[str]]
 ) -> tuple[Dataset, Features]:
     """Return the stories without their pictures, and the features of the columns beyond those of every story."""
-    used = {found.image, found.story, found.position, *found.captions, "story_id", REFERENCES_COLUMN, PROBLEM_COLUMN}
+    used = {roles.image, roles.story, roles.position, *roles.captions, "story_id", REFERENCES_COLUMN, PROBLEM_COLUMN}
     rest = {name: feature for name, feature in dataset.features.items() if name not in used}
     firsts = [min((row for same in story.frames for row in same), default=0) for story in stories]
     extra, columns = {}, {}
@@ -121,14 +127,14 @@ def _plain_boxes(boxes: list[dict] | None) -> list[dict]:
     return [{name: box[name] for name in BOX} for box in boxes or []]
 
 
-def _group(dataset: Dataset, pictures: Dataset, found: FrameColumns) -> list[StoryRows]:
+def _group(dataset: Dataset, pictures: Dataset, roles: FrameColumns) -> list[StoryRows]:
     """Return the stories of a table in the order of their first rows."""
-    ids, positions = _keys(dataset, found)
+    ids, positions = _keys(dataset, roles)
     rows_of: dict[str, list[int]] = {}
     stories: list[StoryRows] = []
     for row, story_id in enumerate(ids):
         if is_blank(story_id):
-            problem = f"{found.story or WEBDATASET_KEY}: got {quoted(story_id)}, expected the name of a story"
+            problem = f"{roles.story or WEBDATASET_KEY}: got {quoted(story_id)}, expected the name of a story"
             stories.append(StoryRows(f"row {row + 1}", [[row]], problem))
             continue
         text = str(int(story_id)) if isinstance(story_id, float) and story_id.is_integer() else str(story_id)
@@ -141,11 +147,11 @@ def _group(dataset: Dataset, pictures: Dataset, found: FrameColumns) -> list[Sto
     return stories
 
 
-def _keys(dataset: Dataset, found: FrameColumns) -> tuple[list, list]:
+def _keys(dataset: Dataset, roles: FrameColumns) -> tuple[list, list]:
     """Return story and position of each row."""
-    if found.story is not None:
-        positions = dataset[found.position][:] if found.position else [None] * len(dataset)
-        return dataset[found.story][:], positions
+    if roles.story is not None:
+        positions = dataset[roles.position][:] if roles.position else [None] * len(dataset)
+        return dataset[roles.story][:], positions
     keys = [split_key(key) or (None, None) for key in dataset[WEBDATASET_KEY][:]]
     return [story for story, _ in keys], [position for _, position in keys]
 

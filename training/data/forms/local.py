@@ -6,18 +6,22 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from ...common.archives import UNREAD, refuse_unread
 from ...common.columns import TableColumns
+from ...common.excerpts import quoted
 from ..frame_access import FrameAccess
 from ..frame_folder import is_frame_folder, read_frame_folder
 from ..source_files import load_splits
-from .archives import is_archive, member_names, unpack
+from .archives import SUFFIXES, is_archive, member_names, unpack
 from .clips import VIDEO_SUFFIXES
 from .column_names import CAPTION_NAMES, POSITION_NAMES, plain_name
+from .hint import metadata_hint
 from .table_files import BUILDERS, find_tables, load_tables
 from .text_files import has_text_files, pictures_in, read_text_files
 from .vist import read_vist, vist_files
 
-SINGLE_FILES = (*BUILDERS, ".zip", ".tar.gz", ".tgz")
+SINGLE_FILES = tuple(dict.fromkeys((*BUILDERS, *SUFFIXES)))
+TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")  # which hold no pictures
 
 
 @dataclass
@@ -50,6 +54,8 @@ def open_local(path: Path, columns: TableColumns, access: FrameAccess) -> Opened
     if path.is_file():
         return _open_file(path, columns, access)
     archives = [file for file in sorted(path.iterdir()) if file.is_file() and is_archive(file)]
+    if not archives:
+        _refuse_unread_archives(path, access)
     if is_plain_frame_folder(path, columns) and not archives:
         return Opened(read_frame_folder(path))
     if annotations := vist_files(path):
@@ -117,9 +123,9 @@ def _open_file(path: Path, columns: TableColumns, access: FrameAccess) -> Opened
     name = path.name.lower()
     if name.endswith(".json") and vist_files(path.parent, path.name):
         return Opened(read_vist([path], path.parent))
-    names = member_names(path) if is_archive(path) else []
-    is_samples = name.endswith(".tar") and not any(Path(member).stem == "metadata" for member in names)
-    if names and not is_samples:
+    names = member_names(path) if name.endswith(".tar") else []
+    is_samples = bool(names) and not any(Path(member).stem == "metadata" for member in names)
+    if is_archive(path) and not is_samples:
         folder = unpack(path)
         inner = _single_folders(folder)
         folder = inner[0] if len(list(folder.iterdir())) == 1 and inner else folder
@@ -128,10 +134,19 @@ def _open_file(path: Path, columns: TableColumns, access: FrameAccess) -> Opened
         tables = find_tables(folder)
         if tables and _names_lists_of_files(tables[0]):
             return Opened(dict(load_splits(str(folder.parent), access)))
+        if not tables:
+            raise ValueError(f"dataset: got no story in the archive {quoted(path)}; {metadata_hint(str(folder))}")
         return Opened(load_tables(tables, folder, access), table_roots(folder))
-    if path.suffix.lower() not in BUILDERS:
-        raise ValueError(f"dataset: got the file {str(path)!r}, expected a folder or a file {', '.join(SINGLE_FILES)}")
     return Opened(load_tables([path], path.parent, access), [path.parent])
+
+
+def _refuse_unread_archives(path: Path, access: FrameAccess) -> None:
+    """Refuse a folder whose pictures or tables can only be in an archive that is not read."""
+    unread = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(UNREAD)]
+    if unread and not pictures_in(path):
+        may_be_elsewhere = access.allow_remote_frames or access.allow_local_paths
+        if all(table.suffix.lower() in TEXT_TABLES and not may_be_elsewhere for table in find_tables(path)):
+            refuse_unread(unread[0])
 
 
 def _single_folders(folder: Path) -> list[Path]:

@@ -5,10 +5,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from ...common.excerpts import quoted
 from ..frame_access import FrameAccess
 
+FILE_URL = "file://"
 WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -35,8 +37,8 @@ class Places:
 def find_file(path: str, roots: Sequence[Path]) -> str:
     """Return the path of a picture in one of the folders; a backslash separates folders as a slash does.
 
-    A URL or an absolute path stays as it is. A file that does not exist is looked for in the first folder, so that
-    whoever opens it says that it is missing.
+    The URL of a file is its path; another URL and an absolute path stay as they are. A file that does not exist is
+    looked for in the first folder, so that whoever opens it says that it is missing.
 
     Args:
         path: the path as the data set gives it.
@@ -45,6 +47,8 @@ def find_file(path: str, roots: Sequence[Path]) -> str:
     Raises:
         ValueError: where the path leads out of the folders.
     """
+    if path[: len(FILE_URL)].lower() == FILE_URL:
+        path = unquote(path[len(FILE_URL) :].removeprefix("localhost"))
     if not roots or "://" in path or os.path.isabs(path) or WINDOWS_DRIVE.match(path):
         return path
     inner = os.path.normpath(path)

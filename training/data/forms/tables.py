@@ -7,6 +7,7 @@ from datasets import Dataset, Features, Image
 from ...common.columns import TableColumns
 from ..story_reasoning import is_story_reasoning
 from .column_names import frame_columns, is_picture, is_text, items_of
+from .conversion import with_plain_columns
 from .frame_rows import convert_frame_rows
 from .paths import Places
 from .story_rows import (
@@ -93,7 +94,7 @@ def to_stories(
     """
     features = dataset.features or Features()
     if not has_stories(features, frames_column, columns):
-        dataset = _flattened(dataset)
+        dataset = with_plain_columns(_flattened(dataset))
     form = form_of(dataset.features or Features(), frames_column, captions_column, columns)
     if form in (STORIES, REFERENCES, None):
         return with_references(with_found_files(dataset, frames_column, places.roots), captions_column)
@@ -108,7 +109,7 @@ def to_stories(
     names = {"frames": frames_column, "captions": captions_column}
     taken = [name for name in names.values() if name in stories.features and name not in names]
     stories = stories.remove_columns(taken)
-    return stories.rename_columns({own: name for own, name in names.items() if own != name})
+    return stories.rename_columns({column: name for column, name in names.items() if column != name})
 
 
 def _flattened(dataset: Dataset) -> Dataset:

@@ -1,29 +1,25 @@
-"""Read folders of pictures that each have a text file beside them, such as `fox/1.png` and `fox/1.txt`."""
+"""Read folders of pictures that each have a text or JSON file beside them, such as `fox/1.png` and `fox/1.txt`."""
 
+import codecs
 import os
 from pathlib import Path
 
-from datasets import Dataset, Features, Image, List, Value
+from datasets import Dataset
 from PIL import Image as Pillow
 
 from ...common.columns import TableColumns
+from ...common.excerpts import quoted
 from ..frame_access import FrameAccess
-from ..validation import PROBLEM_COLUMN
+from ..validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 from .clips import VIDEO_SUFFIXES, is_clip
 from .column_names import FRAME_WORDS, natural_key, split_key
-from .conversion import clip_story
+from .conversion import STORY_FEATURES, clip_story, story_of
+from .json_files import caption_field, captions_of, frame_table, read_object
 
 SPLIT_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLIT_OF |= dict.fromkeys(("validation", "valid", "val", "dev", "eval"), "validation")
 TEXT_SUFFIXES = (".txt", ".caption", ".cap")
-FEATURES = Features(
-    {
-        "story_id": Value("string"),
-        "frames": List(Image()),
-        "captions": List(Value("string")),
-        PROBLEM_COLUMN: Value("string"),
-    }
-)
+JSON_SUFFIX = ".json"
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -37,22 +33,25 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def text_of(picture: Path) -> Path | None:
-    """Return the text file beside a picture."""
-    return next((file for suffix in TEXT_SUFFIXES if (file := picture.with_suffix(suffix)).is_file()), None)
+    """Return the text file beside a picture, else its JSON file."""
+    suffixes = (*TEXT_SUFFIXES, JSON_SUFFIX)
+    files = (picture.with_suffix(suffix) for suffix in (*suffixes, *map(str.upper, suffixes)))
+    return next(filter(Path.is_file, files), None)
 
 
 def has_text_files(folder: Path) -> bool:
-    """Return whether a picture in the folder has a text file beside it."""
-    return any(text_of(picture) for picture in pictures_in(folder))
+    """Return whether a picture in the folder has a text file beside it, or a JSON file with a caption."""
+    return any(map(_has_captions, filter(None, map(text_of, pictures_in(folder)))))
 
 
 def read_text_files(folder: Path, columns: TableColumns, access: FrameAccess) -> dict[str, Dataset]:
-    """Read the stories of a folder of pictures with text files.
+    """Read the stories of a folder of pictures with text files or JSON files.
 
     The pictures of a folder are a story, in the order of the numbers in their names. Where the names of one folder
     begin with several names of stories (`fox_1.png`, `hare_1.png`), each of these is a story. A clip (a video or an
     animation) is a story of its own, with a caption in each line of its text file. A picture without a text file has no
-    caption. Folders that are called train, validation or test are splits.
+    caption. JSON files may name stories and positions: then they are the rows of a table, see `convert_frame_rows`.
+    Folders that are called train, validation or test are splits.
 
     Args:
         folder: the folder.
@@ -60,8 +59,10 @@ def read_text_files(folder: Path, columns: TableColumns, access: FrameAccess) ->
         access: which files may be read.
 
     Returns:
-        Stories by split.
+        Stories by split, or tables of one row a frame.
     """
+    if tables := _tables(folder):
+        return tables
     places: dict[Path, list[Path]] = {}
     for picture in pictures_in(folder):
         places.setdefault(picture.parent, []).append(picture)
@@ -72,7 +73,7 @@ def read_text_files(folder: Path, columns: TableColumns, access: FrameAccess) ->
             story_id = "/".join(filter(None, (name, story))) or place.absolute().name
             for row in _rows(story_id, members, columns.frames_per_video, access):
                 splits.setdefault(split, []).append(row)
-    return {split: Dataset.from_list(rows, features=FEATURES) for split, rows in splits.items()}
+    return {split: _dataset(rows) for split, rows in splits.items()}
 
 
 def split_named(name: str) -> str | None:
@@ -104,18 +105,73 @@ def _rows(story_id: str, pictures: list[Path], count: int | None, access: FrameA
     encoded = [{"bytes": None, "path": str(picture.absolute())} for picture in pictures]
     access.check_story({"story_id": story_id, "frames": encoded})
     if not all(map(is_clip, encoded)):
-        captions = [" ".join(_lines(picture)) or None for picture in pictures]
-        return [{"story_id": story_id, "frames": encoded, "captions": captions, PROBLEM_COLUMN: None}]
+        problem, references = None, [[] for _ in pictures]
+        try:
+            references = [_captions(picture) for picture in pictures]
+        except ValueError as error:
+            problem = f"captions: {error}"
+        return [{"story_id": story_id, **story_of(encoded, references, None, problem)}]
     rows = []
     for picture, path in zip(encoded, pictures):
-        story = clip_story(picture, _lines(path), count)
         name = "/".join(filter(None, (story_id if len(pictures) > 1 else "", path.stem)))
-        rows.append({"story_id": name, **{key: story[key] for key in FEATURES if key != "story_id"}})
+        try:
+            captions, problem = _captions(path, per_line=True), None
+        except ValueError as error:
+            captions, problem = [], f"captions: {error}"
+        story = clip_story(picture, captions, count)
+        rows.append({"story_id": name, **story, PROBLEM_COLUMN: problem or story[PROBLEM_COLUMN]})
     return rows
 
 
-def _lines(picture: Path) -> list[str]:
-    """Return the lines of the text file of a picture that are not blank."""
+def _captions(picture: Path, per_line: bool = False) -> list[str]:
+    """Return the captions of a picture: those in its JSON file, or the text of its text file, as one or one a line."""
     file = text_of(picture)
-    text = file.read_text(encoding="utf-8-sig", errors="replace") if file else ""
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    if file is not None and _is_json(file):
+        return captions_of(file)
+    text = _decoded(file) if file else ""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return lines if per_line or not lines else [" ".join(lines)]
+
+
+def _decoded(file: Path) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 if its first bytes say so; raise `ValueError` for another."""
+    data = file.read_bytes()
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"got {quoted(file)}, expected text in UTF-8: {error}") from error
+
+
+def _is_json(file: Path) -> bool:
+    return file.suffix.lower() == JSON_SUFFIX
+
+
+def _has_captions(file: Path) -> bool:
+    """Return whether a file beside a picture is for captions; a broken JSON file is, so that it is reported."""
+    try:
+        return not _is_json(file) or caption_field(read_object(file)) is not None
+    except ValueError:
+        return True
+
+
+def _tables(folder: Path) -> dict[str, Dataset]:
+    """Return tables of one row a frame by split, where all pictures have JSON files and these name stories."""
+    by_split: dict[str, dict[Path, Path]] = {}
+    for picture in pictures_in(folder):
+        file = text_of(picture)
+        if file is None or not _is_json(file):
+            return {}
+        split, _ = _split_and_name(picture.parent.relative_to(folder))
+        by_split.setdefault(split, {})[picture] = file
+    try:
+        tables = {split: frame_table(files) for split, files in by_split.items()}
+    except ValueError:  # reported with the story
+        return {}
+    return {} if None in tables.values() else tables
+
+
+def _dataset(rows: list[dict]) -> Dataset:
+    """Return stories as a data set, with `references` where some frame has several captions."""
+    stories = Dataset.from_list(rows, features=STORY_FEATURES)
+    has_references = any(row[REFERENCES_COLUMN] is not None for row in rows)
+    return stories if has_references else stories.remove_columns(REFERENCES_COLUMN)
