@@ -17,11 +17,11 @@ def story(domain: str, states, instructions) -> Sequence:
 
 
 def test_colours_and_sides_are_exchanged_in_words_and_states_alike():
-    told = story("scene", STATES, ["the man in red with an orange hat moves to the left of all"])
-    made = variants(told, 40)
-    assert made == variants(told, 40) and len({variant.name for variant in made}) == 40
+    sequence = story("scene", STATES, ["the man in red with an orange hat moves to the left of all"])
+    drawn = variants(sequence, 40)
+    assert drawn == variants(sequence, 40) and len({variant.name for variant in drawn}) == 40
     sides = set()
-    for variant in made:
+    for variant in drawn:
         before, after = variant.states
         place = next(slot for slot, content in enumerate(before.slots) if content.strip("_") and "_" not in content)
         shirt, hat = (COLOURS[symbol] for symbol in before.slots[place])
@@ -35,8 +35,8 @@ def test_colours_and_sides_are_exchanged_in_words_and_states_alike():
 
 
 def test_where_places_are_counted_nothing_is_mirrored():
-    told = story("scene", STATES, ["the second person from the left moves one place to the left"])
-    assert all(variant.states[0].slots[1].strip("_") for variant in variants(told, 20))
+    sequence = story("scene", STATES, ["the second person from the left moves one place to the left"])
+    assert all(variant.states[0].slots[1].strip("_") for variant in variants(sequence, 20))
 
 
 def test_brown_stays_and_figures_have_no_names():
@@ -45,9 +45,9 @@ def test_brown_stays_and_figures_have_no_names():
         assert variant.states[0].slots[0][1] == "b"
         assert variant.instructions[0] == f"throw out the brown one above the {COLOURS[variant.states[0].slots[0][0]]}"
     rows = "1:A 2:C", "1:C"
-    made = variants(story("tangrams", rows, ["remove the first one"]), 10)
-    assert {variant.instructions for variant in made} == {("remove the first one",)}
-    assert len({variant.states for variant in made}) > 5
+    drawn = variants(story("tangrams", rows, ["remove the first one"]), 10)
+    assert {variant.instructions for variant in drawn} == {("remove the first one",)}
+    assert len({variant.states for variant in drawn}) > 5
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ CONSTRUCTION = re.compile(
 )
 
 
-def told(split: str, count: int, training_words: bool = False) -> Iterator[tuple[Step | None, str]]:
+def captioned_steps(split: str, count: int, training_words: bool = False) -> Iterator[tuple[Step | None, str]]:
     """Yield the steps of stories with their captions; the opening has no step."""
     for seed in range(count):
         script = write_script(seed, split, 6)
@@ -172,13 +172,13 @@ def test_every_held_out_entry_has_a_word_that_training_never_shows():
 def test_training_never_shows_held_out_words_and_test_words_always():
     training = words_of_training()
     for split in ("train", "validation", "test", "test_unseen"):
-        for _, caption in told(split, 120 if split == "train" else 15):
+        for _, caption in captioned_steps(split, 120 if split == "train" else 15):
             assert set(WORD.findall(caption.lower())) <= training, caption
             assert not CONSTRUCTION.match(caption.lower()), caption
-    for _, caption in told("test_words", 60):
+    for _, caption in captioned_steps("test_words", 60):
         new = set(WORD.findall(caption.lower())) - training
         assert new or CONSTRUCTION.match(caption.lower()), caption
-    for _, caption in told("test_words", 30, training_words=True):
+    for _, caption in captioned_steps("test_words", 30, training_words=True):
         assert set(WORD.findall(caption.lower())) <= training, caption
 
 

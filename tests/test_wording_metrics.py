@@ -19,14 +19,14 @@ def stories():
 
 def half_understanding(model, processor, stories):
     """Paint the truth for captions of training, half of the way to it for held-out ones, and else the last frame."""
-    known = {text for story in stories for text in story["training_captions"]}
+    training_captions = {text for story in stories for text in story["training_captions"]}
     number = model.config.max_frames
     windows = MeasuredWindows(stories, number)
     by_caption = {}
     for item in (windows[position] for position in range(len(windows))):
         frames = to_pixels(model, processor, item["frames"])
         for name in ("captions", "training_captions"):
-            share = 1.0 if item[name][-1] in known else 0.5
+            share = 1.0 if item[name][-1] in training_captions else 0.5
             by_caption[item[name][-1]] = frames[-2].lerp(frames[-1], share)
 
     def predict_next_frame(pixel_values, frame_mask, next_input_ids=None, next_attention_mask=None, **inputs):

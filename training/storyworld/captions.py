@@ -76,11 +76,11 @@ class Narrator:
             join = self.rng.choice((" and ", " and then ", ", then "))
         else:
             join = self.rng.choice((", and ", ", and then ", " while ", ", and "))
-        told = []
+        clauses = []
         for text, step in zip(texts, parts):
             phrases.step = step
-            told.append(self._realize(text, tense, phrases, self.held_out))
-        return join.join(told)
+            clauses.append(self._realize(text, tense, phrases, self.held_out))
+        return join.join(clauses)
 
     def _clause(self, step: Step, held_out: bool = False) -> Wording:
         """Draw a plain clause for one of two events."""

@@ -95,14 +95,15 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
     check_options(split, image_size, num_frames)
     script = write_script(seed, split, num_frames)
     drawn = [draw_stage(stage, image_size) for stage in script.stages]
-    told = [Step(script.opening, script.opening, "opening"), *script.steps]
+    moments = [Step(script.opening, script.opening, "opening"), *script.steps]
     story = {
         "story_id": f"{split}-{seed}",
         "frames": [picture for picture, _ in drawn],
         "captions": tell_script(narrator_of(seed, split, script), script),
         "boxes": [boxes for _, boxes in drawn],
         "events": [
-            event_of(step, boxes, before) for step, (_, boxes), before in zip(told, drawn, [[], *(b for _, b in drawn)])
+            event_of(step, boxes, before)
+            for step, (_, boxes), before in zip(moments, drawn, [[], *(b for _, b in drawn)])
         ],
         "states": [PictureState.of(stage).to_json() for stage in script.stages],
         "setting": script.opening.setting,

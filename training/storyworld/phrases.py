@@ -243,8 +243,8 @@ class Phrases:
 
     def _neighbour(self, place: int, who: str) -> str | None:
         """Return the other character where it stands at a place before and after the event, and is not named yet."""
-        for other, there in self.step.stage.where.items():
-            if other not in (who, *self.spoken) and there == place == self.step.before.where.get(other):
+        for other, spot in self.step.stage.where.items():
+            if other not in (who, *self.spoken) and spot == place == self.step.before.where.get(other):
                 return other
         return None
 
@@ -259,5 +259,5 @@ class Phrases:
 
 
 def _is_left_of(stage: Stage, who: str, other: str) -> bool:
-    here, there = stage.where[who], stage.where[other]
-    return here < there or (here == there and who == stage.cast[0])
+    here, spot = stage.where[who], stage.where[other]
+    return here < spot or (here == spot and who == stage.cast[0])
