@@ -97,10 +97,10 @@ def test_predicted_frames_are_sharpened_outside_of_training(small_processor, bat
     frames = plain.predicted_frames.flatten(0, 1)
     row, column = 9, 20
     around = frames[:, :, row - 2 : row + 3, column - 2 : column + 3].mean((-2, -1))
-    own = frames[:, :, row, column]
-    expected = (own + 1.5 * (own - around)).clamp(0, 1)
+    pixel = frames[:, :, row, column]
+    expected = (pixel + 1.5 * (pixel - around)).clamp(0, 1)
     assert torch.allclose(sharp.flatten(0, 1)[:, :, row, column], expected, atol=1e-6)
-    assert not torch.allclose(expected, own, atol=1e-3)
+    assert not torch.allclose(expected, pixel, atol=1e-3)
     assert torch.equal(outputs[1.5, False].reconstructed_frames, plain.reconstructed_frames)
     assert torch.equal(outputs[1.5, True].predicted_frames, outputs[0.0, True].predicted_frames)
 
@@ -282,10 +282,10 @@ def test_perceptual_distance(small_model):
     assert all(parameter.grad is None for parameter in small_model.parameters()), "its weights are detached"
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_perceptual_losses_compare_with_the_true_frames(small_processor, batch, tmp_path, own):
+@pytest.mark.parametrize("shares_encoder", [True, False])
+def test_perceptual_losses_compare_with_the_true_frames(small_processor, batch, tmp_path, shares_encoder):
     make_model(small_config(small_processor)).model.vision_encoder.backbone.save_pretrained(tmp_path / "network")
-    network = None if own else str(tmp_path / "network")
+    network = None if shares_encoder else str(tmp_path / "network")
     model = make_model(small_config(small_processor, perceptual_model=network)).eval()
     frame_indices = torch.tensor([[2, 0]]).expand(len(batch["pixel_values"]), -1)
     with torch.no_grad():
@@ -305,7 +305,7 @@ def test_an_own_perceptual_network_is_in_no_checkpoint(small_processor, batch, t
     model = make_model(small_config(small_processor, perceptual_model=str(tmp_path / "network"))).eval()
     with torch.no_grad():
         parts = model(**batch, return_loss=True).loss_parts
-        own = make_model(small_config(small_processor)).eval()(**batch, return_loss=True).loss_parts
-    assert parts["next_frame_l1"] == own["next_frame_l1"]
-    assert parts["next_frame_perceptual"] != own["next_frame_perceptual"]
+        shared = make_model(small_config(small_processor)).eval()(**batch, return_loss=True).loss_parts
+    assert parts["next_frame_l1"] == shared["next_frame_l1"]
+    assert parts["next_frame_perceptual"] != shared["next_frame_perceptual"]
     assert model.state_dict().keys() == small.state_dict().keys()
