@@ -123,7 +123,7 @@ def test_shards_compute_in_bfloat16_what_whole_models_do(data, tmp_path):
 @pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two(alone, data, tmp_path):
     shutil.copytree(alone / "checkpoints" / "step-3", tmp_path / "run" / "checkpoints" / "step-3")
-    run("DDP", tmp_path / "run", {**FLAGS, **data, "train_batch_size": 3, "resume_from_checkpoint": "latest"})
+    run("FSDP2", tmp_path / "run", {**FLAGS, **data, "train_batch_size": 3, "resume_from_checkpoint": "latest"})
     trained, expected = all_tensors(tmp_path / "run"), all_tensors(alone)
     assert all(
         torch.allclose(trained[name], expected[name], rtol=0, atol=1e-4) for name in expected if "optimizer" not in name
