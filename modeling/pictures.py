@@ -16,7 +16,6 @@ lie on white.
 import base64
 import io
 import os
-import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
@@ -84,8 +83,8 @@ def open_picture(picture: object, timeout: float | None = None) -> Image.Image:
     """
     if isinstance(picture, Mapping):
         picture = file_of(picture)
-    if isinstance(picture, str) and _scheme(picture) == "file":
-        picture = urllib.request.url2pathname(urllib.parse.urlsplit(picture).path)
+    if isinstance(picture, str):
+        picture = path_of(picture)
     if isinstance(picture, str) and not os.path.exists(picture):
         picture = _fetched(picture, timeout) if _scheme(picture) in ("http", "https") else _decoded(picture)
     if isinstance(picture, (bytes, bytearray)):
@@ -143,6 +142,13 @@ def _loaded(file: str | os.PathLike | io.BytesIO) -> Image.Image:
         raise UnidentifiedImageError("cannot identify the format of the image") from error
     picture.load()
     return picture
+
+
+def path_of(address: str) -> str:
+    """Return the path that the URL of a file names; any other address as it is."""
+    if _scheme(address) != "file":
+        return address
+    return urllib.request.url2pathname(address[len("file://") :].removeprefix("localhost"))
 
 
 def _scheme(text: str) -> str | None:

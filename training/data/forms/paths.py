@@ -5,12 +5,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+
+from storyattn.pictures import path_of
 
 from ...common.excerpts import quoted
 from ..frame_access import FrameAccess
 
-FILE_URL = "file://"
 WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -47,8 +47,7 @@ def find_file(path: str, roots: Sequence[Path]) -> str:
     Raises:
         ValueError: where the path leads out of the folders.
     """
-    if path[: len(FILE_URL)].lower() == FILE_URL:
-        path = unquote(path[len(FILE_URL) :].removeprefix("localhost"))
+    path = path_of(path)
     if not roots or "://" in path or os.path.isabs(path) or WINDOWS_DRIVE.match(path):
         return path
     inner = os.path.normpath(path)
