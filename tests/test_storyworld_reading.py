@@ -7,7 +7,7 @@ from storyattn.training.storyworld import dataset, reading
 from storyattn.training.storyworld.captions import Narrator
 from storyattn.training.storyworld.events import draw_event
 from storyattn.training.storyworld.plain_form import plain_form
-from storyattn.training.storyworld.reading import CaptionFacts, plain_wordings, read_caption
+from storyattn.training.storyworld.reading import CaptionFacts, plain_wordings, read_caption, read_captions
 from storyattn.training.storyworld.stage import Stage
 
 NOTHING = CaptionFacts(None, (), None, None, None)
@@ -52,6 +52,26 @@ def test_who_acts_comes_first():
     }
     for text, characters in both.items():
         assert read_caption(text).characters == characters, text
+
+
+def test_pronouns_name_whom_the_captions_before_leave():
+    """One of those who were named last, whom the word fits, or whom the same caption names in the same role."""
+    stories = {
+        ("The fox walks to the cave.", "She leaves."): ("fox",),
+        ("The fox walks to the cave.", None, "It is raining.", "She leaves."): ("fox",),
+        ("The fox hands the key to the owl.", "He leaves."): ("owl",),
+        ("The bear hands the key to the owl.", "He leaves."): (),
+        ("The fox walks to the cave.", "He leaves."): (),
+        ("The fox walks to the cave.", "The owl hands the key to her."): ("owl", "fox"),
+        ("The fox walks to the cave.", "She hands the key to the owl."): ("fox", "owl"),
+        ("The fox walks to the cave.", "The owl is given the key by her."): ("fox", "owl"),
+    }
+    for captions, characters in stories.items():
+        assert read_captions(captions)[-1].characters == characters, captions
+
+
+def test_a_walk_leads_to_the_last_landmark():
+    assert read_caption("The fox leaves the cave for the well.").landmark == "well"
 
 
 def test_no_wording_belongs_to_two_kinds():

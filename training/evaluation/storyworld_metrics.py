@@ -5,26 +5,35 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from itertools import product
 
-from ..storyworld.reading import OPENING, CaptionFacts, named_characters, read_caption
+from ..storyworld.reading import OPENING, CaptionFacts, named_characters, read_caption, read_captions
 from .frame_metrics import ratio
 
 ASPECTS = ("character", "action", "place", "all")
 
 
-def event_hits(written: CaptionFacts, true: CaptionFacts) -> dict[str, bool]:
+def event_hits(written: CaptionFacts, event: dict, true: CaptionFacts) -> dict[str, bool | None]:
     """
-    Return in which aspects a caption describes the true event.
+    Return in which aspects a caption describes an event.
 
-    `character`: the same characters in the same roles and no other. `action`: the same kind of event (for weather and
-    time: the same change). `place`: the same landmark, for a journey the same setting. `all`: all three.
+    `action`: the same kind of event (for weather and time: the same change). `character`: it names who acts, first, and
+    nobody who has no part in the event; or the same characters in the same roles as the true caption. `place`: each
+    place that it names is one of the event, or in the true caption; `None` where it names no place. `all`: the three,
+    save a place that is not named.
+
+    Args:
+        written: the facts of the caption.
+        event: the event as stories of StoryWorld have it, with `characters` and `places`.
+        true: the facts of the true caption.
     """
-    place = "setting" if true.kind == "travel" else "landmark"
+    acts_first = written.characters[:1] == tuple(event["characters"][:1])
+    places = {written.landmark, written.setting} - {None}
     hits = {
-        "character": written.characters == true.characters,
+        "character": written.characters == true.characters
+        or (acts_first and set(written.characters) <= set(event["characters"])),
         "action": written.kind == true.kind,
-        "place": getattr(written, place) == getattr(true, place),
+        "place": places <= {*event["places"], true.landmark, true.setting} if places else None,
     }
-    return {**hits, "all": all(hits.values())}
+    return {**hits, "all": all(hit is not False for hit in hits.values())}
 
 
 class EventFloor:
@@ -43,29 +52,31 @@ class EventFloor:
 
     def __init__(self, windows: Iterable[list[str | None]]):
         self.counts = {aspect: defaultdict(Counter) for aspect in ASPECTS}
-        for *before, last in windows:
-            true = read_caption(last or "")
+        for captions in windows:
+            *facts, true = read_captions(captions)
             if true.kind in (None, OPENING):
                 continue
-            facts = _facts(before)
+            facts = _without_missing(facts, captions)
             who = [name for name, guess in _guessed_characters(facts).items() if guess == true.characters]
-            where = [rank for rank, guess in _guessed_landmarks(facts).items() if guess == true.landmark]
+            landmarks = _guessed_landmarks(facts).items() if true.landmark else ()
+            where = [rank for rank, guess in landmarks if guess == true.landmark]
             right = {"character": who, "action": [true.kind], "place": where}
             right["all"] = list(product(*right.values()))
             for aspect, guesses in right.items():
                 for context in (_context(facts), None):
                     self.counts[aspect][context].update(guesses)
 
-    def hits(self, before: list[str | None], true: CaptionFacts) -> dict[str, bool]:
-        """Return `event_hits` of the guesses at the event `true` after the captions `before`."""
-        facts = _facts(before)
+    def hits(self, captions: list[str | None], event: dict) -> dict[str, bool | None]:
+        """Return `event_hits` of the guesses at an event, after the captions before the last one, which is true."""
+        *facts, true = read_captions(captions)
+        facts = _without_missing(facts, captions)
         characters, landmarks = _guessed_characters(facts), _guessed_landmarks(facts)
         choice = {aspect: self._best_guess(aspect, _context(facts)) for aspect in ASPECTS}
         choice["all"] = choice["all"] or (None, None, None)
 
-        def hits_of(character: str | None, action: str | None, place: int | None) -> dict[str, bool]:
+        def hits_of(character: str | None, action: str | None, place: int | None) -> dict[str, bool | None]:
             guess = CaptionFacts(action, characters.get(character, ()), landmarks.get(place), None, None)
-            return event_hits(guess, true)
+            return event_hits(guess, event, true)
 
         hits = hits_of(*(choice[aspect] for aspect in ASPECTS[:3]))
         return {**hits, "all": hits_of(*choice["all"])["all"]}
@@ -81,7 +92,7 @@ class StoryWorldMetrics:
     """Collects written captions of one task beside the windows of StoryWorld whose last frame they describe."""
 
     def __init__(self):
-        self.generated, self.captions, self.visible = [], [], []
+        self.generated, self.captions, self.events, self.visible = [], [], [], []
 
     def update(self, generated: str, window: dict) -> None:
         """Add a caption and its window, an item of `StoryTransitions`; one that is not of StoryWorld is left out."""
@@ -90,6 +101,7 @@ class StoryWorldMetrics:
             return
         self.generated.append(generated)
         self.captions.append(window["captions"])
+        self.events.append(window["events"][-1])
         self.visible.append({box["entity"] for box in window["boxes"][-1] if box["kind"] == "character"})
 
     def compute(self, train_windows: list[list[str | None]] | None, seed: int) -> dict[str, dict]:
@@ -107,25 +119,27 @@ class StoryWorldMetrics:
         """
         if not self.generated:
             return {}
-        targets = [captions[-1] for captions in self.captions]
-        truth = [read_caption(target) for target in targets]
-        event = _shares(event_hits(read_caption(text), true) for text, true in zip(self.generated, truth))
-        last = [next((text for text in reversed(captions[:-1]) if text), "") for captions in self.captions]
-        floors = {"last_caption": name_scores(last, targets, self.visible)}
+        truth = list(map(last_facts, self.captions))
+        written = [last_facts([*captions[:-1], text]) for captions, text in zip(self.captions, self.generated)]
+        event = _shares(map(event_hits, written, self.events, truth))
+        named, wanted = ([set(facts.characters) for facts in captions] for captions in (written, truth))
+        before = [_without_missing(read_captions(captions[:-1]), captions) for captions in self.captions]
+        last = [set(facts[-1].characters) if facts else set() for facts in before]
+        floors = {"last_caption": name_scores(last, wanted, self.visible)}
         if train_windows is not None:
             floor = EventFloor(train_windows)
-            event["floor"] = _shares(floor.hits(captions[:-1], true) for captions, true in zip(self.captions, truth))
+            event["floor"] = _shares(map(floor.hits, self.captions, self.events))
             captions = [text for window in train_windows for text in window if text]
-            drawn = random.Random(seed).choices(captions, k=len(targets))
-            floors["random_train_caption"] = name_scores(drawn, targets, self.visible)
-        event["count"] = len(targets)
+            drawn = map(named_characters, random.Random(seed).choices(captions, k=len(truth)))
+            floors["random_train_caption"] = name_scores(list(drawn), wanted, self.visible)
+        event["count"] = len(truth)
         return {
             "event": event,
-            "named_characters": {**name_scores(self.generated, targets, self.visible), "floors": floors},
+            "named_characters": {**name_scores(named, wanted, self.visible), "floors": floors},
         }
 
 
-def name_scores(texts: list[str], targets: list[str], visible: list[set[str]]) -> dict[str, float | None]:
+def name_scores(named: list[set[str]], wanted: list[set[str]], visible: list[set[str]]) -> dict[str, float | None]:
     """
     Measure how well captions name the characters of their frames, summed over all frames.
 
@@ -133,8 +147,8 @@ def name_scores(texts: list[str], targets: list[str], visible: list[set[str]]) -
     just left. So the true captions score 1 in precision and recall, and nobody has to name bystanders.
 
     Args:
-        texts: the captions to measure.
-        targets: the true captions of the same frames.
+        named: the characters that each caption names.
+        wanted: those that the true captions of the same frames name.
         visible: the characters that are visible in each frame.
 
     Returns:
@@ -142,8 +156,6 @@ def name_scores(texts: list[str], targets: list[str], visible: list[set[str]]) -
         those in the true captions that are named; `f1`, their harmonic mean. `None` where there is nothing to divide
         by.
     """
-    named = [named_characters(text) for text in texts]
-    wanted = [named_characters(target) for target in targets]
     right = sum(len(names & (seen | true)) for names, seen, true in zip(named, visible, wanted))
     recalled = sum(len(names & true) for names, true in zip(named, wanted))
     precision, recall = ratio(right, sum(map(len, named))), ratio(recalled, sum(map(len, wanted)))
@@ -154,9 +166,14 @@ def name_scores(texts: list[str], targets: list[str], visible: list[set[str]]) -
     }
 
 
-def _facts(captions: list[str | None]) -> list[CaptionFacts]:
+def last_facts(captions: list[str | None]) -> CaptionFacts:
+    """Return the facts of the last caption of a window."""
+    return read_captions(captions)[-1]
+
+
+def _without_missing(facts: list[CaptionFacts], captions: list[str | None]) -> list[CaptionFacts]:
     """Return what the captions of a window say, without missing ones."""
-    return [read_caption(caption) for caption in captions if caption]
+    return [fact for fact, caption in zip(facts, captions) if caption]
 
 
 def _context(facts: list[CaptionFacts]) -> tuple[str | None, int] | None:
@@ -191,7 +208,8 @@ def _guessed_landmarks(facts: list[CaptionFacts]) -> dict[int, str]:
     return dict(enumerate(dict.fromkeys(named)))
 
 
-def _shares(hits: Iterable[dict[str, bool]]) -> dict[str, float]:
-    """Return the share of captions in which each aspect is right."""
+def _shares(hits: Iterable[dict[str, bool | None]]) -> dict[str, float | None]:
+    """Return the share of captions in which each aspect is right, of those that have the aspect."""
     hits = list(hits)
-    return {aspect: sum(hit[aspect] for hit in hits) / len(hits) for aspect in ASPECTS}
+    counted = {aspect: [hit[aspect] for hit in hits if hit[aspect] is not None] for aspect in ASPECTS}
+    return {aspect: ratio(sum(values), len(values)) for aspect, values in counted.items()}

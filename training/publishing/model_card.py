@@ -268,7 +268,9 @@ def caption_examples(metrics: dict) -> list[dict]:
         target, written = example["target"], example["generated"]
         right = None
         if "event" in metrics["next_caption"]:
-            right = event_hits(read_caption(written), read_caption(target))["all"]
+            true = read_caption(target)
+            event = {"characters": true.characters, "places": ()}
+            right = event_hits(read_caption(written), event, true)["all"]
         description = descriptions[position] if position < len(descriptions) else ""
         rows.append({"target": target, "next": written, "description": description, "right": right})
     return [{name: _in_cell(value) for name, value in row.items()} for row in rows]

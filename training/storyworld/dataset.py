@@ -10,7 +10,7 @@ from datasets import Dataset, Features, Image, List, Value
 
 from .captions import Narrator
 from .characters import CHARACTERS
-from .events import Step
+from .events import OPENING, Step
 from .plots import PLOTS, open_stage, play
 from .settings import ALL_SETTINGS
 from .stage import Stage, draw_stage
@@ -32,7 +32,15 @@ STORYWORLD_FEATURES = Features(
         "frames": List(Image()),
         "captions": List(Value("string")),
         "boxes": List(List({"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))})),
-        "events": List({"kind": Value("string"), "entity": Value("string"), "box": List(Value("int32"))}),
+        "events": List(
+            {
+                "kind": Value("string"),
+                "entity": Value("string"),
+                "characters": List(Value("string")),
+                "places": List(Value("string")),
+                "box": List(Value("int32")),
+            }
+        ),
         "states": List(Value("string")),
         "setting": Value("string"),
         "plot": Value("string"),
@@ -85,9 +93,11 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
     Returns:
         `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible: `entity`,
         `kind` "character" or "prop", `box` `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive), `events` (per frame:
-        `kind`, `entity`, `box`: where the event shows, empty where it moves nothing), `states` (per frame: all that it
-        is drawn from, see `PictureState.to_json`), `setting` (of the opening), `plot` and `characters` (hero and
-        friend). A story of `test_words` has `training_captions`, too: the same events in words of training.
+        `kind`; `entity`, what the event moves, and `box`, where it shows: both empty where it moves nothing;
+        `characters`, who acts and then the other one; `places`, the landmark and the setting where it happens: of two
+        events those of both), `states` (per frame: all that it is drawn from, see `PictureState.to_json`), `setting`
+        (of the opening), `plot` and `characters` (hero and friend). A story of `test_words` has `training_captions`,
+        too: the same events in words of training.
 
     Raises:
         ValueError: for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
@@ -95,7 +105,7 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
     check_options(split, image_size, num_frames)
     script = write_script(seed, split, num_frames)
     drawn = [draw_stage(stage, image_size) for stage in script.stages]
-    moments = [Step(script.opening, script.opening, "opening"), *script.steps]
+    moments = [Step(script.opening, script.opening, OPENING), *script.steps]
     story = {
         "story_id": f"{split}-{seed}",
         "frames": [picture for picture, _ in drawn],
@@ -277,7 +287,24 @@ def event_of(step: Step, boxes: list[dict], before: list[dict]) -> dict:
         boxes: what is visible after it.
         before: what was visible before it.
     """
-    return {"kind": step.kind, "entity": step.entity, "box": _event_box(step.entity, boxes, before)}
+    parts = step.parts or (step,)
+    if step.kind == OPENING:
+        characters, landmarks = step.stage.where, map(step.stage.landmark, step.stage.where.values())
+    else:
+        characters = [who for part in parts for who in (part.who, part.other) if who]
+        landmarks = map(_landmark, parts)
+    return {
+        "kind": step.kind,
+        "entity": step.entity,
+        "characters": list(dict.fromkeys(characters)),
+        "places": list(dict.fromkeys([*landmarks, step.stage.setting])),
+        "box": _event_box(step.entity, boxes, before),
+    }
+
+
+def _landmark(step: Step) -> str:
+    """Return the landmark where an event happens, or happened where its character has left."""
+    return (step.before if step.kind == "leave" else step.stage).landmark(step.place)
 
 
 def _event_box(entity: str, boxes: list[dict], before: list[dict]) -> list[int]:

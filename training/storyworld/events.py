@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .props import PROPS
 from .stage import Stage
 
+OPENING = "opening"  # the first moment of a story
 WET = {"rain": "rainy", "snow": "snowy", "storm": "stormy"}
 
 
@@ -293,7 +294,7 @@ def _both_show(first: Step, second: Step) -> bool:
 
 EVENTS: dict[str, Event] = {**SIMPLE_EVENTS, "two_events": _two_events}
 # Kinds of events, as stories name them.
-EVENT_KINDS = ("opening", *EVENTS)
+EVENT_KINDS = (OPENING, *EVENTS)
 
 
 def draw_event(

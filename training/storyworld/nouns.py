@@ -22,6 +22,11 @@ class CharacterWords:
     pronouns: tuple[str, ...] = ("he", "she", "it")
 
 
+PRONOUN_CASES = {
+    "he": {"": "he", "obj": "him", "poss": "his", "self": "himself"},
+    "she": {"": "she", "obj": "her", "poss": "her", "self": "herself"},
+    "it": {"": "it", "obj": "it", "poss": "its", "self": "itself"},
+}
 CHARACTER_WORDS = {
     "fox": CharacterWords(
         ("the little fox", "the orange fox"),

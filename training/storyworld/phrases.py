@@ -8,6 +8,7 @@ from .nouns import (
     HELD_OUT_LANDMARK_SYNONYMS,
     HELD_OUT_PROP_SYNONYMS,
     HELD_OUT_SETTING_WORDS,
+    PRONOUN_CASES,
     PROP_SYNONYMS,
     SETTING_WORDS,
     SHARED_FEATURES,
@@ -17,11 +18,6 @@ from .nouns import (
 from .stage import Stage
 from .wording import SLOT
 
-PRONOUNS = {
-    "he": {"": "he", "obj": "him", "poss": "his", "self": "himself"},
-    "she": {"": "she", "obj": "her", "poss": "her", "self": "herself"},
-    "it": {"": "it", "obj": "it", "poss": "its", "self": "itself"},
-}
 SIDE_NAMES = ("left", "middle", "right")
 NEAR = ("by", "near", "next to", "beside", "at", "close to")
 FALLING = {"rain": "rain", "snow": "snow", "storm": "storm"}
@@ -75,7 +71,7 @@ class Phrases:
                 return self._second(who, "" if tail == "he" else "obj")
             return self._character(who, tail, pronoun=not head.endswith("!"))
         if name in ("his", "himself"):  # of the subject of its clause, whoever else is named
-            return PRONOUNS[self.pronouns[step.who]]["poss" if name == "his" else "self"]
+            return PRONOUN_CASES[self.pronouns[step.who]]["poss" if name == "his" else "self"]
         if name in ("he", "him"):
             return self._second(step.who, "" if name == "he" else "obj")
         if name == "absent":
@@ -98,7 +94,7 @@ class Phrases:
         if who in self.spoken:
             return self._second(who, case) if pronoun else self._again(who)
         if pronoun and self._pronoun_is_clear(who) and self.rng.random() < PRONOUN:
-            self.spoken[who] = PRONOUNS[self.pronouns[who]][case]
+            self.spoken[who] = PRONOUN_CASES[self.pronouns[who]][case]
             return self.spoken[who]
         self.named.add(who)
         phrase = f"the {who}" if case == "poss" else self._name(who)
@@ -118,8 +114,8 @@ class Phrases:
         if rivals:
             self.named.add(who)
             return f"the {who}'s" if case == "poss" else f"the {who}"
-        self.spoken.setdefault(who, PRONOUNS[self.pronouns[who]][case])
-        return PRONOUNS[self.pronouns[who]][case]
+        self.spoken.setdefault(who, PRONOUN_CASES[self.pronouns[who]][case])
+        return PRONOUN_CASES[self.pronouns[who]][case]
 
     def _pronoun_is_clear(self, who: str) -> bool:
         """Return whether the caption before, or else the picture before, leaves one character for the pronoun."""

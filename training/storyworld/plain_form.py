@@ -13,6 +13,7 @@ from .nouns import (
     HELD_OUT_PROP_SYNONYMS,
     HELD_OUT_SETTING_WORDS,
     LANDMARK_SYNONYMS,
+    PRONOUN_CASES,
     PROP_SYNONYMS,
     SETTING_WORDS,
     SHARED_FEATURES,
@@ -25,7 +26,7 @@ from .wording import VERB, VERBS, WORDINGS
 
 # In the plain form: a character, a prop, a landmark, a position, a setting, and any pronoun.
 WHO, PROP, PLACE, WHERE, SETTING, PRONOUN = "WHO", "PROP", "PLACE", "WHERE", "SETTING", "it"
-PRONOUNS = {"he", "she", "him", "her", "his", "its", "himself", "herself", "itself"}
+PRONOUN_WORDS = {word for cases in PRONOUN_CASES.values() for word in cases.values()}
 
 
 def _phrases(*tables: dict[str, Iterable[str]]) -> dict[str, str]:
@@ -108,7 +109,7 @@ def normalize(text: str) -> str:
     bases, participles = verb_bases()
     plain = []
     for word, following in zip(words, [*words[1:], ""]):
-        base = PRONOUN if word in PRONOUNS else bases.get(word, word)
+        base = PRONOUN if word in PRONOUN_WORDS else bases.get(word, word)
         if base not in ("be", "have") or following not in participles:
             plain.append(base)
     return " ".join(plain)

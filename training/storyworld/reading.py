@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
 
+from .events import OPENING
 from .held_out_wordings import HELD_OUT_CONSTRUCTIONS
+from .nouns import CHARACTER_WORDS, PRONOUN_CASES
 from .openings import WEATHER_WORDS
 from .plain_form import (
     FIND_LANDMARK,
@@ -16,6 +18,7 @@ from .plain_form import (
     LANDMARKS,
     PLACE,
     PRONOUN,
+    PRONOUN_WORDS,
     PROP,
     PROPS,
     SETTING,
@@ -36,10 +39,12 @@ from .wording import (
     wordings_of,
 )
 
-OPENING, TWO_EVENTS = "opening", "two_events"
+TWO_EVENTS = "two_events"
 NEAREST = 0.6  # the least likeness of a text to a wording whose kind it is read to have
 JOINTS = re.compile(r" and then | then | and | while ")
 MENTIONED = (WHO, PRONOUN)
+MENTION = re.compile(rf"\b(?:{WHO}|{PRONOUN})\b")
+SLOT_OR_PRONOUN = re.compile(rf"{SLOT.pattern}|\b(?:{'|'.join(sorted(PRONOUN_WORDS))})\b")
 SLOT_WORDS = {
     **dict.fromkeys(("who", "other", "who.obj", "other.obj"), MENTIONED),
     **dict.fromkeys(("who!", "other!", "absent", "who.bare"), (WHO,)),
@@ -68,9 +73,10 @@ class CaptionFacts:
 
     Attributes:
         kind: a kind of event, of weather and time with what they become, such as `weather/rain`; or `opening`.
-        characters: all that are named, by a name or by what is visible of them alone: first who acts, then who is acted
-            upon. In an opening, and where the kind is unknown, they stand in the order of the text.
-        landmark: the first landmark in the text.
+        characters: all that are named, by a name, by what is visible of them alone, or by a pronoun that the captions
+            before resolve: first who acts, then who is acted upon. In an opening, and where the kind is unknown, they
+            stand in the order of the text, and pronouns name nobody.
+        landmark: the first landmark in the text; of a walk the last, which is where it leads.
         setting: the setting in the text.
         prop: the first prop in the text.
     """
@@ -82,24 +88,35 @@ class CaptionFacts:
     prop: str | None
 
 
+def read_captions(captions: Sequence[str | None]) -> list[CaptionFacts]:
+    """Return the facts of captions of one story, in order; a pronoun names whom the last caption with names leaves."""
+    facts, named = [], ()
+    for caption in captions:
+        facts.append(read_caption(caption or "", named))
+        named = facts[-1].characters or named
+    return facts
+
+
 @lru_cache(maxsize=100_000)
-def read_caption(text: str) -> CaptionFacts:
+def read_caption(text: str, named_before: tuple[str, ...] = ()) -> CaptionFacts:
     """Return the facts of a caption.
 
-    What the grammar can say is read exactly, save that a pronoun, and what is visible of several characters, name
-    nobody. Any other text has the kind of the wording that is most like it, if one is.
+    What the grammar can say is read exactly, save that what is visible of several characters names nobody. Any other
+    text has the kind of the wording that is most like it, if one is.
+
+    Args:
+        text: the caption.
+        named_before: the characters whom pronouns may name. One names a character if it fits no other.
     """
     text = " ".join(text.lower().split())
-    plain, named = plain_form(text)
-    kind, roles = _kind(text, plain, len(named))
-    if len(roles) == len(named):
-        named = [name for _, name in sorted(zip(roles, named), key=lambda pair: pair[0])]
+    plain, mentions = _mentions(text)
+    kind, roles = _kind(text, plain, any(mention not in PRONOUN_WORDS for mention in mentions))
     return CaptionFacts(
         kind=kind and kind.removesuffix("/both"),
-        characters=tuple(dict.fromkeys(name for name in named if name)),
-        landmark=_first(FIND_LANDMARK, LANDMARKS, text),
-        setting=_first(FIND_SETTING, SETTINGS, text),
-        prop=_first(FIND_PROP, PROPS, text),
+        characters=tuple(_characters(mentions, roles, named_before)),
+        landmark=_one_of(FIND_LANDMARK, LANDMARKS, text, last=kind == "walk"),
+        setting=_one_of(FIND_SETTING, SETTINGS, text),
+        prop=_one_of(FIND_PROP, PROPS, text),
     )
 
 
@@ -108,14 +125,54 @@ def named_characters(text: str) -> set[str]:
     return set(read_caption(text).characters)
 
 
-def _first(pattern: re.Pattern, phrases: dict[str, str], text: str) -> str | None:
-    match = pattern.search(text)
-    return phrases[match[1]] if match else None
+def _mentions(text: str) -> tuple[str, list[str | None]]:
+    """Return a text in its plain form, and for each character or pronoun in it the name or the pronoun, in order.
+
+    `None` stands for what is visible of several characters.
+    """
+    plain, named = plain_form(text)
+    pronouns = [word for word in re.findall(r"[a-z]+", text) if word in PRONOUN_WORDS]
+    words = MENTION.findall(plain)
+    if words.count(PRONOUN) != len(pronouns):  # a contraction, or one in words for a place
+        pronouns = [PRONOUN] * words.count(PRONOUN)
+    remaining = {WHO: iter(named), PRONOUN: iter(pronouns)}
+    return plain, [next(remaining[word]) for word in words]
 
 
-def _kind(text: str, plain: str, num_named: int) -> tuple[str | None, tuple[int, ...]]:
-    """Return the kind, and the role of each character of the text: 0 for who acts, 1 for the other one."""
-    if num_named and OPENINGS.search(text):
+def _characters(
+    mentions: list[str | None], roles: tuple[int | None, ...], named_before: tuple[str, ...]
+) -> Iterator[str]:
+    """Yield the characters of a caption, by their roles where these are known."""
+    names = [None if mention in PRONOUN_WORDS else mention for mention in mentions]
+    if len(roles) != len(mentions):
+        yield from dict.fromkeys(filter(None, names))
+        return
+    for role in (0, 1):
+        of_role = [number for number, other in enumerate(roles) if other == role]
+        name = next((names[number] for number in of_role if names[number]), None)
+        if name is None:
+            pronouns = [mentions[number] for number in of_role if mentions[number]]
+            fitting = {who for who in named_before if pronouns and pronouns[0] in pronouns_of(who)} - set(names)
+            name = next(iter(fitting)) if len(fitting) == 1 else None
+        if name is not None:
+            yield name
+
+
+@cache
+def pronouns_of(who: str) -> set[str]:
+    """Return every pronoun, in every case, by which a story may call a character."""
+    return {word for pronoun in CHARACTER_WORDS[who].pronouns for word in PRONOUN_CASES[pronoun].values()}
+
+
+def _one_of(pattern: re.Pattern, phrases: dict[str, str], text: str, last: bool = False) -> str | None:
+    """Return what the first phrase of a kind in a text names, or the last."""
+    matches = [phrases[match[1]] for match in pattern.finditer(text)]
+    return matches[-1 if last else 0] if matches else None
+
+
+def _kind(text: str, plain: str, names_someone: bool) -> tuple[str | None, tuple[int | None, ...]]:
+    """Return the kind, and the role of each character and pronoun of the plain text, see `_plain_texts`."""
+    if names_someone and OPENINGS.search(text):
         return OPENING, ()
     table = plain_wordings()
     if plain in table:
@@ -148,8 +205,8 @@ def _wordings_by_word() -> dict[str, list[str]]:
 
 
 @cache
-def plain_wordings() -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return the kind of each wording in its plain form, and the role of each `WHO` in it, see `_kind`."""
+def plain_wordings() -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    """Return the kind of each wording in its plain form, and its roles, see `_plain_texts`."""
     table = {}
     for kind in WORDINGS:
         for text in _texts(kind):
@@ -173,20 +230,23 @@ def _texts(kind: str) -> Iterator[str]:
                 yield VERB.sub(lambda match, remaining=remaining: next(remaining), chosen).lower()
 
 
-def _plain_texts(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield a text in its plain form with every choice of a name or a pronoun, and the roles of the names."""
+def _plain_texts(text: str) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+    """Yield a text in its plain form with every choice of a name or a pronoun, and the role of each in it.
+
+    A role is 0 for who acts, 1 for the other one, and `None` for a pronoun that means no character.
+    """
     slots = SLOT.findall(text)
     for words in product(*(SLOT_WORDS[name] for name in slots)):
+        remaining, roles = iter(words), []
+        for match in SLOT_OR_PRONOUN.finditer(text):
+            count = len(MENTION.findall(next(remaining))) if match[1] else 1
+            roles += (0, 1) if match[1] == "both" else [_role(match[1])] * count
         remaining = iter(words)
-        roles = [
-            role
-            for name, word in zip(slots, words)
-            for role in ((0, 1) if name == "both" else (_role(name),))
-            if WHO in word
-        ]
         yield normalize(SLOT.sub(lambda match, remaining=remaining: next(remaining), text)), tuple(roles)
 
 
-def _role(slot: str) -> int:
-    """Return the role of the character in a slot: 0 for who acts, 1 for the other one."""
+def _role(slot: str | None) -> int | None:
+    """Return the role of what a slot, or a pronoun in the wording itself, stands for, see `_plain_texts`."""
+    if slot in (None, "it"):
+        return None
     return 1 if slot.startswith(("other", "to", "absent")) else 0
