@@ -9,7 +9,7 @@ from conftest import SMALL_CONFIG
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 
 DEMO = Path(__file__).parents[1] / "demo"
-EXAMPLE = DEMO / "examples" / "the_elephant_and_the_honey"
+EXAMPLE = DEMO / "examples" / "the_sheep_and_the_key"
 sys.path.append(str(DEMO))
 from screenshots import DESKTOP, PHONE, continue_story, find_chromium, load_example, open_page, running_app  # noqa: E402
 from story import Storyteller, read_story  # noqa: E402

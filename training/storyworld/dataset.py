@@ -192,7 +192,7 @@ def load_storyworld(
         raise ValueError(f"num_stories: got {num_stories}, expected at least 1")
     seeds = [seed * 1_000_000 + number for number in range(num_stories)]
     options = {"split": split, "image_size": tuple(image_size), "num_frames": lengths, "version": STORYWORLD_VERSION}
-    described = sorted(options.items()), seed, num_stories, sorted(features_of(split))
+    described = sorted(options.items()), seed, num_stories, repr(features_of(split))
     key = hashlib.sha256(repr(described).encode()).hexdigest()[:16]
     return Dataset.from_generator(
         _stories,
