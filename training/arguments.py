@@ -164,6 +164,9 @@ class TrainingArguments:
     metric_for_best_model: str = _flag("loss", "number of the evaluations during training, the lower the better")
     early_stopping_patience: int | None = _flag(None, "evaluations in a row without a better one that end the training")
     load_best_model_at_end: bool = _flag(False, "measure and publish the best of the evaluated models, not the last")
+    compare_with_start: bool = _flag(
+        False, "at the end, measure and draw the model of --model_name_or_path as well, beside the trained one"
+    )
     max_bad_steps: int = _flag(20, "steps in a row without a finite loss and gradient that end the run")
     logging_steps: int = _flag(10, "steps between lines of the log")
     seed: int = _flag(0, "of the weights, of dropout, and of the order of the data")

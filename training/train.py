@@ -22,6 +22,7 @@ from transformers.utils import logging
 from .arguments import DataArguments, ModelArguments, TrainingArguments, parse_arguments, write_recipe
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
+from .common.tables import text_table
 from .data.dataset_cache import use_writable_cache
 from .data.loaders import check_streaming, load_splits, make_loader, prepare_splits
 from .data.prepared_stories import PreparedStories
@@ -35,9 +36,10 @@ from .engine.loop import TrainingLoop
 from .engine.run_folder import describe_run, locked_run_folder, put_earlier_run_aside, read_same_run
 from .engine.run_summary import print_processes, print_training
 from .engine.trackers import start_trackers
+from .evaluation.comparison import BEFORE, COMPARISON_COLUMNS, comparison_rows
 from .evaluation.evaluate import evaluate_model
 from .evaluation.instruments import load_instruments
-from .evaluation.pictures import evaluation_picture
+from .evaluation.pictures import BEFORE_AFTER, before_after_picture, evaluation_picture
 from .evaluation.results import results_document
 from .evaluation.scone_metrics import check_max_frames
 from .evaluation.terminal import format_metrics
@@ -54,17 +56,21 @@ from .publishing.publish import push_to_hub
 logger = logging.get_logger(__name__)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, command: list[str] | None = None) -> None:
     """
     Train as the flags say.
 
     Wrong input ends the program with one line and exit status 2. A signal ends it, once the step is finished and saved,
     with the command that resumes it and exit status 128 + the signal's number.
+
+    Args:
+        argv: the flags; by default those of the program.
+        command: the words of the command line, for the results; by default those of `train.py`.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         with one_line("error"):
-            train(*parse_arguments(argv), command=shlex.join(["train.py", *argv]))
+            train(*parse_arguments(argv), command=shlex.join(command or ["train.py", *argv]))
     except Interrupted as interrupted:
         if PartialState().is_main_process:
             print(interrupted, file=sys.stderr)
@@ -86,6 +92,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: TrainingAr
         ValueError, OSError: where flags, data or checkpoint are wrong, before training starts.
     """
     check_streaming(data_args, args)
+    if args.compare_with_start and model_args.model_name_or_path is None:
+        raise ValueError("compare_with_start: got true without --model_name_or_path, expected a model to start from")
     kind = model_kind(model_args)
     config = kind.config(args.fit_alignment)
 
@@ -270,7 +278,8 @@ def evaluate(
         args: how the model was trained, and is stored.
 
     Returns:
-        The document of `results_document`, with metrics of `test_unseen` where there is such a split.
+        The document of `results_document`, with metrics of `test_unseen` where there is such a split, and with
+        `compare_with_start` those of the model that the training started from, as `BEFORE`.
     """
     kind.merge(model)
     if args.fit_alignment:
@@ -285,8 +294,13 @@ def evaluate(
     if "test_unseen" in splits:
         unseen = evaluate_model(model, processor, splits["test_unseen"], **options)
         results["test_unseen"] = results_document(unseen, **source)["metrics"]
-    picture = Path(args.output_dir, "figures", "evaluation.png")
-    evaluation_picture(model, processor, splits["test"], picture)
+    figures = Path(args.output_dir, "figures")
+    evaluation_picture(model, processor, splits["test"], figures / "evaluation.png")
+    if args.compare_with_start:
+        start = kind.build(model.config).eval().to(model.device)
+        before = evaluate_model(start, processor, splits["test"], **options)
+        results[BEFORE] = results_document(before, **source)["metrics"]
+        before_after_picture(start, model, processor, splits["test"], figures / BEFORE_AFTER)
     return results
 
 
@@ -315,6 +329,9 @@ def export(
     kind.export(model, processor, output_dir, results, facts, splits["test"][0])
     store_weights(output_dir, args.save_dtype)
     print(format_metrics(results["metrics"]))
+    if args.compare_with_start:
+        print(f"\n{text_table(COMPARISON_COLUMNS, comparison_rows(results[BEFORE], results['metrics']))}")
+        print(f"\nbefore and after, drawn: {output_dir / 'figures' / BEFORE_AFTER}")
     print(f"\nthe model and results.json are in {output_dir}")
 
 
