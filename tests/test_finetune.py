@@ -64,7 +64,11 @@ def test_flags_of_the_training_override_the_recipe():
     argv = finetune.training_flags(["data/my stories", "--model", "m", "--max_train_steps", "9"])
     recipe, *flags = argv
     assert recipe.endswith("finetune.yaml")
-    assert flags[:3] == ["--dataset=data/my stories", "--model_name_or_path=m", "--output_dir=runs/finetuned-my stories"]
+    assert flags[:3] == [
+        "--dataset=data/my stories",
+        "--model_name_or_path=m",
+        "--output_dir=runs/finetuned-my stories",
+    ]
     assert flags[3:] == ["--max_train_steps", "9"]
 
 

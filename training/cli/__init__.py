@@ -3,6 +3,7 @@
 Commands:
     storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
     storyattn finetune DIR --model DIR         go on with a trained model on your own stories
+    storyattn estimate recipe.yaml ...         say what a training needs: parameters, memory, hours
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
@@ -22,6 +23,7 @@ from ..common.versions import package_version
 COMMANDS = {
     "train": "..train",
     "finetune": ".finetune",
+    "estimate": ".estimate",
     "evaluate": ".evaluate",
     "tell": ".tell",
     "checkpoints": ".checkpoints",
