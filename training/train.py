@@ -294,14 +294,24 @@ def evaluate(
     if "test_unseen" in splits:
         unseen = evaluate_model(model, processor, splits["test_unseen"], **options)
         results["test_unseen"] = results_document(unseen, **source)["metrics"]
-    figures = Path(args.output_dir, "figures")
-    evaluation_picture(model, processor, splits["test"], figures / "evaluation.png")
+    evaluation_picture(model, processor, splits["test"], Path(args.output_dir, "figures", "evaluation.png"))
     if args.compare_with_start:
         start = kind.build(model.config).eval().to(model.device)
-        before = evaluate_model(start, processor, splits["test"], **options)
-        results[BEFORE] = results_document(before, **source)["metrics"]
-        before_after_picture(start, model, processor, splits["test"], figures / BEFORE_AFTER)
+        results[BEFORE] = _measure_start(start, model, processor, splits["test"], options, source)
     return results
+
+
+def _measure_start(
+    start: PreTrainedModel,
+    model: PreTrainedModel,
+    processor: StoryAttnProcessor,
+    stories: PreparedStories,
+    options: dict,
+    source: dict,
+) -> dict:
+    """Return the metrics of the model that the training started from, and draw it beside the trained one."""
+    before_after_picture(start, model, processor, stories, Path(source["model"], "figures", BEFORE_AFTER))
+    return results_document(evaluate_model(start, processor, stories, **options), **source)["metrics"]
 
 
 def export(
