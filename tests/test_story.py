@@ -246,6 +246,14 @@ def test_a_caption_stays_on_its_page_below_its_picture(text):
     assert rows.max() < size[1] - 10 and columns.min() > 20 and columns.max() < size[0] - 20
 
 
+def test_a_long_caption_is_made_smaller_before_it_is_cut():
+    def drawn(text: str) -> bytes:
+        return draw_page(Page(picture(), text), 1, (640, 480), 150).tobytes()
+
+    assert drawn(f"{LONG} End.") != drawn(f"{LONG} Fin."), "the last word is drawn"
+    assert drawn(f"{LONG * 9} End.") == drawn(f"{LONG * 9} Fin.")
+
+
 # Files
 
 
