@@ -14,9 +14,10 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from .configuration_storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig
 from .image_processing_storyattn import StoryAttnImageProcessor
 from .modeling_storyattn import StoryAttnForConditionalGeneration, StoryAttnModel, StoryAttnPreTrainedModel
-from .outputs import StoryAttnModelOutput, StoryAttnOutput, StoryContinuation
+from .outputs import StoryAttnModelOutput, StoryAttnOutput
 from .pipeline_storyattn import StoryContinuationPipeline  # which registers the task
 from .processing_storyattn import StoryAttnProcessor, build_image_processor, build_processor
+from .story import Page, Stories, Story
 
 # With the package installed, the Auto classes know StoryAttn without trust_remote_code ...
 AutoConfig.register("storyattn", StoryAttnConfig)
@@ -35,6 +36,9 @@ StoryAttnProcessor.register_for_auto_class("AutoProcessor")
 
 __all__ = [
     "DEFAULT_LOSS_WEIGHTS",
+    "Page",
+    "Stories",
+    "Story",
     "StoryAttnConfig",
     "StoryAttnForConditionalGeneration",
     "StoryAttnImageProcessor",
@@ -43,7 +47,6 @@ __all__ = [
     "StoryAttnOutput",
     "StoryAttnPreTrainedModel",
     "StoryAttnProcessor",
-    "StoryContinuation",
     "StoryContinuationPipeline",
     "build_image_processor",
     "build_processor",

@@ -160,7 +160,7 @@ def test_the_readme_fits_one_page_and_its_example_runs(monkeypatch):
     variables = {}
     exec(compile(example, "README.md", "exec"), variables)
     story = variables["story"]
-    assert len(story.frames[0]) == len(story.captions[0]) == 2 and all(story.captions[0])
+    assert story.num_given == 2 and len(story) == 4 and all(story.continuation.captions)
 
 
 def test_tables_and_cards_hold_the_numbers_of_the_results():

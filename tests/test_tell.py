@@ -54,7 +54,9 @@ def test_flags_that_contradict_each_other_are_refused(image_files):
     assert "neither of --frames and --dataset" in refusal()
     assert "both of --frames and --dataset" in refusal("--frames", image_files[0], "--dataset", "storyworld")
     assert "--do_sample" in refusal("--frames", image_files[0], "--temperature", "0.7")
-    assert "name of an image file" in refusal("--frames", image_files[0], "--output", "story.txt")
+    assert "output: got 'story.txt', expected the name of a file in .png, .jpg" in refusal(
+        "--frames", image_files[0], "--output", "story.txt"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,3 +98,19 @@ def test_what_generation_refuses_is_one_line(image_files, small_model, small_pro
     output = tmp_path / "story.png"
     message = refusal("--frames", image_files[0], "--max_new_tokens", "999999999", "--output", str(output))
     assert "max_new_tokens: got int 999999999, expected at most " in message and not output.exists()
+
+
+def test_described_pictures_and_new_ones_are_printed_and_saved(
+    image_files, small_model, small_processor, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(tell, "load_model", lambda *arguments: (small_model, small_processor))
+    argv = ["--model", "small", "--frames", *image_files[:2], "--steps", "2", "--max_new_tokens", "3"]
+    tell.main([*argv, "--output", str(tmp_path / "new" / "story.gif")])
+    *_, note, first, second, third, fourth, last = capsys.readouterr().out.splitlines()
+    assert note.startswith("note: no captions given") and last == f"saved to {tmp_path / 'new' / 'story.gif'}"
+    for number, line in enumerate((first, second, third, fourth), start=1):
+        assert line.startswith(f"{number}. (written) ")
+    assert Image.open(tmp_path / "new" / "story.gif").n_frames == 4
+    tell.main([*argv, "--captions", "A fox.", "It naps.", "--output", str(tmp_path / "story.pdf")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["1. A fox.", "2. It naps."] and lines[2].startswith("3. (written) ")

@@ -5,7 +5,7 @@ Commands:
     storyattn finetune DIR --model DIR         go on with a trained model on your own stories
     storyattn estimate recipe.yaml ...         say what a training needs: parameters, memory, hours
     storyattn evaluate --model DIR ...         measure a model beside floors
-    storyattn tell --model DIR ...             continue a story and draw it as a strip
+    storyattn tell --model DIR ...             continue a story and save it
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set (picture books, SCONE), or check one before training
     storyattn card DIR                         write the model card of a published folder again

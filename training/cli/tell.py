@@ -1,5 +1,5 @@
 """
-Continue a picture story and draw it as a strip.
+Continue a picture story and save it: as a strip, an animation, a document or a web page.
 
     storyattn tell --model runs/tiny --frames a.png b.png --captions "..." "..." --steps 3 --output story.png
     storyattn tell --model runs/tiny --dataset storyworld --split test --story 0 --given 3 --output story.png
@@ -11,21 +11,20 @@ import argparse
 import os
 from pathlib import Path
 
-import torch
 from PIL import Image
-from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
+from storyattn import Story, StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.generation_options import MOST, SMALLEST_TEMPERATURE
 from storyattn.input_checks import check_factor
 from storyattn.pictures import read_picture
+from storyattn.story_formats import FORMATS
 from transformers import set_seed
 
 from ..common.access_flags import access_of, add_access_flags
 from ..common.columns import add_column_flags, columns_of
 from ..common.errors import check_seed, one_line
-from ..common.files import check_file, replaced_at_end
+from ..common.files import check_file
 from ..data.sources import read_stories
 from ..data.validation import decode_frame, name_problem, story_problem
-from ..figures import story_strip
 from ..models.baselines import BaselineModel
 from ..models.load import load_model
 
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--story", type=int, default=0, help="number of the story in the split, from 0")
     parser.add_argument("--given", type=int, default=3, help="how many frames of that story are given")
     parser.add_argument("--steps", type=int, default=3, help="how many captions and frames to add")
-    parser.add_argument("--output", default="story.png", help="image file for the strip")
+    parser.add_argument("--output", default="story.png", help="file for the story: .png, .jpg, .gif, .pdf or .html")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search for captions")
     parser.add_argument("--do_sample", action="store_true", help="draw captions instead of taking the likeliest")
     parser.add_argument("--temperature", type=float, default=1.0, help="of drawing captions; needs --do_sample")
@@ -66,14 +65,12 @@ def main(argv: list[str] | None = None) -> None:
             baseline = f"the baseline {model.config.model_type}"
             raise ValueError(f"model: got {baseline} in {arguments.model!r}, expected a model that continues stories")
         options = {"seed": arguments.seed, **_generation_options(arguments)}
-        strip, lines = draw_continuation(model, processor, frames, captions, arguments.steps, **options)
-        output = Path(arguments.output)
-        with replaced_at_end(output) as partial:
-            strip.save(partial, _image_format(output))
-    print("\n".join([*lines, f"drawn to {output}"]))
+        story, notes = tell_story(model, processor, frames, captions, arguments.steps, **options)
+        story.save(arguments.output)
+    print("\n".join([*notes, str(story), f"saved to {arguments.output}"]))
 
 
-def draw_continuation(
+def tell_story(
     model: StoryAttnForConditionalGeneration,
     processor: StoryAttnProcessor,
     frames: list[Image.Image],
@@ -82,41 +79,34 @@ def draw_continuation(
     *,
     seed: int = 0,
     **generation_kwargs: object,
-) -> tuple[Image.Image, list[str]]:
+) -> tuple[Story, list[str]]:
     """
-    Continue a story and draw the whole of it.
+    Continue a story, and describe its pictures first where they have no captions.
 
     Args:
         model: the model.
         processor: its processor.
         frames: the first pictures of the story. Of more than the model was trained to read (`config.max_frames` - 1)
-            it reads the last ones; the strip shows all.
+            it reads the last ones.
         captions: their captions; `None` lets the model describe each picture first.
         num_steps: how many captions and frames to add.
         seed: the seed of sampling.
         generation_kwargs: options of `generate`.
 
     Returns:
-        The strip, and lines with notes and the numbered captions.
+        The whole story, and notes, a line each.
     """
     set_seed(seed)
     limit = model.config.max_frames - 1
-    lines = []
+    notes = []
     if len(frames) > limit:
-        lines.append(f"note: the model reads the last {limit} of {len(frames)} frames")
+        notes.append(f"note: the model reads the last {limit} of {len(frames)} frames")
     is_described = captions is None
     if is_described:
-        lines.append("note: no captions given, the pictures are described by the model")
+        notes.append("note: no captions given, the pictures are described by the model")
         captions = describe_frames(model, processor, frames, **generation_kwargs)
-    with torch.no_grad():
-        story = model.continue_story(processor, [frames[-limit:]], [captions[-limit:]], num_steps, **generation_kwargs)
-    new_frames, new_captions = story.frames[0], story.captions[0]
-    painted = [False] * len(frames) + [True] * len(new_frames)
-    written = [is_described] * len(frames) + [True] * len(new_frames)
-    all_captions = [*captions, *new_captions]
-    for number, (text, is_written) in enumerate(zip(all_captions, written), start=1):
-        lines.append(f"{number}. {'(written) ' if is_written else ''}{text or ''}")
-    return story_strip([*frames, *new_frames], all_captions, painted, written), lines
+    given = Story(frames, captions, written=[is_described] * len(frames))
+    return model.continue_story(processor, given, num_steps=num_steps, **generation_kwargs), notes
 
 
 def describe_frames(
@@ -160,8 +150,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError(f"temperature: got {arguments.temperature}, expected above 0 and together with --do_sample")
     check_factor("temperature", arguments.temperature, least=SMALLEST_TEMPERATURE, includes_least=True)
     check_seed(arguments.seed)
-    if _image_format(arguments.output) not in Image.SAVE:
-        raise ValueError(f"output: got {arguments.output!r}, expected the name of an image file such as story.png")
+    if Path(arguments.output).suffix.lower() not in FORMATS:
+        raise ValueError(f"output: got {arguments.output!r}, expected the name of a file in {', '.join(FORMATS)}")
     check_file("output", arguments.output)
 
 
@@ -181,10 +171,6 @@ def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], lis
         return [decode_frame(story, index) for index in range(len(captions))], captions
     except ValueError as error:
         raise ValueError(name_problem(story["story_id"], str(error))) from error
-
-
-def _image_format(output: str | Path) -> str | None:
-    return Image.registered_extensions().get(Path(output).suffix.lower())
 
 
 def _open_image(path: str) -> Image.Image:

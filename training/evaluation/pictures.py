@@ -8,10 +8,11 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from storyattn import StoryAttnProcessor
+from storyattn.story_drawing import PAINTED, TARGET, Cell, draw_grid
 
 from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
-from ..figures import PAINTED, TARGET, Cell, draw_grid, save_picture
+from ..figures import save_picture
 from .windows import MeasuredWindows, Model, WindowBatch
 
 BEFORE_AFTER = "before_after.png"  # the file of `before_after_picture` in the figures of a run
