@@ -12,7 +12,9 @@ from unittest.mock import MagicMock
 
 import pytest
 import yaml
+from storyattn.training import train
 from storyattn.training.arguments import parse_arguments
+from storyattn.training.cli import estimate
 from storyattn.training.cli import main as storyattn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +25,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 REPOSITORY_PATH = re.compile(r"(?:modeling|training|configuration|tests|benchmarks|demo|docs|checkpoints)/[\w./-]*")
 # What the pages call; each becomes a function of the shell that writes down its arguments.
-PROGRAMS = "accelerate hf make pip pre-commit pytest python python3 ruff source storyattn"
+PROGRAMS = "accelerate hf make pip pre-commit pytest python python3 ruff sbatch source storyattn"
 BRITISH = re.compile(r"licence|colour|neighbour|behaviour|normalis|initialis|\bgrey\b|\bcentre\b", re.IGNORECASE)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -42,7 +44,12 @@ def parse_only(monkeypatch):
         parse(parser, *arguments, **options)
         raise Parsed
 
+    def parsed(*arguments, **options):
+        raise Parsed
+
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(train, "train", parsed)
+    monkeypatch.setattr(estimate, "estimate", parsed)
     monkeypatch.setitem(sys.modules, "gradio", MagicMock())  # takes long to import
     monkeypatch.syspath_prepend(ROOT / "demo")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
@@ -101,6 +108,9 @@ def check_command(command: list[str], monkeypatch) -> None:
     elif program == "pip":
         for extra in re.findall(r"\.\[(\w+)\]", " ".join(arguments)):
             assert f"\n{extra} = [" in text_of(ROOT / "pyproject.toml"), extra
+    elif program == "sbatch":
+        job, recipe, *_ = arguments
+        assert (ROOT / job).is_file() and (ROOT / recipe).is_file()
     elif program == "pytest":
         assert all(list(ROOT.glob(word)) for word in arguments)
 
