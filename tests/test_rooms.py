@@ -9,11 +9,12 @@ FLOORS = (
     {"common"},
     {"storyworld", "figures", "codraw"},
     {"data", "models", "scone"},
-    {"evaluation", "inspection", "picture_books", "arguments"},
+    {"evaluation", "inspection", "picture_books", "arguments", "telling"},
     {"engine"},
     {"publishing"},
     {"model_kinds", "needs"},
-    {"cli", "train"},
+    {"train"},
+    {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SOURCES = [

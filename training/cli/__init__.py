@@ -16,10 +16,11 @@ Commands:
 import importlib
 import sys
 
+from ..common.command_line import nearest
 from ..common.versions import package_version
 
 COMMANDS = {
-    "train": "..train",
+    "train": ".train",
     "evaluate": ".evaluate",
     "tell": ".tell",
     "checkpoints": ".checkpoints",
@@ -51,7 +52,9 @@ def run_command(program: str, commands: dict[str, str], text: str, argv: list[st
     if not argv or argv[0] in ("-h", "--help"):
         print(text.strip())
     elif argv[0] not in commands:
-        print(f"{program}: got the command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
+        close = nearest(argv[0], commands)
+        advice = f"; did you mean {program} {close}?" if close else ""
+        print(f"{program}: got the command {argv[0]!r}, expected one of {', '.join(commands)}{advice}", file=sys.stderr)
         raise SystemExit(2)
     else:
         importlib.import_module(commands[argv[0]], __package__).main(argv[1:])

@@ -3,20 +3,13 @@
 import json
 from dataclasses import fields
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from storyattn import StoryAttnConfig
 
 from ..common.loading import expecting, one_line_reason
-
-PRESETS = files("storyattn.configuration")
-
-
-def preset_names() -> list[str]:
-    """Return the names of the configurations that come with StoryAttn."""
-    return sorted(file.name[: -len(".json")] for file in PRESETS.iterdir() if file.name.endswith(".json"))
+from ..common.preset_files import PRESETS, preset_names
 
 
 def load_preset(name_or_path: str) -> StoryAttnConfig:
