@@ -15,6 +15,7 @@ from storyattn.training.cli import evaluate as evaluate_cli
 from storyattn.training.cli import mean as mean_cli
 from storyattn.training.cli import picture_books as picture_books_cli
 from storyattn.training.cli import publish as publish_cli
+from storyattn.training.cli import serve as serve_cli
 from storyattn.training.cli import tell as tell_cli
 from storyattn.training.cli import train as train_cli
 from training_runs import QUICK
@@ -40,6 +41,7 @@ MODULES = {
     "train": train_cli,
     "evaluate": evaluate_cli,
     "tell": tell_cli,
+    "serve": serve_cli,
     "checkpoints": checkpoints_cli,
     "data": data_cli,
     "card": card_cli,

@@ -10,7 +10,7 @@ FLOORS = (
     {"storyworld", "figures", "codraw"},
     {"data", "models", "scone"},
     {"evaluation", "inspection", "picture_books", "arguments", "telling"},
-    {"engine"},
+    {"engine", "serving"},
     {"publishing"},
     {"model_kinds", "needs"},
     {"train"},

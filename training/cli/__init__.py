@@ -4,6 +4,7 @@ Commands:
     storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and draw it as a strip
+    storyattn serve DIR ...                    serve a model over HTTP, in batches
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set (picture books, SCONE), or check one before training
     storyattn card DIR                         write the model card of a published folder again
@@ -23,6 +24,7 @@ COMMANDS = {
     "train": ".train",
     "evaluate": ".evaluate",
     "tell": ".tell",
+    "serve": ".serve",
     "checkpoints": ".checkpoints",
     "data": ".data",
     "card": ".card",
