@@ -26,8 +26,9 @@ TOP = Path(__file__).resolve().parent.parent
 def test_help_names_every_command(capsys):
     cli.main(["--help"])
     text = capsys.readouterr().out
-    cli.main([])
-    assert text == capsys.readouterr().out
+    for argv in ([], ["help"]):
+        cli.main(argv)
+        assert text == capsys.readouterr().out
     assert all(f"storyattn {command} " in text for command in cli.COMMANDS)
 
 

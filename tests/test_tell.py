@@ -31,7 +31,7 @@ def test_a_file_that_is_no_image_is_named(image_files, tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no picture")
     assert f"frames: got '{text}', expected a picture" in refusal("--frames", image_files[0], str(text))
-    assert f"frames: got '{tmp_path}', expected a picture" in refusal("--frames", str(tmp_path))
+    assert f"frames: got the folder '{tmp_path}', expected its image files" in refusal("--frames", str(tmp_path))
 
 
 def test_unequal_numbers_are_named(image_files):

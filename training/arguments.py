@@ -267,7 +267,7 @@ class Parser(CommandParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a `ValueError`."""
-        raise ValueError(message)
+        raise ValueError(self.one_line(message))
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, TrainingArguments]:

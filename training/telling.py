@@ -179,6 +179,8 @@ def _image_format(output: str | Path) -> str | None:
 def _open_image(path: str) -> Image.Image:
     if not os.path.exists(path):
         raise FileNotFoundError(f"frames: got {path!r}, which does not exist, expected an image file")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"frames: got the folder {path!r}, expected its image files, one after the other")
     return read_picture(Path(path), "frames")
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "mean": ".mean",
     "publish": ".publish",
 }
+HELP = ("--help", "-h", "help")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,10 +52,10 @@ def run_command(program: str, commands: dict[str, str], text: str, argv: list[st
         text: help, printed for `--help` and where there is no argument.
         argv: name of the command and its arguments. An unknown command ends the program with exit status 2.
     """
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in HELP:
         print(text.strip())
     elif argv[0] not in commands:
-        close = nearest(argv[0], commands)
+        close = nearest(argv[0], (*commands, *HELP))
         advice = f"; did you mean {program} {close}?" if close else ""
         print(f"{program}: got the command {argv[0]!r}, expected one of {', '.join(commands)}{advice}", file=sys.stderr)
         raise SystemExit(2)

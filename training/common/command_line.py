@@ -1,6 +1,7 @@
 """Parse the arguments of commands: help by topic, and errors of one line that say what to do."""
 
 import argparse
+import re
 import shutil
 import sys
 import textwrap
@@ -127,10 +128,16 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message as one line, and end the program with exit status 2."""
-        if message.startswith(MISSING):
-            message = f"missing{message.removeprefix(MISSING)}; {self.prog} --help shows an example"
-        print(f"{self.prog}: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{self.prog}: {self.one_line(message)}", file=sys.stderr)
         raise SystemExit(2)
+
+    def one_line(self, message: str) -> str:
+        """Return a message of argparse in one line that says what to do."""
+        message = " ".join(message.removeprefix("argument ").split())
+        if message.startswith(MISSING):
+            return f"missing{message.removeprefix(MISSING)}; {self.prog} --help shows an example"
+        message = re.sub(r"expected ((?:at least )?one) argument$", r"got no value, expected \1", message)
+        return re.sub(r"expected (\d+) arguments?$", r"got another number of values, expected \1", message)
 
     def format_help(self) -> str:
         """Return the help, with topics before the other flags and a short usage."""
@@ -139,6 +146,7 @@ class CommandParser(argparse.ArgumentParser):
         positional = [action.metavar or action.dest for action in self._actions if not action.option_strings]
         self.usage = self.usage or " ".join(["%(prog)s", *positional, *parts, "[flags]"])
         topics = [group for group in self._action_groups if group not in (self._positionals, self._optionals)]
+        self._positionals.title = "arguments"
         self._optionals.title = "other" if topics else "flags"
         self._action_groups = [self._positionals, *topics, self._optionals]
         return super().format_help()

@@ -52,8 +52,13 @@ def base_config(args: ModelArguments) -> StoryAttnConfig:
         ValueError: where a configuration cannot be loaded.
     """
     trained = args.model_name_or_path is not None
-    config = _trained_config(args) if trained else load_preset(args.config or args.preset)
+    config = _trained_config(args) if trained else load_config(args)
     return config_with_parts(config, **pretrained_sources(args))
+
+
+def load_config(args: ModelArguments) -> StoryAttnConfig:
+    """Return the configuration that `--config` or `--preset` names; raise `ValueError` as `load_preset`."""
+    return load_preset(args.preset) if args.config is None else load_preset(args.config, "config")
 
 
 def check_parts(config: StoryAttnConfig, overrides: str) -> None:
