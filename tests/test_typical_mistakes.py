@@ -8,6 +8,7 @@ from conftest import refused_line
 from PIL import Image
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 from storyattn.training import cli
+from storyattn.training.common.loading import reason_for
 from storyattn.training.models.load import load_model, move_model
 
 
@@ -73,6 +74,14 @@ def test_the_configuration_of_another_model(loaded, tmp_path):
         loaded.from_pretrained(tmp_path)
 
 
+def test_a_path_that_the_hub_takes_for_an_id():
+    error = OSError("Repo id must use alphanumeric chars: './x'.")
+    assert reason_for("./x", error) == "there is no such folder or file, and it is no id of the Hub either"
+    assert reason_for(".", error) == str(error)
+
+
 def test_flags_of_training_that_name_nothing(refused):
     assert "config: got 'nowhere.json', expected base, small, tiny or a JSON file" in refused(config="nowhere.json")
-    assert ": there is no such folder or file, and it is no id of the Hub either" in refused(pretrained_vision="./x")
+    assert "vision: got './x', expected a vision model, a folder or a Hub id: there is no such folder" in refused(
+        pretrained_vision="./x"
+    )
