@@ -14,6 +14,7 @@ from PIL import Image
 from storyattn.training.cli import serve as serve_cli
 from storyattn.training.serving import app as app_module
 from storyattn.training.serving.app import create_app
+from storyattn.training.serving.batch_queue import ClosedError
 from storyattn.training.serving.limits import Limits
 from storyattn.training.telling import describe_stories
 
@@ -119,9 +120,9 @@ def test_requests_that_arrive_together_are_one_batch_with_the_answers_of_each(se
 
 
 def test_requests_with_other_options_are_batches_of_their_own(serve):
-    client = serve(max_batch_size=2, max_wait_ms=50)
-    answers = together(client, [body(STORIES[0], max_new_tokens=tokens) for tokens in (2, 3, 2)], "/describe")
-    assert [answer.status_code for answer in answers] == [200] * 3
+    client = serve(max_batch_size=3, max_wait_ms=200)
+    answers = together(client, [body(STORIES[0], num_steps=steps) for steps in (1, 2, 1)])
+    assert [len(answer.json()["frames"]) for answer in answers] == [1, 2, 1]
     assert metric(client, "storyattn_batch_size_count") == 2
 
 
@@ -257,6 +258,14 @@ def test_requests_that_wait_are_answered_before_the_server_ends(small_model, sma
         app.state.server.queue.close()
         assert waiting.result().status_code == 200
         assert client.post("/describe", json=body(STORIES[2])).status_code == 503
+
+
+def test_the_queue_ends_with_the_server(small_model, small_processor):
+    app = create_app(small_model, small_processor)
+    with TestClient(app) as client:
+        assert client.get("/health").status_code == 200
+    with pytest.raises(ClosedError):
+        app.state.server.queue.submit("describe", None)
 
 
 @pytest.mark.parametrize(
