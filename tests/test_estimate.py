@@ -5,7 +5,9 @@ import re
 import pytest
 from conftest import refused_line, small_config
 from storyattn import StoryAttnForConditionalGeneration
+from storyattn.training import estimation
 from storyattn.training.cli import estimate
+from storyattn.training.common.defaults import TABLED_DEVICES
 from storyattn.training.engine.step_cost import count_step, stories_of_noise
 
 
@@ -56,7 +58,8 @@ def test_memory_is_the_sum_of_what_is_kept(printed):
 
 def test_the_table_of_devices_counts_steps_and_says_what_fits(printed):
     text = printed()
-    rows = {name: read(text, f"1 x {name}") for name in estimate.DEVICES}
+    rows = {name: read(text, f"1 x {name}") for name in TABLED_DEVICES}
+    assert tuple(estimation.DEVICES) == TABLED_DEVICES
     assert all(row[1] == "yes" for row in rows.values())
     assert float(rows["t4"][2]) > 0.001  # every call takes its time
     assert read(printed("--train_batch_size=1000000"), "1 x t4")[1] == "no"
@@ -87,7 +90,7 @@ def test_epochs_are_counted_in_stories(small_config_file, capsys):
         ("--num_devices=0", "num_devices: got 0"),
         ("--utilization=1.5", "utilization: got 1.5"),
         ("--baseline=notebook", "baseline: got 'notebook'"),
-        ("--lerning_rate=1", "such as learning_rate"),
+        ("--lerning_rate=1", "did you mean --learning_rate?"),
     ],
 )
 def test_mistakes_are_one_line(flag, expected):

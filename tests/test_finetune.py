@@ -7,6 +7,7 @@ import pytest
 from clip_art_stories import write_stories
 from conftest import refused_line
 from PIL import Image
+from storyattn.training.arguments import parse_arguments
 from storyattn.training.cli import finetune
 from storyattn.training.evaluation.comparison import BEFORE, comparison_rows
 
@@ -59,15 +60,14 @@ def test_a_row_has_the_number_before_and_after_beside_the_floor():
 
 
 def test_flags_of_the_training_override_the_recipe():
-    argv = finetune.training_flags(["data/my stories", "--model", "m", "--max_train_steps", "9"])
-    recipe, *flags = argv
-    assert recipe.endswith("finetune.yaml")
-    assert flags[:3] == [
-        "--dataset=data/my stories",
-        "--model_name_or_path=m",
-        "--output_dir=runs/finetuned-my stories",
-    ]
-    assert flags[3:] == ["--max_train_steps", "9"]
+    argv = ["data/my stories", "--model", "m", "--max_train_steps", "9", "--no_compare_with_start"]
+    flags = finetune.training_flags(argv)
+    named = {"--dataset=data/my stories", "--model_name_or_path=m", "--output_dir=runs/finetuned-my stories"}
+    assert named | {"--max_train_steps=9", "--train_batch_size=4", "--load_best_model_at_end=True"} <= set(flags)
+    assert not any("compare_with_start" in flag for flag in flags)
+    recipe = parse_arguments([finetune.RECIPE, "--model_name_or_path=m"])
+    for group, name in ((0, "text_tuning"), (2, "augment_crop")):
+        assert getattr(parse_arguments(flags)[group], name) == getattr(recipe[group], name)
 
 
 def test_mistakes_are_one_line(stories, capsys):

@@ -3,6 +3,7 @@
 import pytest
 from conftest import refused_line
 from PIL import Image
+from storyattn.training import telling
 from storyattn.training.cli import tell
 from storyattn.training.common.excerpts import quoted
 
@@ -30,7 +31,7 @@ def test_a_file_that_is_no_image_is_named(image_files, tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no picture")
     assert f"frames: got '{text}', expected a picture" in refusal("--frames", image_files[0], str(text))
-    assert f"frames: got '{tmp_path}', expected a picture" in refusal("--frames", str(tmp_path))
+    assert f"frames: got the folder '{tmp_path}', expected its image files" in refusal("--frames", str(tmp_path))
 
 
 def test_unequal_numbers_are_named(image_files):
@@ -94,7 +95,7 @@ def test_a_truncated_file_is_named(image_files, tmp_path):
 
 
 def test_what_generation_refuses_is_one_line(image_files, small_model, small_processor, monkeypatch, tmp_path):
-    monkeypatch.setattr(tell, "load_model", lambda *arguments: (small_model, small_processor))
+    monkeypatch.setattr(telling, "load_model", lambda *arguments: (small_model, small_processor))
     output = tmp_path / "story.png"
     message = refusal("--frames", image_files[0], "--max_new_tokens", "999999999", "--output", str(output))
     assert "max_new_tokens: got int 999999999, expected at most " in message and not output.exists()

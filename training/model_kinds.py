@@ -9,10 +9,11 @@ from pathlib import Path
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 from transformers import PreTrainedModel
 
-from .arguments import DataArguments, ModelArguments, apply_overrides
+from .arguments import DataArguments, ModelArguments
 from .engine.alignment_fit import check_alignment
 from .models.baselines import build_baseline, story_config, write_baseline
 from .models.build import base_config, check_parts, load_weights
+from .models.config_overrides import apply_overrides
 from .models.finetune import tune_parts
 from .models.provenance import part_fingerprints
 from .publishing.card_facts import published_facts, write_example

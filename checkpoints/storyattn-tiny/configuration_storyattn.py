@@ -231,6 +231,14 @@ class StoryAttnConfig(PreTrainedConfig):
         self.auto_map = getattr(self, "auto_map", None) or dict(AUTO_MAP)
         self.check()
 
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> PreTrainedConfig:
+        """Build a configuration as the library does; raise `ValueError` for that of another type of model."""
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(f"config: got model_type {model_type!r}, expected {cls.model_type!r}")
+        return super().from_dict(config_dict, **kwargs)
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens that the text decoder can write."""

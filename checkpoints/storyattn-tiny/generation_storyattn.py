@@ -26,7 +26,7 @@ class GenerationStoryAttnMixin:
     @torch.no_grad()
     def generate(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -130,7 +130,7 @@ class GenerationStoryAttnMixin:
     @torch.no_grad()
     def predict_next_frame(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -192,10 +192,12 @@ class GenerationStoryAttnMixin:
             `B * num_return_sequences`, the futures of a story in a row.
 
         Raises:
-            ValueError: for `num_steps` below 1, `return_dict_in_generate`, and whatever the processor refuses.
+            ValueError: for `num_steps` below 1, `return_dict_in_generate`, another processor, and whatever it refuses.
         """
         if generation_kwargs.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: got True, expected False: stories are carried on by token ids")
+        if not callable(getattr(processor, "postprocess_frames", None)):
+            raise ValueError(f"processor: got {kind_of(processor)}, expected the StoryAttnProcessor of the model")
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
         stories, is_one = open_stories(frames, captions)

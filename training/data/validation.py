@@ -6,6 +6,7 @@ import datasets
 from PIL import Image, UnidentifiedImageError
 from storyattn.pictures import open_picture
 
+from ..common.defaults import BAD_STORY_POLICIES
 from ..common.excerpts import MAX_PROBLEM, excerpt, listed, quoted
 from ..common.loading import one_line_reason
 
@@ -13,7 +14,6 @@ MIN_FRAME_SIDE = 8  # pixels; a smaller picture is a placeholder or a broken exp
 REFERENCES_COLUMN = "references"  # of each frame all captions, where some frame has several
 PROBLEM_COLUMN = "read_problem"  # what was wrong with a story when it was read, null where nothing was
 PER_FRAME_COLUMNS = ("captions", "descriptions", "boxes", "events", "clip_art", "states", REFERENCES_COLUMN)
-BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
 
 
