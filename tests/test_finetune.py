@@ -60,7 +60,7 @@ def test_a_row_has_the_number_before_and_after_beside_the_floor():
 
 
 def test_flags_of_the_training_override_the_recipe():
-    argv = ["data/my stories", "--model", "m", "--max_train_steps", "9", "--no_compare_with_start"]
+    argv = ["data/my stories", "--model", "m", "--max_train_steps", "9", "--compare_with_start", "no"]
     flags = finetune.training_flags(argv)
     named = {"--dataset=data/my stories", "--model_name_or_path=m", "--output_dir=runs/finetuned-my stories"}
     assert named | {"--max_train_steps=9", "--train_batch_size=4", "--load_best_model_at_end=True"} <= set(flags)
