@@ -102,6 +102,8 @@ class StoryAttnConfig(PreTrainedConfig):
             places and tokens, and not from what the story model reads: for encoders that were trained on far more data
             than there are stories. `--fit_alignment` of training fits the projection in closed form.
         logit_scale_init_value (`float`): logarithm of the inverse temperature of the alignment loss.
+        familiar_similarity (`float`, *optional*): least cosine of a frame and its caption in the stories that the model
+            knows, as measured after training; below it `continue_story` warns.
 
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
@@ -200,6 +202,7 @@ class StoryAttnConfig(PreTrainedConfig):
     projection_dim: int = 128
     align_encoder_features: bool = False
     logit_scale_init_value: float | int = math.log(1 / 0.07)
+    familiar_similarity: float | int | None = None
 
     use_frame_copy: bool = True
     use_frame_motion: bool = True
@@ -370,13 +373,8 @@ AUTO_MAP = {
     "AutoModelForImageTextToText": "modeling_storyattn.StoryAttnForConditionalGeneration",
 }
 TASK = "story-continuation"  # the name of the pipeline
-CUSTOM_PIPELINES = {
-    TASK: {
-        "impl": "pipeline_storyattn.StoryContinuationPipeline",
-        "pt": ["AutoModelForMultimodalLM"],
-        "type": "multimodal",
-    }
-}
+PIPELINE = "pipeline_storyattn.StoryContinuationPipeline"
+CUSTOM_PIPELINES = {TASK: {"impl": PIPELINE, "pt": ["AutoModelForMultimodalLM"], "type": "multimodal"}}
 
 
 def _as_config(name: str, value: object, default: dict) -> PreTrainedConfig:

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from .caption_readout import TASKS
+from .familiarity import warn_if_unfamiliar
 from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
 from .layers import select_last
@@ -222,6 +223,8 @@ class GenerationStoryAttnMixin:
         encoder_captions = inputs["input_ids"], inputs["attention_mask"]
         pixel_values, spatial = inputs["pixel_values"], (spatial_temperature, spatial_gamma)
         encoded = self.model.encode(pixel_values, inputs["frame_mask"], *encoder_captions, *spatial)
+        if not any(page.is_painted for story in last for page in story):
+            warn_if_unfamiliar(self, encoded.output, inputs["attention_mask"])
         decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
         decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
         ids = self._write(encoded, *decoder_captions, "continue", **generation_kwargs)

@@ -286,6 +286,7 @@ def evaluate(
         fitted = fit_alignment(model, processor, splits["train"], splits["eval"])
         facts["training"] |= {f"alignment: {name}": value for name, value in fitted.items()}
     round_weights(model, args.save_dtype)
+    kind.calibrate(model, processor, splits["eval"])
     options = {"train_stories": splits["train"], "batch_size": args.eval_batch_size}
     options |= {"max_windows": data_args.max_test_windows, "seed": args.seed, "instruments": load_instruments()}
     source = {"dataset": data_args.dataset, "split": data_args.test_split, "model": args.output_dir}

@@ -32,7 +32,7 @@ def build_parser() -> CommandParser:
     add("--output_dir", metavar="DIR", help="folder of the run; default: runs/finetuned-, then the name of the stories")
     add_training_flags(parser, without=("dataset", "model_name_or_path", "output_dir"))
     recipe = read_recipe(RECIPE)
-    values = vars(parser.parse_args([*recipe, "stories", "--model=model"]))
+    values = vars(parser.parse_known_args([*recipe, "stories", "--model=model"])[0])
     names = [flag.removeprefix("--").partition("=")[0] for flag in recipe]
     parser.set_defaults(**{name: values[name] for name in names})
     return parser
