@@ -44,3 +44,17 @@ def test_three_pictures_run_from_top_to_bottom(read, tmp_path):
         with Image.open(tmp_path / name) as animation:
             assert animation.n_frames == pages
     assert {path.suffix for path in tmp_path.glob("story.*")} == {".png", ".gif", ".pdf", ".html"}
+
+
+@pytest.mark.slow
+def test_forty_pictures_run_from_top_to_bottom(read, tmp_path):
+    from nbclient import NotebookClient
+
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    notebook = read(ROOT / "notebooks" / "your_forty_pictures.ipynb")
+    (cell,) = (cell for cell in notebook.cells if cell.source.count("STEPS = 200"))
+    cell.source = cell.source.replace("STEPS = 200", "STEPS = 4").replace("]\n", ', "--max_eval_windows=1"]\n', 1)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(output.text for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output)
+    assert "On held-out stories" in printed and "your-name/my-stories" in printed
+    assert (tmp_path / "mine.png").is_file() and len(list(tmp_path.glob("my_stories/*/*.png"))) == 40
