@@ -115,7 +115,7 @@ def measure_step(arguments: argparse.Namespace) -> dict:
     for _ in range(arguments.repeats + 1):
         spent.clear()
         started = time.perf_counter()
-        model.continue_story(processor, [frames], [captions], **greedy(arguments.new_tokens))
+        model.continue_story(processor, frames, captions, **greedy(arguments.new_tokens))
         spent["total"] = time.perf_counter() - started
         best = min(best, dict(spent), key=lambda run: run["total"])
     best["rest"] = 2 * best["total"] - sum(best.values())

@@ -82,10 +82,10 @@ class Storyteller:
         """Yield the next frame and its caption, `num_steps` times; each reads those before it."""
         frames, captions = list(frames), list(captions)
         for _ in range(num_steps):
-            step = self.model.continue_story(self.processor, [frames], [captions])
-            frames.append(step.frames[0][0])
-            captions.append(step.captions[0][0].strip())
-            yield frames[-1], captions[-1]
+            new = self.model.continue_story(self.processor, frames, captions)[-1]
+            frames.append(new.frame)
+            captions.append(new.caption.strip())
+            yield new.frame, captions[-1]
 
     def describe(self, frames: list[Image.Image], captions: list[str | None]) -> Iterator[str]:
         """Yield a caption for each frame, from its picture and the frames and captions given before it."""

@@ -46,9 +46,11 @@ class ValueChecks:
                 raise ValueError(message())
 
 
-def check_frames(pixel_values: torch.Tensor, config: StoryAttnConfig) -> None:
+def check_frames(pixel_values: torch.Tensor | None, config: StoryAttnConfig) -> None:
     """Check shape and type of frames `(B, T, 3, H, W)`; raise `ValueError` for another."""
     expected = (3, *config.image_size)
+    if pixel_values is None:
+        raise ValueError(f"pixel_values: got none, expected frames (B, T, *{expected}), as the processor gives them")
     is_dense = isinstance(pixel_values, torch.Tensor) and not _is_irregular(pixel_values)
     if not is_dense or not pixel_values.is_floating_point():
         raise ValueError(f"pixel_values: got {_kind(pixel_values)}, expected a tensor of floats (B, T, *{expected})")

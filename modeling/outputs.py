@@ -1,9 +1,8 @@
 """What the models return."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from PIL import Image
 from transformers.utils import ModelOutput
 
 
@@ -93,19 +92,17 @@ class EncodedStories:
     detail_features: torch.Tensor | None
     feature_maps: list[torch.Tensor]
 
+    def repeat(self, number: int) -> "EncodedStories":
+        """Return each story `number` times in a row, as `num_return_sequences` captions of it follow one another."""
+        batch = len(self.frame_mask)
 
-@dataclass
-class StoryContinuation(ModelOutput):
-    """
-    What [`StoryAttnForConditionalGeneration.continue_story`] adds to each story.
+        def repeat(value: object) -> object:  # a tensor of B or B * T rows
+            if isinstance(value, torch.Tensor) and value.ndim:
+                return value.unflatten(0, (batch, -1)).repeat_interleave(number, dim=0).flatten(0, 1)
+            return [repeat(one) for one in value] if isinstance(value, (list, tuple)) else value
 
-    Args:
-        frames (`list[list[PIL.Image.Image]]`): per story, the painted frames in order.
-        captions (`list[list[str]]`): per story, the captions written for them.
-        spatial_attentions (`list[list[torch.Tensor]]`): with `return_attention=True`, per story and step the maps
-            `(T, heads, h, w)` of the T frames that were read.
-    """
-
-    frames: list[list[Image.Image]] | None = None
-    captions: list[list[str]] | None = None
-    spatial_attentions: list[list[torch.Tensor]] | None = None
+        if number == 1:
+            return self
+        output = StoryAttnModelOutput(**{name: repeat(value) for name, value in self.output.items()})
+        others = {field.name: repeat(getattr(self, field.name)) for field in fields(self) if field.name != "output"}
+        return EncodedStories(output=output, **others)

@@ -15,7 +15,7 @@ from transformers.processing_utils import ProcessorMixin
 from .configuration_storyattn import StoryAttnConfig
 from .image_processing_storyattn import StoryAttnImageProcessor
 from .part_tokenizers import part_tokenizers
-from .story_inputs import Story, check_stories, open_frame
+from .story_inputs import CheckedStory, check_stories, open_frame
 
 DECODER_TOKENIZER = "decoder_tokenizer"  # the folder, within a saved one, that holds it
 # Arguments that pipelines of the library pass, and that stories have no use for.
@@ -119,7 +119,7 @@ class StoryAttnProcessor(ProcessorMixin):
             data.update(self.tokenize_captions(texts, num_frames=data["frame_mask"].shape[1]))
         return data
 
-    def _frames(self, story: Story) -> np.ndarray:
+    def _frames(self, story: CheckedStory) -> np.ndarray:
         """Open the pictures of a story: `(n, height, width, 3)`, uint8."""
         return np.stack([open_frame(story, position, self.image_processor) for position in range(len(story.frames))])
 

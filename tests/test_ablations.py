@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from storyattn.training.arguments import apply_overrides, parse_arguments
+from storyattn.training.arguments import parse_arguments
+from storyattn.training.models.config_overrides import apply_overrides
 from storyattn.training.models.presets import load_preset
 
 

@@ -79,18 +79,18 @@ def test_the_quick_start_runs_in_the_folder_and_by_the_id_on_the_hub(folder, tmp
     program = f"{local}\nprint('on the Hub:')\nimport os\nos.chdir({str(elsewhere)!r})\n{code_of(folder)}"
     options = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
     printed = run_without_package(program, folder, **options)
-    # Of each: two captions, a description, two lines of shapes, what the pipeline gave.
-    assert [len(part.splitlines()) for part in printed.split("on the Hub:\n")] == [6, 6]
+    # Of each: four captions, the painted frames, a description, two lines of shapes, what the pipeline gave.
+    assert [len(part.splitlines()) for part in printed.split("on the Hub:\n")] == [9, 9]
     for where in (folder, elsewhere):
-        for name in ("next.png", "next_1.png", "next_2.png"):
-            assert PILImage.open(where / name).size == (48, 32)
+        assert PILImage.open(where / "next.png").size == (48, 32)
+        assert PILImage.open(where / "story.gif").n_frames == 4
 
 
 def test_without_an_example_the_quick_start_has_plain_pictures(small_model, small_processor, tmp_path, monkeypatch):
     folder = write_hub_folder(small_model, small_processor, tmp_path, RESULTS, FACTS)
     monkeypatch.chdir(folder)
     exec(code_of(folder), {})
-    assert PILImage.open(folder / "next_2.png").size == (48, 32)
+    assert PILImage.open(folder / "story.gif").n_frames == 4
 
 
 def published(results: dict, head: dict) -> dict[tuple, float]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from storyattn.training import cli
-from storyattn.training import train as train_module
 from storyattn.training.cli import card as card_cli
 from storyattn.training.cli import checkpoints as checkpoints_cli
 from storyattn.training.cli import data as data_cli
@@ -16,7 +15,9 @@ from storyattn.training.cli import evaluate as evaluate_cli
 from storyattn.training.cli import mean as mean_cli
 from storyattn.training.cli import picture_books as picture_books_cli
 from storyattn.training.cli import publish as publish_cli
+from storyattn.training.cli import serve as serve_cli
 from storyattn.training.cli import tell as tell_cli
+from storyattn.training.cli import train as train_cli
 from training_runs import QUICK
 
 TOP = Path(__file__).resolve().parent.parent
@@ -25,8 +26,9 @@ TOP = Path(__file__).resolve().parent.parent
 def test_help_names_every_command(capsys):
     cli.main(["--help"])
     text = capsys.readouterr().out
-    cli.main([])
-    assert text == capsys.readouterr().out
+    for argv in ([], ["help"]):
+        cli.main(argv)
+        assert text == capsys.readouterr().out
     assert all(f"storyattn {command} " in text for command in cli.COMMANDS)
 
 
@@ -37,9 +39,10 @@ def test_version_is_the_packages(capsys):
 
 
 MODULES = {
-    "train": train_module,
+    "train": train_cli,
     "evaluate": evaluate_cli,
     "tell": tell_cli,
+    "serve": serve_cli,
     "checkpoints": checkpoints_cli,
     "data": data_cli,
     "card": card_cli,
@@ -61,7 +64,8 @@ def test_an_unknown_command_is_one_line_and_status_2(capsys):
         cli.main(["trian"])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"storyattn: got the command 'trian', expected one of {', '.join(cli.COMMANDS)}"
+    expected = f"one of {', '.join(cli.COMMANDS)}; did you mean storyattn train?"
+    assert line == f"storyattn: got the command 'trian', expected {expected}"
 
 
 def test_data_help_names_every_command(capsys):

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from storyattn.training.data.frame_cache import cached_frames
 from storyattn.training.data.sources import read_stories
 from storyattn.training.data.stream_source import first_stories, open_stream
 from storyattn.training.data.validation import judge_bad_stories
+from storyattn.training.evaluation import command as evaluation
 
 PICTURE = PILImage.new("RGB", (12, 8), (40, 0, 0))
 FRAMES = {"frames": List(Image())}
@@ -226,7 +226,7 @@ def evaluate_flags(model: Path, folder: Path, output: Path) -> list[str]:
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate_command, "_measure", lambda arguments: pytest.fail("measured"))
+    monkeypatch.setattr(evaluation, "_measure", lambda arguments: pytest.fail("measured"))
     (tmp_path / "file").write_text("")
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     for output in (tmp_path, tmp_path / "file" / "results.json", tmp_path / "dangling" / "results.json"):
@@ -252,7 +252,7 @@ def test_a_data_set_without_train_is_evaluated_and_the_floors_are_named(small_mo
 def test_an_empty_train_gives_no_floors(tmp_path):
     write_parquet(tmp_path / "set" / "test.parquet", [["One.", "Two."]] * 3, List(TEXT))
     write_parquet(tmp_path / "set" / "train.parquet", [], List(TEXT))
-    parser = ArgumentParser()
-    evaluate_command.add_arguments(parser)
-    flags = parser.parse_args(evaluate_flags(tmp_path, tmp_path / "set", tmp_path / "results.json"))
-    assert list(evaluate_command._read_splits(flags)) == ["stories"]
+    flags = evaluate_command.build_parser().parse_args(
+        evaluate_flags(tmp_path, tmp_path / "set", tmp_path / "results.json")
+    )
+    assert list(evaluation._read_splits(flags)) == ["stories"]

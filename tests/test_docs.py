@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import yaml
+from storyattn.training import train
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.cli import main as storyattn
 
@@ -23,7 +24,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 REPOSITORY_PATH = re.compile(r"(?:modeling|training|configuration|tests|benchmarks|demo|docs|checkpoints)/[\w./-]*")
 # What the pages call; each becomes a function of the shell that writes down its arguments.
-PROGRAMS = "accelerate hf make pip pre-commit pytest python python3 ruff source storyattn"
+PROGRAMS = "accelerate hf make pip pre-commit pytest python python3 ruff sbatch source storyattn"
 BRITISH = re.compile(r"licence|colour|neighbour|behaviour|normalis|initialis|\bgrey\b|\bcentre\b", re.IGNORECASE)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -42,7 +43,11 @@ def parse_only(monkeypatch):
         parse(parser, *arguments, **options)
         raise Parsed
 
+    def parsed(*arguments, **options):
+        raise Parsed
+
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(train, "train", parsed)
     monkeypatch.setitem(sys.modules, "gradio", MagicMock())  # takes long to import
     monkeypatch.syspath_prepend(ROOT / "demo")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
@@ -101,6 +106,9 @@ def check_command(command: list[str], monkeypatch) -> None:
     elif program == "pip":
         for extra in re.findall(r"\.\[(\w+)\]", " ".join(arguments)):
             assert f"\n{extra} = [" in text_of(ROOT / "pyproject.toml"), extra
+    elif program == "sbatch":
+        job, recipe, *_ = arguments
+        assert (ROOT / job).is_file() and (ROOT / recipe).is_file()
     elif program == "pytest":
         assert all(list(ROOT.glob(word)) for word in arguments)
 
@@ -152,15 +160,17 @@ def test_a_wrong_command_does_not_pass(parse_only):
         commands("unknown --flag")
 
 
-def test_the_readme_fits_one_page_and_its_example_runs(monkeypatch):
+def test_the_readme_fits_one_page_and_its_example_runs(monkeypatch, tmp_path):
     readme = ROOT / "README.md"
     assert len(text_of(readme).splitlines()) <= 220
     (example,) = blocks(readme, "python")
-    monkeypatch.chdir(ROOT)
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    monkeypatch.chdir(tmp_path)
     variables = {}
     exec(compile(example, "README.md", "exec"), variables)
     story = variables["story"]
-    assert len(story.frames[0]) == len(story.captions[0]) == 2 and all(story.captions[0])
+    assert story.num_given == 2 and len(story) == 4 and all(story.continuation.captions)
+    assert (tmp_path / "story.png").stat().st_size > 10_000
 
 
 def test_tables_and_cards_hold_the_numbers_of_the_results():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_CONFIG, draw_story
-from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
+from storyattn import Stories, Story, StoryAttnConfig, StoryAttnForConditionalGeneration
 
 GREEDY = {"do_sample": False, "max_new_tokens": 12}
 
@@ -154,26 +154,84 @@ def test_half_a_next_caption_is_refused(model, inputs):
 
 def test_continue_story_alternates_words_and_pictures(model, small_processor, stories):
     frames, captions = ([list(story[name]) for story in stories] for name in ("frames", "captions"))
-    continuation = model.continue_story(small_processor, frames, captions, num_steps=3, **GREEDY)
-    assert [len(story) for story in continuation.frames] == [len(story) for story in continuation.captions] == [3, 3, 3]
-    assert [len(story) for story in frames] == [2, 2, 1], "what was given is left as it was"
-    assert all(picture.size == (48, 32) for story in continuation.frames for picture in story)
+    continued = model.continue_story(small_processor, frames, captions, num_steps=3, **GREEDY)
+    assert type(continued) is Stories and [len(story) for story in continued] == [5, 5, 4]
+    assert [story.num_given for story in continued] == [len(story) for story in frames] == [2, 2, 1]
+    assert all(picture.size == (48, 32) for story in continued for picture in story.continuation.frames)
     # The same by hand, one story, two steps.
+    new = continued[0].continuation
     so_far, texts = list(frames[0]), list(captions[0])
     for step in range(2):
         inputs = inputs_of(small_processor, [{"frames": so_far[-2:], "captions": texts[-2:]}])
         (text,) = small_processor.batch_decode(model.generate(**inputs, **GREEDY), skip_special_tokens=True)
-        assert text == continuation.captions[0][step]
+        assert text == new.captions[step]
         words = small_processor.tokenize_captions([[text]])
         painted = model.predict_next_frame(
             **inputs, next_input_ids=words["input_ids"][:, 0], next_attention_mask=words["attention_mask"][:, 0]
         )
         (picture,) = small_processor.postprocess_frames(painted)
         # A batch is added up in another order than a single story: by hand a pixel may round the other way.
-        difference = np.asarray(picture, int) - np.asarray(continuation.frames[0][step], int)
-        assert np.abs(difference).max() <= 1
-        so_far.append(continuation.frames[0][step])
+        assert most_apart(picture, new.frames[step]) <= 1
+        so_far.append(new.frames[step])
         texts.append(text)
+
+
+def most_apart(first, second) -> int:
+    return int(np.abs(np.asarray(first, int) - np.asarray(second, int)).max())
+
+
+def test_one_story_gives_what_it_gives_in_a_batch(model, small_processor, stories):
+    frames, captions = ([story[name] for story in stories] for name in ("frames", "captions"))
+    options = {"num_steps": 3, "return_attention": True, **GREEDY}
+    for index, in_batch in enumerate(model.continue_story(small_processor, frames, captions, **options)):
+        alone = model.continue_story(small_processor, frames[index], captions[index], **options)
+        assert type(alone) is Story and alone.captions == in_batch.captions
+        assert alone.num_given == len(frames[index]) and alone.captions[: alone.num_given] == captions[index]
+        assert all(most_apart(*pair) <= 1 for pair in zip(alone.frames, in_batch.frames))
+        for step, maps in enumerate(zip(alone.attentions, in_batch.attentions)):
+            assert len(maps[0]) == min(alone.num_given + step, model.config.max_frames - 1)
+            tolerance = 1e-3 if step else 1e-5  # a painted pixel may have been rounded the other way
+            assert torch.allclose(*maps, atol=tolerance) and torch.allclose(maps[0].sum((-1, -2)), torch.tensor(1.0))
+
+
+def test_a_story_goes_on_where_it_ends(model, small_processor, stories):
+    given = small_processor, stories[0]["frames"], stories[0]["captions"]
+    whole = model.continue_story(*given, num_steps=3, **GREEDY)
+    begun = model.continue_story(*given, num_steps=1, **GREEDY)
+    for later in (begun, [begun]):
+        later = model.continue_story(small_processor, later, num_steps=2, **GREEDY)
+        later = later if isinstance(later, Story) else later[0]
+        assert later.captions == whole.captions and later.num_given == 2 and len(begun) == 3
+        assert all(most_apart(*pair) == 0 for pair in zip(later.frames, whole.frames))
+    with pytest.raises(ValueError, match="captions: got list, expected none: a Story has its captions"):
+        model.continue_story(small_processor, begun, ["One."] * 3)
+    with pytest.raises(ValueError, match="frames: story 0: got no picture"):
+        model.continue_story(small_processor, begun[:0])
+
+
+@pytest.mark.parametrize("search", [{"num_beams": 3}, {"do_sample": True}], ids=["beams", "sampling"])
+def test_each_of_several_captions_begins_a_future(model, small_processor, stories, search):
+    frames, captions = ([story[name] for story in stories] for name in ("frames", "captions"))
+    options = {**GREEDY, **search, "num_return_sequences": 3}
+    torch.manual_seed(0)
+    futures = model.continue_story(small_processor, frames, captions, num_steps=2, return_attention=True, **options)
+    torch.manual_seed(0)
+    ids = model.generate(**inputs_of(small_processor, stories), **options)
+    texts = small_processor.batch_decode(ids, skip_special_tokens=True)
+    assert [story[-2].caption for story in futures] == texts and len(set(texts[:3])) > 1
+    for index, future in enumerate(futures):
+        number = len(frames[index // 3])
+        assert len(future) == number + 2 and future.captions[:number] == captions[index // 3]
+        words = small_processor.tokenize_captions([[future[number].caption]])
+        painted = model.predict_next_frame(
+            **inputs_of(small_processor, [stories[index // 3]]),
+            next_input_ids=words["input_ids"][:, 0],
+            next_attention_mask=words["attention_mask"][:, 0],
+        )
+        assert most_apart(small_processor.postprocess_frames(painted)[0], future[number].frame) <= 1
+        assert len(future.attentions[0]) == number, "the maps are those of the story of this future"
+    one = model.continue_story(small_processor, frames[0], captions[0], **options)
+    assert type(one) is Stories and len(one) == 3
 
 
 def test_the_generation_config_of_the_model_holds(model, small_processor, stories, monkeypatch):
@@ -189,8 +247,8 @@ def test_the_generation_config_of_the_model_holds(model, small_processor, storie
 
 def test_half_precision_tells_and_learns(model, small_processor, stories):
     half = copy.deepcopy(model).to(torch.bfloat16)
-    continuation = half.continue_story(small_processor, [stories[0]["frames"]], [stories[0]["captions"]], 2, **GREEDY)
-    assert len(continuation.frames[0]) == 2
+    story = half.continue_story(small_processor, stories[0]["frames"], stories[0]["captions"], 2, **GREEDY)
+    assert len(story.continuation) == 2
     inputs = inputs_of(small_processor, stories)
     inputs["pixel_values"] = inputs["pixel_values"].to(torch.bfloat16)
     assert torch.isfinite(half(**inputs, return_loss=True).loss)
@@ -199,14 +257,15 @@ def test_half_precision_tells_and_learns(model, small_processor, stories):
 def test_a_story_is_read_once_a_step(model, small_processor, stories, monkeypatch):
     read, encode = [], model.model.encode
     monkeypatch.setattr(model.model, "encode", lambda *inputs: read.append(inputs) or encode(*inputs))
-    model.continue_story(small_processor, [stories[0]["frames"]], [stories[0]["captions"]], 2, **GREEDY)
+    model.continue_story(small_processor, stories[0]["frames"], stories[0]["captions"], 2, **GREEDY)
     assert len(read) == 2
 
 
 def test_continue_story_without_captions_and_with_no_step(model, small_processor, stories):
     frames = [story["frames"] for story in stories]
-    continuation = model.continue_story(small_processor, frames, num_steps=1, **GREEDY)
-    assert [len(story) for story in continuation.captions] == [1, 1, 1]
+    continued = model.continue_story(small_processor, frames, num_steps=1, **GREEDY)
+    assert [len(story.continuation) for story in continued] == [1, 1, 1]
+    assert [story[0].caption for story in continued] == [None] * 3
     with pytest.raises(ValueError, match="num_steps: got 0"):
         model.continue_story(small_processor, frames, num_steps=0)
     with pytest.raises(ValueError, match="story 0: got 1 captions for 2 frames"):

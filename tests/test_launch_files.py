@@ -22,6 +22,7 @@ EXPECTED = {
     "gpu_fp16.yaml": ("NO", 1, "fp16", False),
     "multi_cpu.yaml": ("MULTI_GPU", 2, "no", True),
     "multi_gpu.yaml": ("MULTI_GPU", 2, "bf16", False),
+    "two_machines.yaml": ("MULTI_GPU", 16, "bf16", False),
 }
 
 
@@ -58,3 +59,23 @@ def test_processes_on_the_cpu_form_a_group(tmp_path):
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     assert sorted(ended.stdout.split()) == ["2", "2", "cpu", "cpu"]
+
+
+def test_the_slurm_job_launches_on_every_node_and_resumes(tmp_path):
+    """SLURM's commands are stand-ins that print what they are asked to run."""
+    commands = {"scontrol": 'echo "node1\nnode2"', "srun": 'SLURM_NODEID=1 exec "$@"', "accelerate": 'echo "$@"'}
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "node[1-2]"}
+    environment |= {"SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "8"}
+    job = str(FOLDER.parent / "slurm" / "train.sbatch")
+
+    def launched() -> str:
+        command = ["bash", job, "recipe.yaml", str(tmp_path / "my run"), "--seed=1"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert "--num_machines 2 --num_processes 16 --machine_rank 1 --main_process_ip node1 train.py" in launched()
+    assert launched().endswith(f"train.py recipe.yaml --output_dir {tmp_path / 'my run'} --seed=1\n")
+    (tmp_path / "my run" / "checkpoints").mkdir(parents=True)
+    assert launched().endswith("--seed=1 --resume_from_checkpoint latest\n")

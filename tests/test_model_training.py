@@ -159,11 +159,11 @@ def test_the_same_through_a_whole_story(small_model, small_processor):
     story = draw_story(1, num_frames=2)
     plain, gated = (
         small_model.continue_story(
-            small_processor, [story["frames"]], [story["captions"]], 1, max_new_tokens=3, do_sample=False, **options
-        )
+            small_processor, story["frames"], story["captions"], 1, max_new_tokens=3, do_sample=False, **options
+        )[-1]
         for options in ({}, {"spatial_gamma": 5.0})
     )
-    written = small_processor.tokenize_captions([gated.captions[0]])
+    written = small_processor.tokenize_captions([[gated.caption]])
     inputs = small_processor(frames=[story["frames"]], captions=[story["captions"]])
     painted = small_model.predict_next_frame(
         **inputs,
@@ -171,8 +171,8 @@ def test_the_same_through_a_whole_story(small_model, small_processor):
         next_attention_mask=written["attention_mask"][:, 0],
         spatial_gamma=5.0,
     )
-    assert small_processor.postprocess_frames(painted)[0].tobytes() == gated.frames[0][0].tobytes()
-    assert plain.frames[0][0].tobytes() != gated.frames[0][0].tobytes()
+    assert small_processor.postprocess_frames(painted)[0].tobytes() == gated.frame.tobytes()
+    assert plain.frame.tobytes() != gated.frame.tobytes()
 
 
 def test_no_loss_at_all_is_a_zero_that_can_be_differentiated(small_processor, batch):

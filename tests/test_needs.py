@@ -8,7 +8,8 @@ import datasets
 import evaluate as evaluate_library
 import pytest
 from conftest import draw_story, refused_line, write_data_set
-from storyattn.training import figures, needs
+from storyattn import story_drawing
+from storyattn.training import needs
 from storyattn.training.cli import data_check, evaluate, mean
 from storyattn.training.common.excerpts import quoted
 from storyattn.training.common.files import check_file, check_folder
@@ -101,7 +102,7 @@ def refuse(*arguments, dir=None, **options):
 
 NEEDS = {
     "text metrics": (needs, "text_scores"),
-    "fonts": (figures.ImageFont, "truetype"),
+    "fonts": (story_drawing.ImageFont, "truetype"),
     "temporary folder": (needs.tempfile, "TemporaryFile"),
     "it is not here": (needs, "find_template"),
 }
@@ -109,7 +110,7 @@ NEEDS = {
 
 @pytest.mark.parametrize("need", NEEDS)
 def test_what_is_used_at_the_end_alone_is_tried_first(need, refused, monkeypatch):
-    figures._font.cache_clear()
+    story_drawing.load_font.cache_clear()
     monkeypatch.setattr(*NEEDS[need], refuse)
     line = refused()
     assert line.startswith(f"error: {need}") and "it is not here" in line

@@ -11,7 +11,7 @@ from datasets import Dataset, Features, List, Value
 from encoded_pictures import ENCODED_IMAGES, encode, encoded_frame, plain_picture
 from PIL import Image
 from storyattn.story_inputs import check_story, open_frame
-from storyattn.training.cli import tell
+from storyattn.training import telling
 from storyattn.training.data import prepared_stories
 from storyattn.training.data.frame_cache import prepare_story
 from storyattn.training.data.prepared_stories import prepare_stories
@@ -53,7 +53,7 @@ def readers(processor) -> dict:
         "image processor": lambda path: values(path, images(path, return_tensors="pt")["pixel_values"]),
         "pipeline": lambda path: open_frame(check_story([path], None, 0), 0, images),
         "frame cache": cached,
-        "tell": lambda path: images.to_frame(tell._open_image(str(path))),
+        "tell": lambda path: images.to_frame(telling._open_image(str(path))),
         "demo": lambda path: images.to_frame(teller.open_frames([str(path)])[0]),
     }
 

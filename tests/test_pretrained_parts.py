@@ -204,8 +204,8 @@ def test_writing_follows_the_logits_of_forward(model, processor):
     with torch.no_grad():
         logits = model(**{**whole, "decoder_input_ids": ids, "decoder_attention_mask": mask}).next_caption_logits[0, 1]
     assert torch.equal(logits[: len(written)].argmax(-1), written)
-    continuation = model.continue_story(processor, [story["frames"][:2]], [story["captions"][:2]], 2, max_new_tokens=4)
-    assert len(continuation.captions[0]) == len(continuation.frames[0]) == 2
+    continuation = model.continue_story(processor, story["frames"][:2], story["captions"][:2], 2, max_new_tokens=4)
+    assert len(continuation) == 4 and continuation.num_given == 2
 
 
 # What is saved

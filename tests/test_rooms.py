@@ -9,11 +9,12 @@ FLOORS = (
     {"common"},
     {"storyworld", "figures", "codraw"},
     {"data", "models", "scone"},
-    {"evaluation", "inspection", "picture_books", "arguments"},
-    {"engine"},
+    {"evaluation", "inspection", "picture_books", "arguments", "telling"},
+    {"engine", "serving"},
     {"publishing"},
     {"model_kinds", "needs"},
-    {"cli", "train"},
+    {"train", "estimation"},
+    {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SOURCES = [

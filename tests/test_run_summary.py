@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from storyattn.training.common import versions
-from storyattn.training.engine.run_summary import print_processes, print_training
+from storyattn.training.engine import run_summary
+from storyattn.training.engine.run_summary import is_emulated, print_processes, print_training
 from storyattn.training.evaluation.results import LIBRARIES, results_document
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,8 +36,22 @@ PROCESSES = {
 def test_the_first_line_says_where_and_how_a_run_computes(line, capsys, monkeypatch):
     num_processes, precision, threads = PROCESSES[line]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(run_summary, "is_emulated", lambda precision: False)
     print_processes(accelerator(num_processes, precision), SimpleNamespace(seed=7, output_dir="runs/x"))
     assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_a_precision_without_instructions_is_named(tmp_path, capsys, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    info.write_text("flags : fpu avx2 avx512_fp16\n")
+    assert is_emulated("bf16", info) and not is_emulated("fp16", info) and not is_emulated("fp32", info)
+    assert not is_emulated("bf16", tmp_path / "nowhere")
+    monkeypatch.setattr(run_summary, "is_emulated", lambda precision: precision == "bf16")
+    print_processes(accelerator(1, "bf16"), SimpleNamespace(seed=7, output_dir="runs/x"))
+    assert (
+        "precision bf16 (this CPU has no instructions for it: --mixed_precision no is faster)"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_second_line_says_what_is_trained_and_how_long(capsys):

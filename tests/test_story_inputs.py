@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import SMALL_CONFIG, draw_story
 from PIL import Image
-from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryContinuation
+from storyattn import Story, StoryAttnConfig, StoryAttnForConditionalGeneration
 from transformers import pipeline
 
 PICTURE = Image.new("RGB", (96, 64), "blue")
@@ -26,7 +26,7 @@ class Pipeline:
 
     def continue_story(self, processor, frames, captions):
         self.inputs = processor(frames=frames, captions=captions)
-        return StoryContinuation(frames=[[]], captions=[[]])
+        return [Story.from_pages([])]
 
     def __call__(self, story: dict) -> dict[str, torch.Tensor]:
         self.pipeline([story])

@@ -3,6 +3,7 @@
 import pytest
 from conftest import refused_line
 from PIL import Image
+from storyattn.training import telling
 from storyattn.training.cli import tell
 from storyattn.training.common.excerpts import quoted
 
@@ -30,7 +31,7 @@ def test_a_file_that_is_no_image_is_named(image_files, tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no picture")
     assert f"frames: got '{text}', expected a picture" in refusal("--frames", image_files[0], str(text))
-    assert f"frames: got '{tmp_path}', expected a picture" in refusal("--frames", str(tmp_path))
+    assert f"frames: got the folder '{tmp_path}', expected its image files" in refusal("--frames", str(tmp_path))
 
 
 def test_unequal_numbers_are_named(image_files):
@@ -54,7 +55,9 @@ def test_flags_that_contradict_each_other_are_refused(image_files):
     assert "neither of --frames and --dataset" in refusal()
     assert "both of --frames and --dataset" in refusal("--frames", image_files[0], "--dataset", "storyworld")
     assert "--do_sample" in refusal("--frames", image_files[0], "--temperature", "0.7")
-    assert "name of an image file" in refusal("--frames", image_files[0], "--output", "story.txt")
+    assert "output: got 'story.txt', expected the name of a file in .png, .jpg" in refusal(
+        "--frames", image_files[0], "--output", "story.txt"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,23 @@ def test_a_truncated_file_is_named(image_files, tmp_path):
 
 
 def test_what_generation_refuses_is_one_line(image_files, small_model, small_processor, monkeypatch, tmp_path):
-    monkeypatch.setattr(tell, "load_model", lambda *arguments: (small_model, small_processor))
+    monkeypatch.setattr(telling, "load_model", lambda *arguments: (small_model, small_processor))
     output = tmp_path / "story.png"
     message = refusal("--frames", image_files[0], "--max_new_tokens", "999999999", "--output", str(output))
     assert "max_new_tokens: got int 999999999, expected at most " in message and not output.exists()
+
+
+def test_described_pictures_and_new_ones_are_printed_and_saved(
+    image_files, small_model, small_processor, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(tell, "load_model", lambda *arguments: (small_model, small_processor))
+    argv = ["--model", "small", "--frames", *image_files[:2], "--steps", "2", "--max_new_tokens", "3"]
+    tell.main([*argv, "--output", str(tmp_path / "new" / "story.gif")])
+    *_, note, first, second, third, fourth, last = capsys.readouterr().out.splitlines()
+    assert note.startswith("note: no captions given") and last == f"saved to {tmp_path / 'new' / 'story.gif'}"
+    for number, line in enumerate((first, second, third, fourth), start=1):
+        assert line.startswith(f"{number}. (written) ")
+    assert Image.open(tmp_path / "new" / "story.gif").n_frames == 4
+    tell.main([*argv, "--captions", "A fox.", "It naps.", "--output", str(tmp_path / "story.pdf")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["1. A fox.", "2. It naps."] and lines[2].startswith("3. (written) ")

@@ -67,8 +67,8 @@ def test_the_example_trains_evaluates_saves_and_loads(run_example, tmp_path):
     trained = variables["trainer"].model.state_dict()
     assert all(torch.equal(weight, trained[name]) for name, weight in model.state_dict().items())
     story = draw_story(100, num_frames=2)
-    continuation = model.continue_story(processor, [story["frames"]], [story["captions"]], max_new_tokens=5)
-    assert len(continuation.frames[0]) == len(continuation.captions[0]) == 1
+    continuation = model.continue_story(processor, story["frames"], story["captions"], max_new_tokens=5)
+    assert len(continuation) == 3 and continuation.num_given == 2
 
 
 def test_bfloat16(run_example):

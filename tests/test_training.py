@@ -36,9 +36,9 @@ def test_a_run_leaves_a_folder_ready_for_the_hub(finished_run):
     assert math.isfinite(results["metrics"]["next_frame"]["l1"]) and results["split"] == "test"
     model = AutoModelForMultimodalLM.from_pretrained(finished_run, trust_remote_code=True)
     processor = AutoProcessor.from_pretrained(finished_run, trust_remote_code=True)
-    frames = [[PILImage.new("RGB", (40, 40), "red")]]
-    continuation = model.continue_story(processor, frames, [["A fox."]], 1)
-    assert len(continuation.frames[0]) == len(continuation.captions[0]) == 1
+    frames = [PILImage.new("RGB", (40, 40), "red")]
+    continuation = model.continue_story(processor, frames, ["A fox."], 1)
+    assert len(continuation) == 2 and continuation.num_given == 1
 
 
 def test_what_is_stored_in_half_precision_is_what_was_measured(launch, stories_folder, tmp_path):

@@ -1,24 +1,20 @@
 """Parse the flags of training into dataclasses; a YAML recipe may give some of them, and flags override it."""
 
-import contextlib
-import difflib
-import json
+import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import yaml
-from storyattn import StoryAttnConfig
-from transformers import HfArgumentParser
 
 from .common.access_flags import ACCESS_FLAGS
 from .common.columns import COLUMN_FLAGS, TABLE_FLAGS
+from .common.command_line import CommandParser, add_fields, suggest
+from .common.defaults import CACHE_LIMIT_GB
 from .common.files import write_text
-from .common.loading import one_line_reason
-from .data.frame_cache import DEFAULT_LIMIT_GB
-from .models.presets import preset_names
+from .common.preset_files import preset_names
 
 # The schedules of transformers that need only the numbers of steps.
 Schedule = Literal[
@@ -40,37 +36,64 @@ LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub'
 EMPTY_VALUES = ("", "~", "null")  # in YAML
 # Where a run writes and publishes, and what it resumes: a written recipe leaves them out.
 FLAGS_OF_ONE_RUN = ("output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id", "hub_private_repo")
+# Headings of the help, in this order. A flag belongs to the topic of the flag before it where it names none.
+TOPICS = (
+    "model",
+    "pretrained parts",
+    "baselines",
+    "data",
+    "columns of the data",
+    "length of the training",
+    "optimizer",
+    "augmentation",
+    "evaluation",
+    "checkpoints and output",
+    "speed and memory",
+    "publishing",
+)
 
 
-def _flag(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _flag(default: Any, text: str, topic: str | None = None) -> Any:
+    return field(default=default, metadata={"help": text, "topic": topic})
 
 
 @dataclass
 class ModelArguments:
     """Flags of the model: what is trained."""
 
-    preset: str = _flag("tiny", f"size of the model: {', '.join(preset_names())}")
+    preset: str = _flag("tiny", f"size of the model: {', '.join(preset_names())}", "model")
     model_name_or_path: str | None = _flag(
         None, "folder or Hub id of a trained model to go on from, with its tokenizers"
     )
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
-    config_overrides: str | None = _flag(None, "changes to it, such as 'dropout=0.1,loss_weights.alignment=0'")
-    baseline: Baseline | None = _flag(None, "train this in place of the model, for the stories of its configuration")
-    baseline_vision: str | None = _flag(None, "folder or Hub id of the frozen vision model of the baseline projection")
-    baseline_text: str | None = _flag(None, "that of its frozen text encoder, whose tokenizer is used")
-    tokenizer_name: str | None = _flag(None, "folder or Hub id, for fresh parts; default: one trained on the captions")
-    pretrained_vision: str | None = _flag(None, "folder or Hub id of a vision model; default: the preset's, fresh")
-    pretrained_text: str | None = _flag(None, "that of a text encoder, with its tokenizer; default: the same")
-    pretrained_decoder: str | None = _flag(
-        None, "that of a causal language model, with its tokenizer; the same; takes the place of a trained model's, too"
+    config_overrides: str | None = _flag(
+        None, "changes to the configuration, such as 'dropout=0.1,loss_weights.alignment=0'"
     )
-    vision_tuning: Tuning = _flag("tuned", "train the pretrained vision model, leave it frozen, or train lora adapters")
-    text_tuning: Tuning = _flag("tuned", "the same for the pretrained text encoder")
-    decoder_tuning: Tuning = _flag("tuned", "the same for the pretrained text decoder")
-    lora_rank: int = _flag(8, "rank of lora adapters, which are merged into the published weights; needs PEFT")
-    lora_alpha: float = _flag(16.0, "what they are multiplied with, times the rank")
-    license: str = _flag("mit", "license of the published weights, as the Hub calls it, such as cc-by-4.0")
+    baseline: Baseline | None = _flag(
+        None, "train this in place of the model, for the stories of its configuration", "baselines"
+    )
+    baseline_vision: str | None = _flag(None, "folder or Hub id of the frozen vision model of --baseline projection")
+    baseline_text: str | None = _flag(None, "folder or Hub id of its frozen text encoder, whose tokenizer is used")
+    tokenizer_name: str | None = _flag(
+        None,
+        "folder or Hub id of a tokenizer for fresh parts; default: one trained on the captions",
+        "pretrained parts",
+    )
+    pretrained_vision: str | None = _flag(None, "folder or Hub id of a vision model; default: the preset's, fresh")
+    pretrained_text: str | None = _flag(
+        None, "folder or Hub id of a text encoder, with its tokenizer; default: the preset's, fresh"
+    )
+    pretrained_decoder: str | None = _flag(
+        None, "folder or Hub id of a causal language model, with its tokenizer; replaces a trained model's, too"
+    )
+    vision_tuning: Tuning = _flag("tuned", "train the pretrained vision model, leave it frozen, or train LoRA adapters")
+    text_tuning: Tuning = _flag("tuned", "the same for the text encoder")
+    decoder_tuning: Tuning = _flag("tuned", "the same for the text decoder")
+    lora_rank: int = _flag(8, "rank of LoRA adapters, which are merged into the published weights; needs PEFT")
+    lora_alpha: float = _flag(16.0, "factor of LoRA adapters, times the rank")
+    license: str = _flag(
+        "mit", "license of the published weights, as the Hub calls it, such as cc-by-4.0", "publishing"
+    )
 
     def __post_init__(self):
         projection = self.baseline == "projection"
@@ -98,8 +121,10 @@ class ModelArguments:
 class DataArguments:
     """Flags of the data: what the model is trained and measured on."""
 
-    dataset: str = _flag("storyworld", "storyworld, a folder, or a Hub id, with frames and captions")
-    frames_column: str = _flag(COLUMN_FLAGS["frames_column"][0], "column that holds the frames: a list of images")
+    dataset: str = _flag("storyworld", "storyworld, a folder, or a Hub id, with frames and captions", "data")
+    frames_column: str = _flag(
+        COLUMN_FLAGS["frames_column"][0], "column that holds the frames: a list of images", "columns of the data"
+    )
     captions_column: str = _flag(
         COLUMN_FLAGS["captions_column"][0], "column that holds the captions: a list of strings"
     )
@@ -108,24 +133,30 @@ class DataArguments:
     image_column: str | None = _flag(None, TABLE_FLAGS["image_column"])
     caption_column: str | None = _flag(None, TABLE_FLAGS["caption_column"])
     frames_per_video: int | None = _flag(None, TABLE_FLAGS["frames_per_video"])
-    train_split: str = _flag("train", "split to train on")
+    train_split: str = _flag("train", "split to train on", "data")
     eval_split: str = _flag("validation", "split for the evaluations during training")
     test_split: str = _flag("test", "split for the evaluation at the end")
     max_train_stories: int | None = _flag(
-        None, "train on this many stories, the first ones; default: all, of storyworld 3500; it draws more where asked"
+        None, "train on the first stories, this many; default: all, of storyworld 3500 (it draws more where asked)"
     )
     story_frames: int = _flag(6, "frames of a story that storyworld draws, the fewest with --max_story_frames")
-    max_story_frames: int | None = _flag(None, "the most, such as 10: each story has its number; default: all the same")
-    max_eval_windows: int = _flag(64, "windows that an evaluation during training measures")
+    max_story_frames: int | None = _flag(
+        None, "most frames of a story, such as 10: each story has its number; default: all the same"
+    )
+    max_eval_windows: int = _flag(64, "windows that an evaluation during training measures", "evaluation")
     max_test_windows: int | None = _flag(None, "windows that the evaluation at the end measures; default: all")
-    dataloader_num_workers: int = _flag(0, "processes that load stories; 0: the training process does")
-    publish_stories: bool = _flag(True, "show test stories in the published folder; false: what the model made alone")
+    publish_stories: bool = _flag(
+        True, "show test stories in the published folder; without, only what the model made", "publishing"
+    )
+    dataloader_num_workers: int = _flag(0, "processes that load stories; 0: the training process does", "data")
     on_bad_story: BadStory = _flag("skip", "skip stories that are broken (no more than one in 20), or raise an error")
-    cache_dir: str | None = _flag(None, "where resized frames are kept; default: beside the data sets of datasets")
-    cache_limit_gb: float = _flag(DEFAULT_LIMIT_GB, "what that may hold; entries used longest ago go first")
+    cache_dir: str | None = _flag(None, "folder of resized frames; default: beside the data sets")
+    cache_limit_gb: float = _flag(
+        CACHE_LIMIT_GB, "size in GB that the folder may have at most; entries used longest ago go first"
+    )
     allow_remote_frames: bool = _flag(False, ACCESS_FLAGS["allow_remote_frames"])
     allow_local_paths: bool = _flag(False, ACCESS_FLAGS["allow_local_paths"])
-    streaming: bool = _flag(False, "read the training stories as they come; keep a sample alone")
+    streaming: bool = _flag(False, "read the training stories as they come, and store none but a sample")
     shuffle_buffer: int = _flag(100, "stories of a stream that are shuffled together")
 
     def __post_init__(self):
@@ -142,51 +173,78 @@ class DataArguments:
 class TrainingArguments:
     """Flags of the training: how the model is trained."""
 
-    output_dir: str = _flag("runs/storyattn", "folder for checkpoints, logs, figures and the published model")
-    max_train_steps: int | None = _flag(None, "optimizer steps; default: as many as num_train_epochs has")
+    output_dir: str = _flag(
+        "runs/storyattn", "folder for checkpoints, logs, figures and the published model", "checkpoints and output"
+    )
+    max_train_steps: int | None = _flag(
+        None, "optimizer steps; default: as many as num_train_epochs has", "length of the training"
+    )
     num_train_epochs: float = _flag(3.0, "passes over the training stories where max_train_steps is not given")
     train_batch_size: int = _flag(16, "stories in a batch of one process")
     eval_batch_size: int = _flag(16, "windows in a batch of an evaluation")
     gradient_accumulation_steps: int = _flag(1, "batches whose gradients make one optimizer step")
-    optimizer: OptimizerName = _flag("adamw", "adamw; or muon for the matrices of the model, with adamw for the rest")
+    optimizer: OptimizerName = _flag(
+        "adamw", "optimizer of the weights; muon is for the matrices of the model, with adamw for the rest", "optimizer"
+    )
     learning_rate: float = _flag(1e-3, "highest learning rate")
-    muon_learning_rate: float | None = _flag(None, "that of Muon's matrices; default: the same")
-    vision_learning_rate: float | None = _flag(None, "that of the vision model; default: the same")
-    text_learning_rate: float | None = _flag(None, "that of the text encoder; default: the same")
-    decoder_learning_rate: float | None = _flag(None, "that of the text decoder; default: the same")
+    muon_learning_rate: float | None = _flag(None, "highest learning rate of Muon's matrices; default: the same")
+    vision_learning_rate: float | None = _flag(None, "highest learning rate of the vision model; default: the same")
+    text_learning_rate: float | None = _flag(None, "highest learning rate of the text encoder; default: the same")
+    decoder_learning_rate: float | None = _flag(None, "highest learning rate of the text decoder; default: the same")
     weight_decay: float = _flag(0.01, "decay of weights with more than one dimension")
     adam_beta1: float = _flag(0.9, "AdamW's decay of the gradient's mean")
     adam_beta2: float = _flag(0.95, "AdamW's decay of the gradient's square")
     max_grad_norm: float = _flag(1.0, "norm that gradients are clipped to")
     lr_scheduler_type: Schedule = _flag("cosine", "schedule of the learning rate")
     warmup_steps: int = _flag(50, "steps over which the learning rate rises")
-    use_ema: bool = _flag(True, "evaluate and publish a moving average of the weights")
+    use_ema: bool = _flag(
+        True, "evaluate and publish a moving average of the weights; with --no_use_ema the last weights"
+    )
     ema_decay: float = _flag(0.995, "decay of the moving average")
-    eval_steps: int = _flag(200, "steps between evaluations; 0: at the end alone")
-    save_steps: int = _flag(200, "steps between checkpoints; 0: at the end alone")
-    save_total_limit: int | None = _flag(2, "checkpoints that are kept, the latest ones; default: all")
-    augment_crop: float = _flag(0.0, "largest share of its sides that a window's frames lose, all at the same place")
+    eval_steps: int = _flag(200, "steps between evaluations; 0: at the end alone", "evaluation")
+    save_steps: int = _flag(200, "steps between checkpoints; 0: at the end alone", "checkpoints and output")
+    save_total_limit: int | None = _flag(2, "checkpoints that are kept, the latest ones")
+    augment_crop: float = _flag(
+        0.0, "largest share of its sides that a window's frames lose, all at the same place", "augmentation"
+    )
     augment_colour: float = _flag(0.0, "how far a window's brightness, contrast and saturation go from 1")
     augment_flip: bool = _flag(False, "mirror half of the windows; not where captions say left and right")
     caption_dropout: float = _flag(0.0, "share of captions that are not read with the story, but still to be written")
-    metric_for_best_model: str = _flag("loss", "number of the evaluations during training, the lower the better")
+    metric_for_best_model: str = _flag(
+        "loss", "metric of the evaluations during training by which models are compared; lower is better", "evaluation"
+    )
     early_stopping_patience: int | None = _flag(None, "evaluations in a row without a better one that end the training")
     load_best_model_at_end: bool = _flag(False, "measure and publish the best of the evaluated models, not the last")
-    max_bad_steps: int = _flag(20, "steps in a row without a finite loss and gradient that end the run")
-    logging_steps: int = _flag(10, "steps between lines of the log")
-    seed: int = _flag(0, "of the weights, of dropout, and of the order of the data")
-    mixed_precision: Precision | None = _flag(None, "default: as accelerate is configured")
-    fit_alignment: bool = _flag(
-        False, "at the end, fit the shared space in closed form; needs align_encoder_features in the configuration"
+    compare_with_start: bool = _flag(
+        False, "at the end, measure and draw the model of --model_name_or_path as well, beside the trained one"
     )
-    gradient_checkpointing: bool = _flag(False, "compute activations twice to save memory")
+    max_bad_steps: int = _flag(
+        20, "steps in a row without a finite loss and gradient that end the run", "length of the training"
+    )
+    logging_steps: int = _flag(10, "steps between lines of the log", "checkpoints and output")
+    seed: int = _flag(0, "seed of the weights, of dropout, and of the order of the data", "length of the training")
+    mixed_precision: Precision | None = _flag(
+        None, "precision of the computation; default: as accelerate is configured", "speed and memory"
+    )
+    fit_alignment: bool = _flag(
+        False,
+        "at the end, fit the shared space in closed form; needs align_encoder_features in the configuration",
+        "optimizer",
+    )
+    gradient_checkpointing: bool = _flag(False, "compute activations twice to save memory", "speed and memory")
     compile: bool = _flag(False, "compile the model by torch.compile; needs a C++ compiler on a CPU")
-    resume_from_checkpoint: str | None = _flag(None, "latest, or the folder of a checkpoint")
+    resume_from_checkpoint: str | None = _flag(
+        None, "continue a run: latest, or the folder of a checkpoint", "checkpoints and output"
+    )
     report_to: str | None = _flag(None, "trackers of accelerate, such as tensorboard,wandb; default: none")
-    save_dtype: SaveDtype = _flag("float32", "precision in which published weights are stored; computed is in float32")
+    save_dtype: SaveDtype = _flag(
+        "float32", "precision in which published weights are stored; they are computed in float32", "publishing"
+    )
     push_to_hub: bool = _flag(False, "publish the model on the Hub at the end")
-    hub_model_id: str | None = _flag(None, "where to: user/name; default: the folder's name, of whose token it is")
-    hub_private_repo: bool = _flag(False, "publish it in a private repository")
+    hub_model_id: str | None = _flag(
+        None, "user/name of the repository; default: the name of the folder, for the user of the token"
+    )
+    hub_private_repo: bool = _flag(False, "publish the model in a private repository")
 
     def __post_init__(self):
         for name in ("hub_model_id", "hub_private_repo"):
@@ -215,17 +273,27 @@ class TrainingArguments:
 GROUPS = (ModelArguments, DataArguments, TrainingArguments)
 
 
-class Parser(HfArgumentParser):
-    """The parser of `train.py`. It raises a `ValueError` of one line where argparse would end the program."""
+class Parser(CommandParser):
+    """The parser of `storyattn train`. It raises a `ValueError` of one line where argparse would end the program."""
 
     def __init__(self):
-        text = "Trains a model. Flags override those of the recipe, a YAML file of flags and values."
-        super().__init__(GROUPS, prog="train.py", usage="%(prog)s [recipe.yaml] [--flags]", description=text)
-        self.allow_abbrev = False
+        text = "Train a model. Flags override those of the recipe, a YAML file of flags and values."
+        example = "storyattn train configuration/recipes/storyworld_tiny.yaml --output_dir runs/tiny"
+        super().__init__("storyattn train", text, example)
+        self.usage = "%(prog)s [recipe.yaml] [flags]"
+        add_training_flags(self)
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a `ValueError`."""
-        raise ValueError(message)
+        raise ValueError(self.one_line(message))
+
+
+def add_training_flags(parser: CommandParser, without: Collection[str] = ()) -> None:
+    """Add the flags of a training to the parser of a command, but for those named in `without`."""
+    for title in TOPICS:
+        parser.add_topic(title)
+    for group in GROUPS:
+        add_fields(parser, group, without)
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
@@ -249,13 +317,13 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, Tra
             parser.parse_known_args(recipe)
         except ValueError as error:
             raise ValueError(f"recipe: {path!r}: {error}") from error
-    *groups, unknown = parser.parse_args_into_dataclasses(
-        [*recipe, *argv], return_remaining_strings=True, look_for_args_file=False
-    )
-    if unknown:
-        close = _near(unknown[0].lstrip("-").partition("=")[0], _flag_names())
-        raise ValueError(f"arguments: got {unknown[0]!r}, expected [recipe.yaml] [--flags]{close}")
-    return tuple(groups)
+    values, _ = parser.parse_known_args([*recipe, *argv])
+    return training_arguments(values)
+
+
+def training_arguments(values: argparse.Namespace) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
+    """Return the flags of a training in three groups; raise `ValueError` for values out of range."""
+    return tuple(group(**{item.name: getattr(values, item.name) for item in fields(group)}) for group in GROUPS)
 
 
 def read_recipe(path: str) -> list[str]:
@@ -276,8 +344,9 @@ def read_recipe(path: str) -> list[str]:
     names = _flag_names()
     for name, value in recipe.items():
         if name not in names:
-            close = _near(name, names)
-            raise ValueError(f"recipe: got the key {name!r} in {path!r}, expected the name of a flag{close}")
+            raise ValueError(
+                f"recipe: got the key {name!r} in {path!r}, expected the name of a flag{suggest(name, names)}"
+            )
         if not isinstance(value, str):
             raise ValueError(f"recipe: {name}: got a {type(value).__name__} in {path!r}, expected a single value")
     return [f"--{name}={value}" for name, value in recipe.items() if value not in EMPTY_VALUES]
@@ -294,67 +363,8 @@ def write_recipe(groups: tuple[ModelArguments, DataArguments, TrainingArguments]
     write_text(yaml.safe_dump(flags, sort_keys=False), path)
 
 
-def apply_overrides(config: StoryAttnConfig, text: str) -> None:
-    """Change a configuration by a text such as "dropout=0.1,loss_weights.alignment=0,vision_config.depths=[1,1,1]".
-
-    Names are dotted, values are JSON; anything else is taken as a string.
-
-    Raises:
-        ValueError: for names that the configuration does not have and for values out of range.
-    """
-    for change in re.split(r",(?=\s*[\w.]+\s*=)", text):
-        path, equals, value = (part.strip() for part in change.partition("="))
-        if not equals:
-            raise ValueError(f"config_overrides: got {change!r}, expected name=value")
-        with contextlib.suppress(ValueError):  # a value that is no JSON stays a string
-            value = json.loads(value)
-        *parents, name = path.split(".")
-        holder = config
-        for parent in parents:
-            holder = _member(holder, parent, path)
-        _assign(holder, name, value, path)
-    try:
-        config.check()
-    except TypeError as error:
-        raise ValueError(f"config_overrides: got {text!r}, expected values of other types: {error}") from error
-
-
 def _flag_names() -> list[str]:
     return [item.name for group in GROUPS for item in fields(group)]
-
-
-def _assign(holder: Any, name: str, value: Any, path: str) -> None:
-    """Set a value; a dictionary sets each of its values in the dictionary or configuration of that name."""
-    current = _member(holder, name, path)
-    if isinstance(current, dict) or hasattr(current, "to_dict"):
-        if not isinstance(value, dict):
-            expected = f"names and values, or {path}.NAME=VALUE"
-            raise ValueError(f"config_overrides: {path}: got {value!r}, expected {expected}")
-        for key, inner in value.items():
-            _assign(current, key, inner, f"{path}.{key}")
-    elif isinstance(holder, dict):
-        holder[name] = value
-    else:
-        try:
-            setattr(holder, name, value)
-        except Exception as error:  # strict configurations raise an error of another type
-            raise ValueError(
-                f"config_overrides: {path}: got {value!r}, expected another value: {one_line_reason(error)}"
-            ) from error
-
-
-def _member(holder: Any, name: str, path: str) -> Any:
-    """Return a value of a dictionary or configuration; `path` is the whole dotted name, for the error."""
-    members = holder if isinstance(holder, dict) else vars(holder) if hasattr(holder, "to_dict") else {}
-    if name not in members:
-        raise ValueError(f"config_overrides: got {path!r}, expected a name of the configuration{_near(name, members)}")
-    return members[name]
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    """Return the end of a message that lists the names closest to `name`."""
-    close = difflib.get_close_matches(name, list(names), n=3)
-    return f", such as {', '.join(close)}" if close else ""
 
 
 def _at_least(value: int | None, minimum: int) -> bool:

@@ -9,10 +9,13 @@ from pathlib import Path
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 from transformers import PreTrainedModel
 
-from .arguments import DataArguments, ModelArguments, apply_overrides
+from .arguments import DataArguments, ModelArguments
+from .data.prepared_stories import PreparedStories
 from .engine.alignment_fit import check_alignment
+from .evaluation.familiarity import familiar_similarity
 from .models.baselines import build_baseline, story_config, write_baseline
 from .models.build import base_config, check_parts, load_weights
+from .models.config_overrides import apply_overrides
 from .models.finetune import tune_parts
 from .models.provenance import part_fingerprints
 from .publishing.card_facts import published_facts, write_example
@@ -54,6 +57,12 @@ class ModelKind:
     def merge(self, model: PreTrainedModel) -> None:
         """Merge the adapters of a trained `model` into its weights."""
         model.merge_adapters()
+
+    def calibrate(
+        self, model: StoryAttnForConditionalGeneration, processor: StoryAttnProcessor, stories: PreparedStories
+    ) -> None:
+        """Measure on stories of the validation below which similarity `model` warns of what it does not know."""
+        model.config.familiar_similarity = familiar_similarity(model, processor, stories)
 
     def card_facts(self, data_args: DataArguments) -> dict:
         """Return what the model card says of parts and data, see `published_facts`; looked up before training."""
@@ -106,6 +115,9 @@ class BaselineKind(ModelKind):
 
     def merge(self, model: PreTrainedModel) -> None:
         """Leave `model` as it was trained: a baseline has no adapters."""
+
+    def calibrate(self, model: PreTrainedModel, processor: StoryAttnProcessor, stories: PreparedStories) -> None:
+        """Leave `model` as it is: a baseline does not warn."""
 
     def card_facts(self, data_args: DataArguments) -> dict:
         """Return nothing: a baseline has no model card."""

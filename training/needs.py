@@ -18,6 +18,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from PIL import Image
+from storyattn import Story
 
 from .arguments import ModelArguments, TrainingArguments
 from .common.files import check_folder
@@ -28,7 +29,6 @@ from .engine.distributed import decided_by_main_process
 from .engine.loop import TrainingLoop
 from .engine.run_log import METRICS
 from .evaluation.caption_metrics import text_scores
-from .figures import story_strip
 from .publishing.card_facts import RECIPE_FILE
 from .publishing.model_card import find_template
 from .publishing.publish import hub_repository
@@ -75,7 +75,7 @@ def _try_all(model_args: ModelArguments, args: TrainingArguments) -> str | None:
     with _expecting("temporary folder", "one that can be written; TMPDIR names it"), tempfile.TemporaryFile() as file:
         file.write(b"0")
     with _expecting("fonts", "those that come with matplotlib"):
-        story_strip([Image.new("RGB", (16, 16))], ["A fox naps."])
+        Story([Image.new("RGB", (16, 16))], ["A fox naps."]).strip()
     with _expecting("text metrics", "those that evaluations compute"):
         text_scores(["A fox naps."], ["A fox naps."])
     find_template()

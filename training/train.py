@@ -22,6 +22,7 @@ from transformers.utils import logging
 from .arguments import DataArguments, ModelArguments, TrainingArguments, parse_arguments, write_recipe
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
+from .common.tables import text_table
 from .data.dataset_cache import use_writable_cache
 from .data.loaders import check_streaming, load_splits, make_loader, prepare_splits
 from .data.prepared_stories import PreparedStories
@@ -35,9 +36,10 @@ from .engine.loop import TrainingLoop
 from .engine.run_folder import describe_run, locked_run_folder, put_earlier_run_aside, read_same_run
 from .engine.run_summary import print_processes, print_training
 from .engine.trackers import start_trackers
+from .evaluation.comparison import BEFORE, COMPARISON_COLUMNS, comparison_rows
 from .evaluation.evaluate import evaluate_model
 from .evaluation.instruments import load_instruments
-from .evaluation.pictures import evaluation_picture
+from .evaluation.pictures import BEFORE_AFTER, before_after_picture, evaluation_picture
 from .evaluation.results import drop_examples, results_document
 from .evaluation.scone_metrics import check_max_frames
 from .evaluation.terminal import format_metrics
@@ -55,17 +57,21 @@ from .publishing.publish import push_to_hub
 logger = logging.get_logger(__name__)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None, command: list[str] | None = None) -> None:
     """
     Train as the flags say.
 
     Wrong input ends the program with one line and exit status 2. A signal ends it, once the step is finished and saved,
     with the command that resumes it and exit status 128 + the signal's number.
+
+    Args:
+        argv: the flags; by default those of the program.
+        command: the words of the command line, for the results; by default those of `train.py`.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         with one_line("error"):
-            train(*parse_arguments(argv), command=shlex.join(["train.py", *argv]))
+            train(*parse_arguments(argv), command=shlex.join(command or ["train.py", *argv]))
     except Interrupted as interrupted:
         if PartialState().is_main_process:
             print(interrupted, file=sys.stderr)
@@ -87,6 +93,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: TrainingAr
         ValueError, OSError: where flags, data or checkpoint are wrong, before training starts.
     """
     check_streaming(data_args, args)
+    if args.compare_with_start and model_args.model_name_or_path is None:
+        raise ValueError("compare_with_start: got true without --model_name_or_path, expected a model to start from")
     kind = model_kind(model_args)
     config = kind.config(args.fit_alignment)
 
@@ -273,17 +281,40 @@ def evaluate(
 
     Returns:
         The document of `results_document`, with metrics of `test_unseen` and the `wordings` of `test_words` where there
-        are such splits.
+        are such splits, and with `compare_with_start` those of the model that the training started from, as `BEFORE`.
     """
     kind.merge(model)
     if args.fit_alignment:
         fitted = fit_alignment(model, processor, splits["train"], splits["eval"])
         facts["training"] |= {f"alignment: {name}": value for name, value in fitted.items()}
     round_weights(model, args.save_dtype)
+    kind.calibrate(model, processor, splits["eval"])
     options = {"train_stories": splits["train"], "batch_size": args.eval_batch_size}
     options |= {"max_windows": data_args.max_test_windows, "seed": args.seed, "instruments": load_instruments()}
     source = {"dataset": data_args.dataset, "split": data_args.test_split, "model": args.output_dir}
     source |= {"seed": args.seed, "command": facts["command"]}
+    results = _measure_splits(model, processor, splits, options, source)
+    picture = Path(args.output_dir, "figures", "evaluation.png")
+    evaluation_picture(model, processor, splits["test"], picture, paintings_alone=not data_args.publish_stories)
+    if args.compare_with_start:
+        start = kind.build(model.config).eval().to(model.device)
+        before = evaluate_model(start, processor, splits["test"], **options)
+        results[BEFORE] = results_document(before, **source)["metrics"]
+        if data_args.publish_stories:
+            before_after_picture(start, model, processor, splits["test"], picture.with_name(BEFORE_AFTER))
+    if not data_args.publish_stories:
+        drop_examples(results)
+    return results
+
+
+def _measure_splits(
+    model: PreTrainedModel,
+    processor: StoryAttnProcessor,
+    splits: dict[str, PreparedStories],
+    options: dict,
+    source: dict,
+) -> dict:
+    """Return the document of the results on `test`, and on StoryWorld's other tests where they are there."""
     results = results_document(evaluate_model(model, processor, splits["test"], **options), **source)
     if "test_unseen" in splits:
         unseen = evaluate_model(model, processor, splits["test_unseen"], **options)
@@ -291,10 +322,6 @@ def evaluate(
     if "test_words" in splits:
         measured = {name: options[name] for name in ("batch_size", "max_windows")}
         results["metrics"] |= measure_wordings(model, processor, splits["test_words"], **measured)
-    picture = Path(args.output_dir, "figures", "evaluation.png")
-    evaluation_picture(model, processor, splits["test"], picture, paintings_alone=not data_args.publish_stories)
-    if not data_args.publish_stories:
-        drop_examples(results)
     return results
 
 
@@ -323,6 +350,10 @@ def export(
     kind.export(model, processor, output_dir, results, facts, example)
     store_weights(output_dir, args.save_dtype)
     print(format_metrics(results["metrics"]))
+    if args.compare_with_start:
+        print(f"\n{text_table(COMPARISON_COLUMNS, comparison_rows(results[BEFORE], results['metrics']))}")
+        if (output_dir / "figures" / BEFORE_AFTER).is_file():
+            print(f"\nbefore and after, drawn: {output_dir / 'figures' / BEFORE_AFTER}")
     print(f"\nthe model and results.json are in {output_dir}")
 
 

@@ -8,12 +8,14 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from .caption_readout import TASKS
+from .familiarity import warn_if_unfamiliar
 from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
 from .layers import select_last
-from .outputs import EncodedStories, StoryContinuation
+from .outputs import EncodedStories
 from .pictures import shortened
-from .story_inputs import check_stories, kind_of
+from .story import Page, Stories, Story, open_stories
+from .story_inputs import kind_of
 
 MODES = ("text", "image")
 MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
@@ -25,7 +27,7 @@ class GenerationStoryAttnMixin:
     @torch.no_grad()
     def generate(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -129,7 +131,7 @@ class GenerationStoryAttnMixin:
     @torch.no_grad()
     def predict_next_frame(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -167,70 +169,80 @@ class GenerationStoryAttnMixin:
     def continue_story(
         self,
         processor: ProcessorMixin,
-        frames: list,
+        frames: Story | list,
         captions: list | None = None,
         num_steps: int = 1,
         return_attention: bool = False,
         **generation_kwargs,
-    ) -> StoryContinuation:
-        """Carry B stories on: write the next caption, paint its frame, and so on.
+    ) -> Story | Stories:
+        """Carry a story, or B stories, on: write the next caption, paint its frame, and so on.
 
         Args:
             processor (`StoryAttnProcessor`): turns pictures and texts into tensors and back.
-            frames (`list[list[PIL.Image.Image]]`): per story, the frames so far; the last `max_frames - 1` are read.
-            captions (`list[list[str | None]]`, *optional*): per story, one caption a frame.
+            frames: the frames so far of one story, a list of pictures of all kinds that the processor takes; or a
+                list of B such lists. The last `max_frames - 1` are read. A [`Story`] goes on where it ends.
+            captions (*optional*): one text or `None` a frame; for B stories a list of B such lists.
             num_steps: captions and frames to add, at least 1.
-            return_attention: also return the maps of the spatial attention of each step.
-            generation_kwargs: as in `generate`, but for `return_dict_in_generate`; of several sequences the first
-                carries the story on. `spatial_temperature` and `spatial_gamma` hold for the painting as well.
+            return_attention: also keep the maps of the spatial attention of each step.
+            generation_kwargs: as in `generate`, but for `return_dict_in_generate`. Each of `num_return_sequences`
+                captions begins a future of its own, which goes on with one caption a step. `spatial_temperature` and
+                `spatial_gamma` hold for the painting as well.
 
         Returns:
-            [`StoryContinuation`] with the new pictures and texts alone.
+            [`Story`], with the given and the new pages. For B stories, or several futures, [`Stories`], a list of
+            `B * num_return_sequences`, the futures of a story in a row.
 
         Raises:
-            ValueError: for `num_steps` below 1, `return_dict_in_generate`, and whatever the processor refuses.
+            ValueError: for `num_steps` below 1, `return_dict_in_generate`, another processor, and whatever it refuses.
         """
         if generation_kwargs.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: got True, expected False: stories are carried on by token ids")
+        if not callable(getattr(processor, "postprocess_frames", None)):
+            raise ValueError(f"processor: got {kind_of(processor)}, expected the StoryAttnProcessor of the model")
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
-        stories = check_stories(frames, captions)
-        frames, captions = ([getattr(story, name) for story in stories] for name in ("frames", "captions"))
-        steps = [self._continue_once(processor, frames, captions, **generation_kwargs) for _ in range(num_steps)]
-        new_captions, new_frames, attentions = ([list(values) for values in zip(*by_step)] for by_step in zip(*steps))
-        return StoryContinuation(new_frames, new_captions, attentions if return_attention else None)
+        stories, is_one = open_stories(frames, captions)
+        for _ in range(num_steps):
+            stories = self._continue_once(processor, stories, return_attention, **generation_kwargs)
+            generation_kwargs["num_return_sequences"] = 1
+        return stories[0] if is_one and len(stories) == 1 else Stories(stories)
 
     def _continue_once(
         self,
         processor: ProcessorMixin,
-        frames: list[list],
-        captions: list[list],
+        stories: list[Story],
+        return_attention: bool,
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
         **generation_kwargs,
-    ) -> tuple[list[str], list, list[torch.Tensor]]:
-        """Take one step of `continue_story`, appending to the stories in place.
-
-        Returns, per story, the caption, the painted picture, and the maps `(T, heads, h, w)` of the T frames read.
-        """
-        read = self.config.max_frames - 1
-        last_frames, last_captions = ([story[-read:] for story in stories] for stories in (frames, captions))
-        inputs = processor(frames=last_frames, captions=last_captions, return_tensors="pt").to(self.device, self.dtype)
-        pictures = inputs["pixel_values"], inputs["frame_mask"]
+    ) -> list[Story]:
+        """Take one step of `continue_story`: return `num_return_sequences` longer stories for each."""
+        last = [story[-(self.config.max_frames - 1) :] for story in stories]
+        frames, captions = [story.frames for story in last], [story.captions for story in last]
+        inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(self.device, self.dtype)
         encoder_captions = inputs["input_ids"], inputs["attention_mask"]
-        stories = self.model.encode(*pictures, *encoder_captions, spatial_temperature, spatial_gamma)
+        pixel_values, spatial = inputs["pixel_values"], (spatial_temperature, spatial_gamma)
+        encoded = self.model.encode(pixel_values, inputs["frame_mask"], *encoder_captions, *spatial)
+        if not any(page.is_painted for story in last for page in story):
+            warn_if_unfamiliar(self, encoded.output, inputs["attention_mask"])
         decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
         decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
-        ids = self._write(stories, *decoder_captions, "continue", **generation_kwargs)
-        ids = ids[:: len(ids) // len(frames)]  # of several sequences the first
-        new_captions = processor.batch_decode(ids, skip_special_tokens=True)
-        tokens = processor.tokenize_captions([[caption] for caption in new_captions]).to(self.device)
+        ids = self._write(encoded, *decoder_captions, "continue", **generation_kwargs)
+        texts = processor.batch_decode(ids, skip_special_tokens=True)
+        tokens = processor.tokenize_captions([[text] for text in texts]).to(self.device)
         next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
-        new_frames = processor.postprocess_frames(self._next_frame(stories, inputs["pixel_values"], *next_caption))
-        for story, new in (*zip(captions, new_captions), *zip(frames, new_frames)):
-            story.append(new)
-        maps = stories.output.spatial_attentions
-        return new_captions, new_frames, [m[: len(story)].float().cpu() for m, story in zip(maps, last_frames)]
+        number = len(texts) // len(stories)
+        pixel_values = pixel_values.repeat_interleave(number, dim=0)
+        painted = processor.postprocess_frames(self._next_frame(encoded.repeat(number), pixel_values, *next_caption))
+        maps = [None] * len(stories)
+        if return_attention:
+            attentions = encoded.output.spatial_attentions
+            maps = [one[: len(story)].float().cpu() for one, story in zip(attentions, last)]
+        new_pages = [
+            Page(frame, text, True, True, maps[index // number])
+            for index, (frame, text) in enumerate(zip(painted, texts))
+        ]
+        return [Story.from_pages([*stories[index // number], page]) for index, page in enumerate(new_pages)]
 
 
 @contextmanager

@@ -133,7 +133,7 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -183,7 +183,11 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         visual_tokens, gated, attention_maps = attended  # (B*T, K, D), (B*T, h, w, D), (B*T, heads, h, w)
         text, text_mask, token_states = self.read_captions(input_ids, attention_mask, shape)  # (B*T, 1+L, D)
         image_embeds, text_embeds = self._shared_space(feature_maps, visual_tokens, token_states, text, text_mask)
-        fused_tokens = self._fuse(visual_tokens, gated, text, text_mask, caption_mask)
+        read_mask = text_mask
+        if caption_mask is not None:
+            tokens_mask = text_mask[:, 1:] & caption_mask.flatten()[:, None].bool()
+            read_mask = torch.cat([text_mask[:, :1], tokens_mask], dim=1)
+        fused_tokens = self._fuse(visual_tokens, gated, text, read_mask)
         states = self.story_transformer(
             visual_tokens.unflatten(0, shape),
             fused_tokens.unflatten(0, shape),
@@ -202,7 +206,7 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
             hidden_states=states.hidden_states,
             attentions=states.attentions,
         )
-        per_frame = (None if x is None else x.unflatten(0, shape) for x in (text, text_mask, gated, detail))
+        per_frame = (None if x is None else x.unflatten(0, shape) for x in (text, text_mask, read_mask, gated, detail))
         return EncodedStories(output, frame_mask, *per_frame, feature_maps)
 
     def read_captions(
@@ -250,12 +254,8 @@ class StoryAttnModel(EncoderEmbeddingsMixin, StoryAttnPreTrainedModel):
         gated: torch.Tensor,
         text: torch.Tensor,
         text_mask: torch.Tensor,
-        caption_mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Fuse frames with the captions that `caption_mask (B, T)` leaves: fused tokens `(B * T, K + M, D)`."""
-        if caption_mask is not None:
-            tokens_mask = text_mask[:, 1:] & caption_mask.flatten()[:, None].bool()
-            text_mask = torch.cat([text_mask[:, :1], tokens_mask], dim=1)
+        """Fuse frames with the captions that are read with them: fused tokens `(B * T, K + M, D)`."""
         if self.fusion is not None:
             visual_tokens, text = self.fusion(visual_tokens, gated.flatten(1, 2), text, text_mask)
         return torch.cat([visual_tokens, self.text_pooling(text, text_mask)], dim=1)
@@ -330,7 +330,7 @@ class StoryAttnForConditionalGeneration(
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -367,7 +367,10 @@ class StoryAttnForConditionalGeneration(
         chosen = self._choose_targets(stories.frame_mask, attention_mask, *requested)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         read_out = self._all_frames(stories, frames, *chosen)
-        read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
+        weights = self.config.loss_weights
+        writes = weights["describe"] or weights["next_caption"]
+        if writes or not (self.training and return_loss):  # no work in training for what has no loss
+            read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:
             supervision = Supervision(frames, stories.frame_mask, captions, *chosen, self.model.grid)

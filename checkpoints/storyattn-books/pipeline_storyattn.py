@@ -12,7 +12,8 @@ from transformers import AutoModelForMultimodalLM, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_storyattn import CUSTOM_PIPELINES, TASK
-from .story_inputs import Story, check_story, kind_of, open_frame
+from .story import Story
+from .story_inputs import CheckedStory, check_story, kind_of, open_frame
 
 FIELDS = ("frames", "captions")
 
@@ -51,6 +52,7 @@ class StoryContinuationPipeline(Pipeline):
             for a story a dictionary, for a list of stories a list of them, else an iterator: `frames`, the painted PIL
             pictures, `captions`, the texts written for them, and on request `spatial_attentions`: per step a tensor
             `(T, heads, h, w)`, where the model looked in each of the T frames that it read, which sums to 1 over h, w.
+            With `num_return_sequences` above 1 each of these dictionaries is a list of so many, one for each future.
 
         Raises:
             ValueError: for what is no story, no picture and no text, with story, field and place, before the first of
@@ -78,7 +80,7 @@ class StoryContinuationPipeline(Pipeline):
         reading = {} if timeout is None else {"timeout": timeout}
         return reading, {**(generate_kwargs or {}), **kwargs, **steps}, {}
 
-    def preprocess(self, input_: Story, timeout: float | None = None) -> dict:
+    def preprocess(self, input_: CheckedStory, timeout: float | None = None) -> dict:
         """Open the pictures of a story as frames of the size that the model reads."""
         options = self.processor.image_processor, timeout
         frames = (open_frame(input_, position, *options) for position in range(len(input_.frames)))
@@ -90,11 +92,13 @@ class StoryContinuationPipeline(Pipeline):
         batch = stories if isinstance(stories, list) else [stories]
         frames, captions = [story.frames for story in batch], [story.captions for story in batch]
         continued = self.model.continue_story(self.processor, frames, captions, **forward_parameters)
-        results = [dict(zip(continued.keys(), values)) for values in zip(*continued.values())]
+        additions, number = [_additions(story) for story in continued], len(continued) // len(batch)
+        futures = [additions[start : start + number] for start in range(0, len(additions), number)]
+        results = [several if number > 1 else several[0] for several in futures]
         return {"result": results if isinstance(stories, list) else results[0]}
 
     def postprocess(self, model_outputs: dict) -> dict:
-        """Return what was added to a story."""
+        """Return what `_forward` has added to a story."""
         return model_outputs["result"]
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs) -> None:
@@ -103,7 +107,13 @@ class StoryContinuationPipeline(Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
-def _checked(story: object, index: int) -> Story:
+def _additions(story: Story) -> dict:
+    """Return what was added to a story."""
+    added = {"frames": story.continuation.frames, "captions": story.continuation.captions}
+    return added if story.attentions is None else {**added, "spatial_attentions": story.attentions}
+
+
+def _checked(story: object, index: int) -> CheckedStory:
     """Check what was given as a story; raise `ValueError` for what is wrong with its form."""
     if not isinstance(story, Mapping):
         raise ValueError(f"stories: story {index}: got {kind_of(story)}, expected a dictionary with 'frames'")

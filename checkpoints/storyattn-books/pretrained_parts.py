@@ -1,6 +1,7 @@
 """Pretrained parts of StoryAttn: a vision model, a text encoder and a causal language model, by Hub id or folder."""
 
 import copy
+import os
 from dataclasses import fields
 from os import PathLike
 
@@ -184,6 +185,8 @@ def _changed(config: StoryAttnConfig | None, changes: dict) -> StoryAttnConfig:
 
 
 def _part_config(part: str, source: str) -> PreTrainedConfig:
+    if str(source).startswith((".", "/", "~")) and not os.path.isdir(source):
+        raise FileNotFoundError("there is no such folder")
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     config = getattr(config, f"{part}_config", config)  # of models of pictures and texts, such as CLIP
     config.dtype, config.name_or_path = None, ""

@@ -102,6 +102,8 @@ class StoryAttnConfig(PreTrainedConfig):
             places and tokens, and not from what the story model reads: for encoders that were trained on far more data
             than there are stories. `--fit_alignment` of training fits the projection in closed form.
         logit_scale_init_value (`float`): logarithm of the inverse temperature of the alignment loss.
+        familiar_similarity (`float`, *optional*): least cosine of a frame and its caption in the stories that the model
+            knows, as measured after training; below it `continue_story` warns.
 
     Frame decoder:
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
@@ -109,6 +111,8 @@ class StoryAttnConfig(PreTrainedConfig):
         frame_sharpening (`float`): strength of the unsharp masking of predicted frames outside of training, >= 0: where
             the next frame cannot be foreseen, as in books, the best guess has too little fine structure.
         num_frame_layers (`int`): transformer layers over the cells of the frame.
+        use_joint_frame_attention (`bool`): on: in these layers the caption and the story state read the cells, too.
+        frame_context_captions (`int`): how many of the last captions these layers read word by word, besides the next.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
         num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
@@ -200,11 +204,14 @@ class StoryAttnConfig(PreTrainedConfig):
     projection_dim: int = 128
     align_encoder_features: bool = False
     logit_scale_init_value: float | int = math.log(1 / 0.07)
+    familiar_similarity: float | int | None = None
 
     use_frame_copy: bool = True
     use_frame_motion: bool = True
     frame_sharpening: float | int = 0.0
     num_frame_layers: int = 3
+    use_joint_frame_attention: bool = False
+    frame_context_captions: int = 0
     frame_stride: int = 8
     frame_channels: list[int] | tuple[int, ...] = (64, 32)
     next_caption_dropout: float | int = 0.25
@@ -230,6 +237,14 @@ class StoryAttnConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.auto_map = getattr(self, "auto_map", None) or dict(AUTO_MAP)
         self.check()
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> PreTrainedConfig:
+        """Build a configuration as the library does; raise `ValueError` for that of another type of model."""
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(f"config: got model_type {model_type!r}, expected {cls.model_type!r}")
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def vocab_size(self) -> int:
@@ -337,7 +352,7 @@ class StoryAttnConfig(PreTrainedConfig):
         number = int(math.log2(self.frame_stride)) - 1
         fits = len(self.frame_channels) == number and min(self.frame_channels) > 0
         _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {number} numbers above 0")
-        self._expect_at_least(0, "num_frame_layers", "frame_sharpening")
+        self._expect_at_least(0, "num_frame_layers", "frame_context_captions", "frame_sharpening")
         self._expect_at_least(1, "num_reconstructed_frames")
         _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
 
@@ -362,13 +377,8 @@ AUTO_MAP = {
     "AutoModelForImageTextToText": "modeling_storyattn.StoryAttnForConditionalGeneration",
 }
 TASK = "story-continuation"  # the name of the pipeline
-CUSTOM_PIPELINES = {
-    TASK: {
-        "impl": "pipeline_storyattn.StoryContinuationPipeline",
-        "pt": ["AutoModelForMultimodalLM"],
-        "type": "multimodal",
-    }
-}
+PIPELINE = "pipeline_storyattn.StoryContinuationPipeline"
+CUSTOM_PIPELINES = {TASK: {"impl": PIPELINE, "pt": ["AutoModelForMultimodalLM"], "type": "multimodal"}}
 
 
 def _as_config(name: str, value: object, default: dict) -> PreTrainedConfig:

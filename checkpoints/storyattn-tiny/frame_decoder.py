@@ -49,7 +49,7 @@ class FrameDecoder(nn.Module):
         self.task = nn.Parameter(torch.empty(2, size))
         self.context_norm = nn.LayerNorm(size)
         self.memory_norm = nn.LayerNorm(size)
-        self.layers = nn.ModuleList(FrameDecoderLayer(config) for _ in range(config.num_frame_layers))
+        self.layers = nn.ModuleList(FrameDecoderLayer(config, level) for level in range(config.num_frame_layers))
         self.painter = Painter(config, detail_channels)
         self.copier = Copier(config) if config.use_frame_copy else None
         self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
@@ -117,7 +117,7 @@ class FrameDecoder(nn.Module):
         context = self.context_norm(context).flatten(0, 1)  # (B * N, S, D)
         context_mask = context_mask.flatten(0, 1)[:, None, None]
         for layer in self.layers:
-            hidden = layer(hidden, context, context_mask, memory, visible)
+            hidden, context = layer(hidden, context, context_mask, memory, visible)
         return hidden
 
     def _sharpened(self, frames: torch.Tensor) -> torch.Tensor:
@@ -154,9 +154,13 @@ class FrameDecoder(nn.Module):
 
 
 class FrameDecoderLayer(GradientCheckpointingLayer):
-    """Cells attend to the context, to the frames so far and to one another, then feed-forward; pre-norm, residual."""
+    """Cells attend to the context, to the frames so far and to one another, then feed-forward; pre-norm, residual.
 
-    def __init__(self, config: StoryAttnConfig):
+    With `use_joint_frame_attention` the context attends to itself and to the cells afterwards, in all layers but the
+    last: one stream of words and one of cells that read each other (after the joint attention of Esser et al. 2024).
+    """
+
+    def __init__(self, config: StoryAttnConfig, level: int):
         super().__init__()
         size, heads, dropout = config.hidden_size, config.num_attention_heads, config.dropout
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(4))
@@ -164,6 +168,11 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
         self.from_memory = MultiHeadAttention(size, heads, dropout)
         self.from_cells = MultiHeadAttention(size, heads, dropout)
         self.mlp = FeedForward(size, config.mlp_ratio, dropout)
+        self.context_attention = None
+        if config.use_joint_frame_attention and level < config.num_frame_layers - 1:
+            self.context_norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(3))
+            self.context_attention = MultiHeadAttention(size, heads, dropout)
+            self.context_mlp = FeedForward(size, config.mlp_ratio, dropout)
 
     def forward(
         self,
@@ -172,8 +181,8 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
         context_mask: torch.Tensor,
         memory: torch.Tensor,
         visible: torch.Tensor,
-    ) -> torch.Tensor:
-        """Update the cells `hidden (B * N, P, D)` of N frames of B stories.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Update the cells `hidden (B * N, P, D)` of N frames of B stories, and their context.
 
         Args:
             context (`(B * N, S, D)`), context_mask (`(B * N, 1, 1, S)`, bool): story state and caption of each frame.
@@ -185,7 +194,18 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
         hidden = hidden + self.from_memory(queries, memory, visible).reshape(hidden.shape)
         cells = self.norms[2](hidden)
         hidden = hidden + self.from_cells(cells, cells)
-        return hidden + self.mlp(self.norms[3](hidden))
+        hidden = hidden + self.mlp(self.norms[3](hidden))
+        if self.context_attention is not None:
+            context = self._read_cells(context, context_mask, hidden)
+        return hidden, context
+
+    def _read_cells(self, context: torch.Tensor, context_mask: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Update the context by itself and by the cells; arguments as in `forward`."""
+        norms = self.context_norms
+        read = norms[0](context)
+        mask = F.pad(context_mask, (0, cells.shape[1]), value=True)
+        context = context + self.context_attention(read, torch.cat([read, norms[1](cells)], dim=1), mask)
+        return context + self.context_mlp(norms[2](context))
 
 
 class Painter(nn.Module):

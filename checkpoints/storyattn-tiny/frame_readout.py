@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from .input_checks import ValueChecks, check_frame_indices, check_mask
-from .layers import select_frames, select_last
+from .layers import select_frames, select_last, sinusoid
 from .outputs import EncodedStories
 
 
@@ -38,6 +38,9 @@ class FrameReadoutMixin:
         batch, num_predicted, device = frames.shape[0], frames.shape[1] - 1, frames.device
         captions = stories.text_states[:, 1:], stories.text_mask[:, 1:]
         context, context_mask = join_context(output.continue_states[:, :-1], *captions, next_caption_mask)
+        earlier, earlier_mask = self._earlier_captions(stories)
+        context = torch.cat([context, earlier[:, :-1].to(context.dtype)], dim=2)
+        context_mask = torch.cat([context_mask, earlier_mask[:, :-1]], dim=2)
         described = select_frames(output.describe_states, reconstructed)  # (B, R, K, D)
         described_mask = torch.arange(context.shape[2], device=device) < described.shape[2]
         described = F.pad(described, (0, 0, 0, context.shape[2] - described.shape[2]))
@@ -78,16 +81,32 @@ class FrameReadoutMixin:
             reads_caption = next_attention_mask.bool().any(-1)
         text, text_mask, _ = self.model.read_captions(next_input_ids, next_attention_mask, last.shape)
         text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
+        context, context_mask = join_context(states, text, text_mask, reads_caption)
+        earlier, earlier_mask = self._earlier_captions(stories)
         decoded = self.frame_decoder(
             self.unnormalize(pixel_values),
             stories.gated_features,
             stories.detail_features,
-            *join_context(states, text, text_mask, reads_caption),
+            torch.cat([context, select_frames(earlier, last).to(context.dtype)], dim=2),
+            torch.cat([context_mask, select_frames(earlier_mask, last)], dim=2),
             last,
             mask[:, None],
             num_predicted=1,
         )
         return decoded.frames[:, 0]
+
+    def _earlier_captions(self, stories: EncodedStories) -> tuple[torch.Tensor, torch.Tensor]:
+        """Join the last `frame_context_captions` captions up to each of T frames, the latest first, as far as read.
+
+        Returns states `(B, T, S, D)`, which know how far back they are, and their mask `(B, T, S)`.
+        """
+        states, mask = stories.text_states[:, :, 1:], stories.read_mask[:, :, 1:]
+        shifted, masks = [states[:, :, :0]], [mask[:, :, :0]]
+        for age in range(min(self.config.frame_context_captions, mask.shape[1])):
+            code = sinusoid(mask.new_tensor(age + 1, dtype=torch.float32), states.shape[-1]).to(states.dtype)
+            shifted.append(F.pad(states + code, (0, 0, 0, 0, age, 0))[:, : mask.shape[1]])
+            masks.append(F.pad(mask, (0, 0, age, 0))[:, : mask.shape[1]])
+        return torch.cat(shifted, dim=2), torch.cat(masks, dim=2)
 
     def _choose_targets(
         self,

@@ -1,9 +1,8 @@
 """What the models return."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from PIL import Image
 from transformers.utils import ModelOutput
 
 
@@ -54,6 +53,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
         reconstructed_frames (`(B, T, 3, H, W)`): in [0, 1]; each frame from its own features. In training only
             `num_reconstructed_frames` of them, drawn at random.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
+            Neither logits are computed in training where no caption has a loss.
         next_caption_logits (`(B, T - 1, L, V)`): the same for caption t + 1 from all that comes before it.
     """
 
@@ -77,6 +77,7 @@ class EncodedStories:
         output (`StoryAttnModelOutput`): what the model returns.
         frame_mask (`(B, T)`, bool): False for padding.
         text_states (`(B, T, 1 + L, D)`), text_mask (`(B, T, 1 + L)`, bool): a learned state, then those of the caption.
+        read_mask (`(B, T, 1 + L)`, bool): `text_mask` without the captions that are not read with the story.
         gated_features (`(B, T, h, w, D)`): feature maps behind the gate of the spatial attention.
         detail_features (`(B, T, C, h', w')`, *optional*): finer maps of the vision encoder.
         feature_maps (`list` of `(B * T, C, h, w)`): all maps of the vision encoder, the finest first.
@@ -86,23 +87,22 @@ class EncodedStories:
     frame_mask: torch.Tensor
     text_states: torch.Tensor
     text_mask: torch.Tensor
+    read_mask: torch.Tensor
     gated_features: torch.Tensor
     detail_features: torch.Tensor | None
     feature_maps: list[torch.Tensor]
 
+    def repeat(self, number: int) -> "EncodedStories":
+        """Return each story `number` times in a row, as `num_return_sequences` captions of it follow one another."""
+        batch = len(self.frame_mask)
 
-@dataclass
-class StoryContinuation(ModelOutput):
-    """
-    What [`StoryAttnForConditionalGeneration.continue_story`] adds to each story.
+        def repeat(value: object) -> object:  # a tensor of B or B * T rows
+            if isinstance(value, torch.Tensor) and value.ndim:
+                return value.unflatten(0, (batch, -1)).repeat_interleave(number, dim=0).flatten(0, 1)
+            return [repeat(one) for one in value] if isinstance(value, (list, tuple)) else value
 
-    Args:
-        frames (`list[list[PIL.Image.Image]]`): per story, the painted frames in order.
-        captions (`list[list[str]]`): per story, the captions written for them.
-        spatial_attentions (`list[list[torch.Tensor]]`): with `return_attention=True`, per story and step the maps
-            `(T, heads, h, w)` of the T frames that were read.
-    """
-
-    frames: list[list[Image.Image]] | None = None
-    captions: list[list[str]] | None = None
-    spatial_attentions: list[list[torch.Tensor]] | None = None
+        if number == 1:
+            return self
+        output = StoryAttnModelOutput(**{name: repeat(value) for name, value in self.output.items()})
+        others = {field.name: repeat(getattr(self, field.name)) for field in fields(self) if field.name != "output"}
+        return EncodedStories(output=output, **others)

@@ -11,7 +11,7 @@ from .pictures import PICTURE_TYPES, file_of, read_picture, shortened
 
 
 @dataclass
-class Story:
+class CheckedStory:
     """A story whose form was checked.
 
     Args:
@@ -25,7 +25,7 @@ class Story:
     captions: list[str | None]
 
 
-def check_stories(frames: torch.Tensor, captions: object = None) -> list[Story]:
+def check_stories(frames: torch.Tensor, captions: object = None) -> list[CheckedStory]:
     """Check the form of several stories before any picture is opened.
 
     Args:
@@ -51,7 +51,14 @@ def check_stories(frames: torch.Tensor, captions: object = None) -> list[Story]:
     return [check_story(*story, index) for index, story in enumerate(zip(stories, texts))]
 
 
-def check_story(frames: torch.Tensor, captions: object, index: int) -> Story:
+def is_story(frames: object) -> bool:
+    """Return whether `frames` are the pictures of one story, and not a list of stories."""
+    if isinstance(frames, (np.ndarray, torch.Tensor)) and frames.ndim != 1:
+        return frames.ndim == 4
+    return any(_is_picture(frame) for frame in _as_list(frames) or ())
+
+
+def check_story(frames: torch.Tensor, captions: object, index: int) -> CheckedStory:
     """Check the form of a story before any of its pictures is opened.
 
     Args:
@@ -89,11 +96,11 @@ def check_story(frames: torch.Tensor, captions: object, index: int) -> Story:
         if text is not None and not _is_unicode(text):
             got = f"captions: story {index}, caption {position}: got {kind_of(text)}"
             raise ValueError(f"{got}, expected a text without half characters")
-    return Story(index, pictures, texts)
+    return CheckedStory(index, pictures, texts)
 
 
 def open_frame(
-    story: Story, position: int, image_processor: BaseImageProcessor, timeout: float | None = None
+    story: CheckedStory, position: int, image_processor: BaseImageProcessor, timeout: float | None = None
 ) -> np.ndarray:
     """Open a picture of a story as a frame.
 
@@ -122,6 +129,13 @@ def kind_of(value: object) -> str:
         return shortened(f"{name} {value!r}", 80).encode("utf-8", "backslashreplace").decode()
     except ValueError:  # a number of more digits than Python shows
         return name
+
+
+def _is_picture(value: object) -> bool:
+    """Return whether a value may be a picture; of an array or tensor its dimensions decide."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return value.ndim in (2, 3)
+    return isinstance(value, PICTURE_TYPES) or file_of(value) is not None
 
 
 def _as_list(value: object, dimensions: int = 0) -> list | None:

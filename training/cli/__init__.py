@@ -2,8 +2,11 @@
 
 Commands:
     storyattn train [recipe.yaml] [--flags]    train a model (as train.py; through accelerate launch on several GPUs)
+    storyattn finetune DIR --model DIR         go on with a trained model on your own stories
+    storyattn estimate recipe.yaml ...         say what a training needs: parameters, memory, hours
     storyattn evaluate --model DIR ...         measure a model beside floors
-    storyattn tell --model DIR ...             continue a story and draw it as a strip
+    storyattn tell --model DIR ...             continue a story and save it
+    storyattn serve DIR ...                    serve a model over HTTP, in batches
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set (picture books, SCONE), or check one before training
     storyattn card DIR                         write the model card of a published folder again
@@ -16,18 +19,23 @@ Commands:
 import importlib
 import sys
 
+from ..common.command_line import nearest
 from ..common.versions import package_version
 
 COMMANDS = {
-    "train": "..train",
+    "train": ".train",
+    "finetune": ".finetune",
+    "estimate": ".estimate",
     "evaluate": ".evaluate",
     "tell": ".tell",
+    "serve": ".serve",
     "checkpoints": ".checkpoints",
     "data": ".data",
     "card": ".card",
     "mean": ".mean",
     "publish": ".publish",
 }
+HELP = ("--help", "-h", "help")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,10 +56,12 @@ def run_command(program: str, commands: dict[str, str], text: str, argv: list[st
         text: help, printed for `--help` and where there is no argument.
         argv: name of the command and its arguments. An unknown command ends the program with exit status 2.
     """
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in HELP:
         print(text.strip())
     elif argv[0] not in commands:
-        print(f"{program}: got the command {argv[0]!r}, expected one of {', '.join(commands)}", file=sys.stderr)
+        close = nearest(argv[0], (*commands, *HELP))
+        advice = f"; did you mean {program} {close}?" if close else ""
+        print(f"{program}: got the command {argv[0]!r}, expected one of {', '.join(commands)}{advice}", file=sys.stderr)
         raise SystemExit(2)
     else:
         importlib.import_module(commands[argv[0]], __package__).main(argv[1:])

@@ -1,203 +1,51 @@
-"""
-Continue a picture story and draw it as a strip.
+"""`storyattn tell`: continue a picture story and save it: as a strip, an animation, a document or a web page."""
 
-    storyattn tell --model runs/tiny --frames a.png b.png --captions "..." "..." --steps 3 --output story.png
-    storyattn tell --model runs/tiny --dataset storyworld --split test --story 0 --given 3 --output story.png
+from ..common.access_flags import add_access_flags
+from ..common.columns import add_column_flags
+from ..common.command_line import CommandParser
+from ..common.errors import one_line
 
-Without --captions the pictures are described first.
-"""
-
-import argparse
-import os
-from pathlib import Path
-
-import torch
-from PIL import Image
-from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from storyattn.generation_options import MOST, SMALLEST_TEMPERATURE
-from storyattn.input_checks import check_factor
-from storyattn.pictures import read_picture
-from transformers import set_seed
-
-from ..common.access_flags import access_of, add_access_flags
-from ..common.columns import add_column_flags, columns_of
-from ..common.errors import check_seed, one_line
-from ..common.files import check_file, replaced_at_end
-from ..data.sources import read_stories
-from ..data.validation import decode_frame, name_problem, story_problem
-from ..figures import story_strip
-from ..models.baselines import BaselineModel
-from ..models.load import load_model
-
-MOST_STEPS = 1000
+COMMAND = "storyattn tell"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of `storyattn tell`."""
-    parser.add_argument("--model", required=True, help="folder or Hub id of the model")
-    parser.add_argument("--frames", nargs="+", default=None, help="image files, in the order of the story")
-    parser.add_argument("--captions", nargs="+", default=None, help="one caption per frame; left out: described")
-    parser.add_argument("--dataset", default=None, help="take the frames from a story of this data set instead")
-    parser.add_argument("--split", default="test", help="split of the data set")
-    add_column_flags(parser)
-    add_access_flags(parser)
-    parser.add_argument("--story", type=int, default=0, help="number of the story in the split, from 0")
-    parser.add_argument("--given", type=int, default=3, help="how many frames of that story are given")
-    parser.add_argument("--steps", type=int, default=3, help="how many captions and frames to add")
-    parser.add_argument("--output", default="story.png", help="image file for the strip")
-    parser.add_argument("--num_beams", type=int, default=1, help="beams of the search for captions")
-    parser.add_argument("--do_sample", action="store_true", help="draw captions instead of taking the likeliest")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of drawing captions; needs --do_sample")
-    parser.add_argument("--max_new_tokens", type=int, default=None, help="longest caption; default: the model's")
-    parser.add_argument("--seed", type=int, default=0, help="of drawing captions")
-    parser.add_argument("--device", default=None, help="cpu, cuda, ...; by default a GPU where there is one")
+def build_parser() -> CommandParser:
+    """Return the parser of the command."""
+    parser = CommandParser(
+        COMMAND,
+        "Continue a picture story: write its next captions, paint its next frames, and save all of it.",
+        f'{COMMAND} --model runs/tiny --frames a.png b.png --captions "A fox." "It runs." --steps 3',
+        f"{COMMAND} --model runs/tiny --dataset storyworld --split test --story 0 --given 3",
+    )
+    add = parser.add_topic("model and output").add_argument
+    add("--model", required=True, metavar="MODEL", help="folder or Hub id of the model")
+    add("--output", default="story.png", metavar="FILE", help="file for the story: .png, .jpg, .gif, .pdf or .html")
+    add("--steps", type=int, default=3, help="how many captions and frames to add")
+    add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
+    add = parser.add_topic("pictures of your own").add_argument
+    add("--frames", nargs="+", metavar="FILE", help="image files, in the order of the story")
+    add("--captions", nargs="+", help="one caption per frame; left out: the model describes the frames first")
+    topic = parser.add_topic("or a story of a data set")
+    add = topic.add_argument
+    add("--dataset", help="storyworld, a folder or a Hub id with frames and captions")
+    add("--split", default="test", help="split of the data set")
+    add("--story", type=int, default=0, help="number of the story in the split, from 0")
+    add("--given", type=int, default=3, help="how many frames of that story are given")
+    add_column_flags(topic)
+    add_access_flags(topic)
+    add = parser.add_topic("how captions are written").add_argument
+    add("--num_beams", type=int, default=1, help="beams of the search for captions")
+    add("--do_sample", action="store_true", help="draw captions instead of taking the likeliest")
+    add("--temperature", type=float, default=1.0, help="of drawing captions; needs --do_sample")
+    add("--max_new_tokens", type=int, help="longest caption; default: the model's")
+    add("--seed", type=int, default=0, help="of drawing captions")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command; a wrong argument ends it with one line and exit status 2."""
-    parser = argparse.ArgumentParser(prog="storyattn tell", description="Continues a picture story.")
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    with one_line("storyattn tell"):
-        _check(arguments)
-        frames, captions = _first_frames(arguments)
-        model, processor = load_model(arguments.model, arguments.device)
-        if isinstance(model, BaselineModel):
-            baseline = f"the baseline {model.config.model_type}"
-            raise ValueError(f"model: got {baseline} in {arguments.model!r}, expected a model that continues stories")
-        options = {"seed": arguments.seed, **_generation_options(arguments)}
-        strip, lines = draw_continuation(model, processor, frames, captions, arguments.steps, **options)
-        output = Path(arguments.output)
-        with replaced_at_end(output) as partial:
-            strip.save(partial, _image_format(output))
-    print("\n".join([*lines, f"drawn to {output}"]))
+    arguments = build_parser().parse_args(argv)
+    from ..telling import tell
 
-
-def draw_continuation(
-    model: StoryAttnForConditionalGeneration,
-    processor: StoryAttnProcessor,
-    frames: list[Image.Image],
-    captions: list[str | None] | None,
-    num_steps: int,
-    *,
-    seed: int = 0,
-    **generation_kwargs: object,
-) -> tuple[Image.Image, list[str]]:
-    """
-    Continue a story and draw the whole of it.
-
-    Args:
-        model: the model.
-        processor: its processor.
-        frames: the first pictures of the story. Of more than the model was trained to read (`config.max_frames` - 1)
-            it reads the last ones; the strip shows all.
-        captions: their captions; `None` lets the model describe each picture first.
-        num_steps: how many captions and frames to add.
-        seed: the seed of sampling.
-        generation_kwargs: options of `generate`.
-
-    Returns:
-        The strip, and lines with notes and the numbered captions.
-    """
-    set_seed(seed)
-    limit = model.config.max_frames - 1
-    lines = []
-    if len(frames) > limit:
-        lines.append(f"note: the model reads the last {limit} of {len(frames)} frames")
-    is_described = captions is None
-    if is_described:
-        lines.append("note: no captions given, the pictures are described by the model")
-        captions = describe_frames(model, processor, frames, **generation_kwargs)
-    with torch.no_grad():
-        story = model.continue_story(processor, [frames[-limit:]], [captions[-limit:]], num_steps, **generation_kwargs)
-    new_frames, new_captions = story.frames[0], story.captions[0]
-    painted = [False] * len(frames) + [True] * len(new_frames)
-    written = [is_described] * len(frames) + [True] * len(new_frames)
-    all_captions = [*captions, *new_captions]
-    for number, (text, is_written) in enumerate(zip(all_captions, written), start=1):
-        lines.append(f"{number}. {'(written) ' if is_written else ''}{text or ''}")
-    return story_strip([*frames, *new_frames], all_captions, painted, written), lines
-
-
-def describe_frames(
-    model: StoryAttnForConditionalGeneration,
-    processor: StoryAttnProcessor,
-    frames: list[Image.Image],
-    **generation_kwargs: object,
-) -> list[str]:
-    """Write a caption for each frame, from its picture and the frames and written captions before it."""
-    limit = model.config.max_frames
-    captions: list[str] = []
-    for end in range(1, len(frames) + 1):
-        start = max(0, end - limit)
-        inputs = processor(frames=[frames[start:end]], captions=[[*captions[start:], None]], return_tensors="pt")
-        ids = model.generate(**inputs.to(model.device), task="describe", **generation_kwargs)
-        captions.append(processor.batch_decode(ids, skip_special_tokens=True)[0].strip())
-    return captions
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuse flags that do not go together; raise `ValueError`."""
-    for name, most in (
-        ("steps", MOST_STEPS),
-        ("given", None),
-        ("num_beams", MOST["num_beams"]),
-        ("max_new_tokens", None),
-    ):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name}: got {value}, expected at least 1")
-        if value is not None and most is not None and value > most:
-            raise ValueError(f"{name}: got {value}, expected at most {most}")
-    if (arguments.frames is None) == (arguments.dataset is None):
-        given = "neither" if arguments.frames is None else "both"
-        raise ValueError(f"frames: got {given} of --frames and --dataset, expected one of them")
-    if arguments.dataset is not None and arguments.captions is not None:
-        raise ValueError("captions: got --captions with --dataset, expected them only with --frames")
-    if arguments.captions is not None and len(arguments.captions) != len(arguments.frames):
-        raise ValueError(f"captions: got {len(arguments.captions)}, expected {len(arguments.frames)}, one per frame")
-    if not 0 < arguments.temperature < float("inf") or (arguments.temperature != 1.0 and not arguments.do_sample):
-        raise ValueError(f"temperature: got {arguments.temperature}, expected above 0 and together with --do_sample")
-    check_factor("temperature", arguments.temperature, least=SMALLEST_TEMPERATURE, includes_least=True)
-    check_seed(arguments.seed)
-    if _image_format(arguments.output) not in Image.SAVE:
-        raise ValueError(f"output: got {arguments.output!r}, expected the name of an image file such as story.png")
-    check_file("output", arguments.output)
-
-
-def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], list[str | None] | None]:
-    """Return the frames that the story starts with, and their captions where there are any."""
-    if arguments.frames is not None:
-        return [_open_image(path) for path in arguments.frames], arguments.captions
-    stories = read_stories(arguments.dataset, arguments.split, **columns_of(arguments), **access_of(arguments))
-    if not 0 <= arguments.story < len(stories):
-        raise ValueError(f"story: got {arguments.story}, expected 0 to {len(stories) - 1} in {arguments.split}")
-    (story,) = stories.with_format("arrow")[arguments.story].to_pylist()
-    problem = story_problem(story)
-    if problem is not None:
-        raise ValueError(name_problem(story["story_id"], problem))
-    captions = story["captions"][: arguments.given]
-    try:
-        return [decode_frame(story, index) for index in range(len(captions))], captions
-    except ValueError as error:
-        raise ValueError(name_problem(story["story_id"], str(error))) from error
-
-
-def _image_format(output: str | Path) -> str | None:
-    return Image.registered_extensions().get(Path(output).suffix.lower())
-
-
-def _open_image(path: str) -> Image.Image:
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"frames: got {path!r}, which does not exist, expected an image file")
-    return read_picture(Path(path), "frames")
-
-
-def _generation_options(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return the flags that `generate` understands."""
-    options = {"num_beams": arguments.num_beams, "do_sample": arguments.do_sample}
-    if arguments.do_sample:
-        options["temperature"] = arguments.temperature
-    if arguments.max_new_tokens is not None:
-        options["max_new_tokens"] = arguments.max_new_tokens
-    return options
+    with one_line(COMMAND):
+        lines = tell(arguments)
+    print("\n".join([*lines, f"saved to {arguments.output}"]))

@@ -16,7 +16,8 @@ from ..common.atomic_folder import aside
 from ..common.dataset_folder import CARD_FILE, check_output, replaced_folder
 from ..common.folder_lock import locked_folder
 from .detector import CONFIG_FILE, WEIGHTS_FILE, CodrawDetector, DetectorConfig
-from .detector_training import LOG_FILE, TrainingOptions, measure_detector, train_detector, visible_detections
+from .detector_options import TrainingOptions
+from .detector_training import LOG_FILE, measure_detector, train_detector, visible_detections
 from .dialogues import SPLITS, find_dialogues, merge_turns, read_dialogue
 from .object_metrics import Detection
 from .renderer import CanvasRenderer

@@ -14,6 +14,7 @@ from .clip_art import CANVAS_HEIGHT, CANVAS_WIDTH, NUM_CLASSES, ClipArt, all_pic
 from .composition import compose_scene
 from .detector import CodrawDetector, DetectorConfig
 from .detector_checkpoint import load_checkpoint, save_checkpoint
+from .detector_options import TrainingOptions
 from .object_metrics import FARTHEST, Detection, mean_scores
 from .renderer import CanvasRenderer, Sighting
 
@@ -25,18 +26,6 @@ MAX_GRADIENT = 20.0
 CHECK_SCENES = 256  # composed scenes on which training is watched
 CLOSE = 0.05  # of the frame's width: a place that counts as right
 LOG_FILE, CHECKPOINT_FILE = "log.jsonl", "checkpoint.safetensors"
-
-
-@dataclass
-class TrainingOptions:
-    """How a detector is trained; `check_every` counts steps between two measurements."""
-
-    steps: int = 7000
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    check_every: int = 250
-    seed: int = 0
 
 
 @dataclass

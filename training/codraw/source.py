@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..common.defaults import CACHES
 from ..common.downloads import download, unpack
 from ..common.files import sha256_of_file
 
@@ -16,7 +17,6 @@ COMMIT = "972d7538e2863b2caca00aa0d4305327f3900af8"
 ARCHIVE = f"https://codeload.github.com/parthrangarajan/CoDrawDatasetViz/zip/{COMMIT}"
 # The digest of the dialogues and the pictures of this commit, see `content_digest`.
 CONTENT = "f51d49e9e85e00017997347df76babc83da692354079e1428d480f5041d963e5"
-CACHE = "~/.cache/storyattn/codraw"
 DIALOGUES, PICTURES = "output", "Pngs"  # folders of the repository
 
 
@@ -27,14 +27,14 @@ def open_source(source: str | None, download_dir: str | None = None) -> Iterator
 
     Args:
         source: a folder that has them, or an archive of one; `None` downloads the archive of the commit.
-        download_dir: where downloads are kept, by default `CACHE`.
+        download_dir: where downloads are kept, by default `CACHES["codraw"]`.
 
     Raises:
         ValueError: where `source` does not have them, or what was downloaded is not what was published.
         OSError: where the download fails.
     """
     if source is None:
-        yield _download(Path(download_dir or CACHE).expanduser())
+        yield _download(Path(download_dir or CACHES["codraw"]).expanduser())
         return
     path = Path(source).expanduser()
     if path.is_dir():

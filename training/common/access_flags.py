@@ -8,8 +8,8 @@ ACCESS_FLAGS = {  # help
 }
 
 
-def add_access_flags(parser: argparse.ArgumentParser) -> None:
-    """Add `--allow_remote_frames` and `--allow_local_paths` to the parser of a command."""
+def add_access_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add `--allow_remote_frames` and `--allow_local_paths` to a parser, or to a topic of its help."""
     for name, text in ACCESS_FLAGS.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
 

@@ -45,8 +45,8 @@ class TableColumns:
         return {flag: getattr(self, flag) for flag in flags if getattr(self, flag) is not None}
 
 
-def add_column_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that name columns to the parser of a command."""
+def add_column_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the flags that name columns to a parser, or to a topic of its help."""
     for name, (default, text) in COLUMN_FLAGS.items():
         parser.add_argument(f"--{name}", default=default, help=text)
     for name, text in TABLE_FLAGS.items():

@@ -13,6 +13,7 @@ SAYS_NOTHING = "An error occurred while generating the dataset"  # begins errors
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM = "No space left on device"  # in errors of Arrow, which have no number
 NO_SUCH_NAME = "there is no such folder or file, and the Hub cannot be reached to look for such an id"
+NO_HUB_ID = "Repo id must"  # how the Hub's library begins its message for a path
 UNREACHABLE = ("couldn't connect", "couldn't reach", "offline", "connection", "max retries", "name resolution")
 
 
@@ -66,8 +67,11 @@ def reason_for(name: str, error: BaseException) -> str:
     Where there is no such path and the Hub cannot be asked, it says that instead: a path may be mistyped.
     """
     reason = one_line_reason(error)
-    is_unreachable = any(words in reason.lower() for words in UNREACHABLE)
-    return NO_SUCH_NAME if is_unreachable and not Path(name).expanduser().exists() else reason
+    if Path(name).expanduser().exists():
+        return reason
+    if reason.startswith(NO_HUB_ID):
+        return "there is no such folder or file, and it is no id of the Hub either"
+    return NO_SUCH_NAME if any(words in reason.lower() for words in UNREACHABLE) else reason
 
 
 def _free_space(folder: Path) -> int:

@@ -20,6 +20,7 @@ from datasets import Dataset, Features, List, Value
 from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
+from ..common.defaults import CACHE_LIMIT_GB
 from ..common.errors import keeping_control_c
 from ..common.files import check_folder
 from ..common.loading import expecting_room
@@ -35,7 +36,6 @@ FRAMES_FILE = "frames.arrow"
 STORIES_AT_ONCE = 16  # in one batch of the file
 PARALLEL_FROM = 2000  # frames from which on several processes decode
 MAX_PROCESSES = 8
-DEFAULT_LIMIT_GB = 20.0
 IN_USE: set[Path] = set()  # entries that this process has mapped
 
 CACHE_FEATURES = Features(
@@ -58,7 +58,7 @@ def cached_frames(
     image_processor: StoryAttnImageProcessor,
     *,
     cache_dir: str | Path | None = None,
-    limit_gb: float = DEFAULT_LIMIT_GB,
+    limit_gb: float = CACHE_LIMIT_GB,
 ) -> Dataset:
     """Return the frames of stories from the cache; at the first call decode and resize them, with a progress bar.
 

@@ -6,7 +6,8 @@ from PIL import Image
 from storyattn import StoryAttnImageProcessor
 from transformers.utils import logging
 
-from .frame_cache import DEFAULT_LIMIT_GB, cached_frames
+from ..common.defaults import CACHE_LIMIT_GB
+from .frame_cache import cached_frames
 from .number_ranges import NumberRanges
 from .validation import judge_bad_stories, name_problem
 
@@ -113,7 +114,7 @@ def prepare_stories(
     *,
     on_bad_story: str = "skip",
     cache_dir: str | None = None,
-    cache_limit_gb: float = DEFAULT_LIMIT_GB,
+    cache_limit_gb: float = CACHE_LIMIT_GB,
     ranges: NumberRanges | None = None,
 ) -> PreparedStories:
     """Decode and resize all frames of stories, or take them from the cache, and leave out bad stories.

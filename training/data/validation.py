@@ -6,6 +6,7 @@ import datasets
 from PIL import Image, UnidentifiedImageError
 from storyattn.pictures import open_picture
 
+from ..common.defaults import BAD_STORY_POLICIES
 from ..common.excerpts import MAX_PROBLEM, excerpt, listed, quoted
 from ..common.loading import one_line_reason
 
@@ -16,7 +17,6 @@ PER_FRAME_COLUMNS = (
     *("captions", "training_captions", "descriptions", "boxes", "events", "clip_art", "states"),
     REFERENCES_COLUMN,
 )
-BAD_STORY_POLICIES = ("skip", "raise")
 MAX_BAD_SHARE = 0.05  # of the stories; with more, the data set as a whole is wrong
 
 

@@ -4,7 +4,8 @@ Measure a model on a split of picture stories, every number beside its floors: `
 There are up to five passes over the data, and a few files say what is measured in them, on which output of the model:
 
 1. `_read_stories`: every frame of the measured stories, in `story_evaluation.py`: `retrieval` (see `retrieval_metrics`;
-   all captioned frames) and `attention` (see `AttentionMetrics`; all frames with boxes, left out without any).
+   all captioned frames), `attention` and `grounding` (see `AttentionMetrics` and `GroundingMetrics`; all frames with
+   boxes, left out without any).
 2. `_measure_windows`: every transition of the stories, or some of them, evenly spread over stories and positions (see
    `spread`). Each is the last one of a window of up to `measured_frames(model.config)` frames. Of the frames before the
    last the model is shown the latest (see `frames_shown`); floors know all of them.

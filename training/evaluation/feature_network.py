@@ -11,6 +11,7 @@ from storyattn.vision_encoder import feature_maps
 from torch import nn
 from transformers import AutoModel
 
+from ..common.defaults import FEATURE_NETWORK
 from ..common.loading import expecting
 from ..models import efficientnet_lite0
 from ..models.load import model_source
@@ -81,7 +82,7 @@ class FeatureNetwork:
         return list(map(list, zip(*(level.float() for level in maps))))
 
 
-def load_feature_network(name: str = efficientnet_lite0.NAME) -> FeatureNetwork:
+def load_feature_network(name: str = FEATURE_NETWORK) -> FeatureNetwork:
     """
     Return the network that `name` says.
 
@@ -93,7 +94,7 @@ def load_feature_network(name: str = efficientnet_lite0.NAME) -> FeatureNetwork:
         FileNotFoundError: where it is not at hand.
         ValueError: where it cannot be loaded, or does not say how its input is normalized.
     """
-    if name == efficientnet_lite0.NAME:
+    if name == FEATURE_NETWORK:
         network = efficientnet_lite0.load_efficientnet_lite0()
         return FeatureNetwork(name, network, efficientnet_lite0.IMAGE_MEAN, efficientnet_lite0.IMAGE_STD)
     source = model_source("feature_network", name)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from storyattn import StoryAttnProcessor
 
+from ..common.defaults import FEATURE_NETWORK
 from ..models import efficientnet_lite0
 from ..models.baselines.text_only import TextOnlyModel
 from ..models.load import load_model
@@ -39,7 +40,7 @@ class Instruments(NamedTuple):
 
 
 def load_instruments(
-    feature_network: str = efficientnet_lite0.NAME,
+    feature_network: str = FEATURE_NETWORK,
     clip_model: str | None = None,
     text_only: str | None = None,
     device: str | None = None,
@@ -58,7 +59,7 @@ def load_instruments(
         ValueError: where something cannot be loaded, or is something else.
     """
     network = None
-    if feature_network == efficientnet_lite0.NAME:
+    if feature_network == FEATURE_NETWORK:
         network = load_feature_network() if efficientnet_lite0.is_installed() else None
     elif feature_network:
         network = load_feature_network(feature_network)

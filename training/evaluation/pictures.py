@@ -8,11 +8,14 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from storyattn import StoryAttnProcessor
+from storyattn.story_drawing import PAINTED, TARGET, Cell, draw_grid
 
 from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
-from ..figures import PAINTED, TARGET, Cell, draw_grid, save_picture
+from ..figures import save_picture
 from .windows import MeasuredWindows, Model, WindowBatch
+
+BEFORE_AFTER = "before_after.png"  # the file of `before_after_picture` in the figures of a run
 
 
 def evaluation_picture(
@@ -50,6 +53,51 @@ def evaluation_picture(
     if paintings_alone:
         rows = [(story, [cell for cell in cells if cell.text_colour == PAINTED]) for story, cells in rows]
     return save_picture(draw_grid(rows, 200), path)
+
+
+def before_after_picture(
+    start: Model,
+    model: Model,
+    processor: StoryAttnProcessor,
+    stories: Dataset | PreparedStories,
+    path: str | Path,
+    num_windows: int = 6,
+) -> Path:
+    """
+    Draw what a model paints before and after fine-tuning, a row for each of some windows, spread evenly.
+
+    A row has the last input frame, the true next frame with its caption, and that frame as both models paint it with
+    the caption given.
+
+    Args:
+        start: the model before fine-tuning.
+        model: the model after it.
+        processor: the processor of both.
+        stories: the stories of a split (schema of `read_stories`).
+        path: the image file to write.
+        num_windows: the most windows to draw.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: no story has two frames.
+    """
+    windows = MeasuredWindows(stories, model.config.max_frames)
+    count = min(num_windows, len(windows))
+    items = [windows[index * len(windows) // count] for index in range(count)]
+    rows = []
+    with evaluation_mode(start), evaluation_mode(model):
+        for item in items:
+            batch = WindowBatch(model, processor, [item])
+            painted = [
+                each(**batch.inputs, use_next_caption=True).predicted_frames[0, -1:].float() for each in (start, model)
+            ]
+            last, target, *pictures = processor.postprocess_frames(torch.cat([batch.pixels[0, -2:], *painted]))
+            cells = [Cell([last], "last frame"), Cell([target], "target", item["captions"][-1] or "", TARGET)]
+            cells += [Cell([picture], name, "", PAINTED) for picture, name in zip(pictures, ("before", "after"))]
+            rows.append((str(item["story_id"]), cells))
+    return save_picture(draw_grid(rows, 240), path)
 
 
 def attention_overlay(frame: Image.Image, maps: torch.Tensor) -> Image.Image:

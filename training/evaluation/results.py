@@ -4,6 +4,7 @@ import math
 import platform
 
 from ..common.versions import package_version
+from .comparison import BEFORE
 
 LIBRARIES = (
     "storyattn",
@@ -48,7 +49,7 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
 
 def drop_examples(document: dict) -> None:
     """Take the captions of stories, which stand beside those that were written, out of a document of results."""
-    for metrics in (document["metrics"], document.get("test_unseen", {})):
+    for metrics in (document["metrics"], document.get("test_unseen", {}), document.get(BEFORE, {})):
         for task in ("next_caption", "describe"):
             metrics.get(task, {}).pop("examples", None)
 

@@ -1,10 +1,11 @@
-"""What is measured on the frames of whole stories: `retrieval` and `attention` of the results."""
+"""What is measured on the frames of whole stories: `retrieval`, `attention` and `grounding` of the results."""
 
 import torch
 from storyattn import StoryAttnModelOutput, StoryAttnProcessor
 
 from ..common.captions import has_text
 from .attention_metrics import AttentionMetrics
+from .grounding import GroundingMetrics
 from .retrieval import retrieval_metrics
 
 
@@ -22,7 +23,7 @@ class StoryEvaluation:
         self.image_embeds: list[torch.Tensor] = []
         self.text_embeds: list[torch.Tensor] = []
         self.stories: list[torch.Tensor] = []
-        self.attention = AttentionMetrics()
+        self.of_boxes = {"attention": AttentionMetrics(), "grounding": GroundingMetrics()}
 
     def update(self, index: int, frames: dict[str, list], output: StoryAttnModelOutput) -> None:
         """
@@ -41,15 +42,16 @@ class StoryEvaluation:
             self._add_attention(output.spatial_attentions[0], frames["frames"], frames["boxes"])
 
     def compute(self) -> dict[str, dict]:
-        """Return `retrieval`, and `attention` where a frame has boxes."""
+        """Return `retrieval`, and `attention` and `grounding` where a frame has boxes."""
         collected = [self.image_embeds, self.text_embeds, self.stories]
         pairs = map(torch.cat, collected) if self.stories else (torch.zeros(0, 1), torch.zeros(0, 1), torch.zeros(0))
-        metrics = {"retrieval": retrieval_metrics(*pairs)}
-        attention = self.attention.compute()
-        return metrics if attention is None else {**metrics, "attention": attention}
+        measured = {name: metrics.compute() for name, metrics in self.of_boxes.items()}
+        measured = {name: numbers for name, numbers in measured.items() if numbers is not None}
+        return {"retrieval": retrieval_metrics(*pairs), **measured}
 
     def _add_attention(self, maps: torch.Tensor, pictures: list, boxes: list[list[dict]]) -> None:
         for frame_maps, picture, entities in zip(maps, pictures, boxes):
             size = (picture.height, picture.width)
             resized = self.image_processor.transform_boxes([entity["box"] for entity in entities], size)
-            self.attention.update(frame_maps, resized, *self.image_size)
+            for metrics in self.of_boxes.values():
+                metrics.update(frame_maps, resized, *self.image_size)

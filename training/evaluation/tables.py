@@ -21,6 +21,7 @@ NAME_COLUMNS = ("precision", "recall", "f1")
 EXACT_COLUMNS = ("mean", *(f"after_{step}" for step in range(1, 6)))
 RECALL_COLUMNS = ("r1", "r5", "r10", "within_story_r1")
 RECALL_DIRECTIONS = ("text_to_image", "image_to_text")
+GROUNDING_COLUMNS = ("precision", "recall", "f1", "map")
 ATTENTION_COLUMNS = ("pointing_game", "mass_over_area")
 OBJECT_COLUMNS = ("precision", "recall", "f1", "rsim", "rsim_whole_depths")
 OBJECT_TRUTHS = ("against_detections", "against_annotation")
@@ -103,6 +104,7 @@ MAIN_RESULTS = (
         )
     ),
     MainResult("attention: pointing game", ("attention", "pointing_game"), ("attention",), True),
+    MainResult("attention: F1 of boxes", ("grounding", "f1"), ("grounding", "floors"), True),
     MainResult("objects, closed loop: F1", (*OBJECTS, "closed_loop", "f1"), (*OBJECTS, "floors"), True),
     MainResult("objects, closed loop: RSIM", (*OBJECTS, "closed_loop", "rsim"), (*OBJECTS, "floors"), True),
 )
@@ -256,6 +258,11 @@ def attention_rows(metrics: dict) -> Rows:
     return _beside_chance(metrics["attention"], ATTENTION_COLUMNS)
 
 
+def grounding_rows(metrics: dict) -> Rows:
+    """Return the rows of boxes drawn around what the attention looks at, which must have been measured."""
+    return {"model": metrics["grounding"], **metrics["grounding"]["floors"]}
+
+
 def object_sections(metrics: dict) -> list[tuple[str, tuple[str, ...], Rows]]:
     """Return title, columns and rows of the tables of objects; none where they were not measured."""
     sections = []
@@ -308,6 +315,9 @@ def result_tables(metrics: dict) -> str:
     sections.append(("Retrieval", RECALL_COLUMNS, recalls))
     if "attention" in metrics:
         sections.append(("Spatial attention", ATTENTION_COLUMNS, _with_bold(attention_rows(metrics), "model")))
+    if "grounding" in metrics:
+        rows = _with_bold(grounding_rows(metrics), "model")
+        sections.append(("Boxes around what is looked at", GROUNDING_COLUMNS, rows))
     sections += [
         (title.capitalize(), columns, _with_bold(rows, "model, closed loop"))
         for title, columns, rows in object_sections(metrics)

@@ -3,6 +3,7 @@
 from ..common.tables import text_table
 from .tables import (
     ATTENTION_COLUMNS,
+    GROUNDING_COLUMNS,
     RECALL_COLUMNS,
     RECALL_DIRECTIONS,
     Rows,
@@ -10,6 +11,7 @@ from .tables import (
     caption_sections,
     exact_match_sections,
     frame_sections,
+    grounding_rows,
     object_sections,
     recall_rows,
     table_cells,
@@ -25,6 +27,8 @@ def format_metrics(metrics: dict) -> str:
         sections.append((f"retrieval, {direction}", RECALL_COLUMNS, recall_rows(metrics, direction)))
     if "attention" in metrics:
         sections.append(("spatial attention", ATTENTION_COLUMNS, attention_rows(metrics)))
+    if "grounding" in metrics:
+        sections.append(("boxes from attention", GROUNDING_COLUMNS, grounding_rows(metrics)))
     sections += object_sections(metrics)
     counts = f"{metrics['num_windows']} windows of {metrics['num_stories']} stories"
     return "\n\n".join([counts, *(_section(*section) for section in sections), *metrics["notes"]])

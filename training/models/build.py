@@ -52,8 +52,13 @@ def base_config(args: ModelArguments) -> StoryAttnConfig:
         ValueError: where a configuration cannot be loaded.
     """
     trained = args.model_name_or_path is not None
-    config = _trained_config(args) if trained else load_preset(args.config or args.preset)
+    config = _load_trained(StoryAttnConfig, args) if trained else load_config(args)
     return config_with_parts(config, **pretrained_sources(args))
+
+
+def load_config(args: ModelArguments) -> StoryAttnConfig:
+    """Return the configuration that `--config` or `--preset` names; raise `ValueError` as `load_preset`."""
+    return load_preset(args.preset) if args.config is None else load_preset(args.config, "config")
 
 
 def check_parts(config: StoryAttnConfig, overrides: str) -> None:
@@ -132,7 +137,7 @@ def check_perceptual_model(model: StoryAttnForConditionalGeneration | BaselineMo
 
 def _load_trained_weights(args: ModelArguments, config: StoryAttnConfig) -> StoryAttnForConditionalGeneration:
     """Return the trained model; layers that the flags exchange, and those whose shape or input changes, are fresh."""
-    sources, trained_config = pretrained_sources(args), _trained_config(args)
+    sources, trained_config = pretrained_sources(args), _load_trained(StoryAttnConfig, args)
     stored_config = copy.deepcopy(config)  # `config` but for what must be as the stored weights are
     stored_config.align_encoder_features = trained_config.align_encoder_features
     if "decoder" in sources:
@@ -150,14 +155,6 @@ def _load_trained_weights(args: ModelArguments, config: StoryAttnConfig) -> Stor
     weights = {name: weight for name, weight in trained.state_dict().items() if not name.startswith(fresh)}
     model.load_state_dict(weights, strict=False)
     return model.load_parts(**sources)
-
-
-def _trained_config(args: ModelArguments) -> StoryAttnConfig:
-    config = _load_trained(StoryAttnConfig, args)
-    if config.model_type != StoryAttnConfig.model_type:
-        got, expected = config.model_type, StoryAttnConfig.model_type
-        raise ValueError(f"model_name_or_path: got model_type {got!r}, expected {expected!r}")
-    return config
 
 
 def _load_trained(kind: type[Loadable], args: ModelArguments, **options: StoryAttnConfig) -> Loadable:

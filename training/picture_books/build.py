@@ -19,6 +19,7 @@ from storyattn.pictures import open_picture
 from tqdm.auto import tqdm
 
 from ..common.dataset_folder import check_output
+from ..common.defaults import CACHES
 from ..common.downloads import download, unpack
 from ..common.files import sha256_of_file
 from ..data.near_duplicates import group_stories, picture_hash, split_groups
@@ -31,7 +32,6 @@ ARCHIVES = {  # repository's name: archive of the branch that is published
     "asp-imagebank": "https://codeload.github.com/global-asp/asp-imagebank/zip/refs/heads/master",
 }
 BRANCH_SUFFIXES = ("", "-master", "-gh-pages")  # that GitHub appends to a folder's name
-DOWNLOAD_DIR = "~/.cache/storyattn/picture-books"
 MIN_IMAGE_SIDE = 16  # pixels; a smaller image shows nothing
 JPEG_QUALITY = 90
 
@@ -70,7 +70,7 @@ def make_books(arguments: argparse.Namespace) -> None:
     if arguments.source is not None:
         repositories = find_repositories(Path(arguments.source).expanduser())
     else:
-        repositories = download_repositories(Path(arguments.download_dir or DOWNLOAD_DIR).expanduser())
+        repositories = download_repositories(Path(arguments.download_dir or CACHES["picture-books"]).expanduser())
     report = Report()
     stories = [
         *read_book_dash(repositories["bookdash-books"], report),

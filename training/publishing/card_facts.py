@@ -39,7 +39,8 @@ FACTS_TABLE = re.compile(r"^\| Fact \| Value \|\n\| --- \| --- \|\n((?:\|.*\|\n)
 def published_facts(model_args: ModelArguments, data_args: DataArguments) -> dict:
     """Return what the card of a training needs beside the table of `training_facts`.
 
-    That is the `license` of the weights, `pretrained` (see `part_summaries`), `base_models` (the license that each of
+    That is the `license` of the weights, `pretrained` (see `part_summaries`), `fine_tuned_from` (the name of the model
+    that the training started from, or `None`), `base_models` (the license that each of
     them states, by its Hub id or the name of its folder) and `data` (see `data_facts`).
     """
     sources = list(pretrained_sources(model_args).values())
@@ -49,6 +50,7 @@ def published_facts(model_args: ModelArguments, data_args: DataArguments) -> dic
     return {
         "license": model_args.license,
         "pretrained": part_summaries(model_args),
+        "fine_tuned_from": model_args.model_name_or_path and source_name(model_args.model_name_or_path),
         "base_models": {name: license_of_card(source, ModelCard) for name, source in named.items()},
         "data": data_facts(
             data_args.dataset, streaming=data_args.streaming, columns={**columns_of(data_args), **access_of(data_args)}

@@ -6,7 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id
 
 from ..common.loading import one_line_reason
@@ -26,7 +32,12 @@ def check_repo_id(repo_id: str) -> str:
     """
     if repo_id.count("/") != 1:
         raise ValueError(f"repo_id: got {repo_id!r}, expected user/name")
-    validate_repo_id(repo_id)
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(
+            f"repo_id: got {repo_id!r}, expected user/name of letters, digits, '-', '_' and '.'"
+        ) from error
     return repo_id
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from ..common.files import write_results
+from ..evaluation.comparison import BEFORE
 from .release_files import CARD, RECIPE_NAME, RESULTS
 
-METRICS_KEYS = ("metrics", "test_unseen")  # of the results; their captions are no paths
+METRICS_KEYS = ("metrics", "test_unseen", BEFORE)  # of the results; their captions are no paths
 
 
 def shorten_local_paths(files: dict[str, Path], scratch: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from ..common.files import write_results
 from ..common.hub_ids import is_hub_id
 from ..common.tables import markdown_table
 from ..data.sources import STORYWORLD
+from ..evaluation.comparison import BEFORE, COMPARISON_COLUMNS, comparison_rows
 from ..evaluation.storyworld_metrics import event_hits
 from ..evaluation.tables import main_results, main_table, result_tables, value_at, worst_events
 from ..storyworld.reading import read_caption
@@ -253,7 +254,15 @@ def result_fields(results: dict) -> dict:
         "unbeaten": [row for row in rows if row["beaten"] is False],
         "worst_events": worst_events(metrics),
         "examples": caption_examples(metrics),
+        "comparison": before_after_table(results),
     }
+
+
+def before_after_table(results: dict) -> str:
+    """Return the table of a fine-tuning and what it started from in Markdown; empty where that was not measured."""
+    if BEFORE not in results:
+        return ""
+    return markdown_table(COMPARISON_COLUMNS, comparison_rows(results[BEFORE], results["metrics"]))
 
 
 def caption_examples(metrics: dict) -> list[dict]:
@@ -286,6 +295,7 @@ def fact_fields(facts: dict, repo_id: str | None) -> dict:
         "is_hub_dataset": is_hub_id(facts["dataset"]),
         "license": facts.get("license", DEFAULT_LICENSE),
         "pretrained": facts.get("pretrained", {}),
+        "fine_tuned_from": facts.get("fine_tuned_from"),
         "base_models": facts.get("base_models", {}),
         "data": {"revision": None, "licences": {}, "sources": {}, "credits": [], **facts.get("data", {})},
         "facts": facts,

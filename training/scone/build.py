@@ -9,17 +9,17 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..common.dataset_folder import check_output
+from ..common.defaults import CACHES, SCONE_SIZE
 from ..common.downloads import download
 from .dataset_folder import FILES, MARK, write_stories
 from .late_instructions import runs_behind
-from .pictures import IMAGE_SIZE, check_image_size
+from .pictures import check_image_size
 from .sequences import SPLITS, Sequence, file_name, open_source, parse_sequences
 from .states import domain_named
 from .variants import variants
 
 COMMIT = "333cb2df91aa34ee527abc185198da3292406fe4"
 ARCHIVE = f"https://codeload.github.com/lil-lab/scone/zip/{COMMIT}"
-CACHE = "~/.cache/storyattn/scone"
 SHA256 = {  # of the files of that commit
     "scene/train_sequences.json": "6c4aa6761518581dc3e9958949cba1a1e5281a9104e0664d30150381509433f2",
     "scene/dev_sequences.json": "e34f478b8d886178582a24082ac72f1b33b599080a4ee9628dcfa746000a1af4",
@@ -39,15 +39,15 @@ class BuildOptions:
     What to build: the stories of `domain` (see `DOMAINS`), drawn at `image_size` (height, width), into `output`.
 
     `source` is SCONE's repository or its folder `data`, as a folder or a ZIP archive; without it the archive of
-    `COMMIT` is downloaded to `download_dir` (default `CACHE`). `num_variants` variants of each training story are
-    written beside it, see `variants`. `overwrite` replaces an earlier result.
+    `COMMIT` is downloaded to `download_dir` (default `CACHES["scone"]`). `num_variants` variants of each training story
+    are written beside it, see `variants`. `overwrite` replaces an earlier result.
     """
 
     domain: str
     output: Path
     source: Path | None = None
     download_dir: Path | None = None
-    image_size: tuple[int, int] = IMAGE_SIZE
+    image_size: tuple[int, int] = SCONE_SIZE
     num_variants: int = 0
     overwrite: bool = False
 
@@ -93,7 +93,7 @@ def read_splits(options: BuildOptions) -> dict[str, list[Sequence]]:
     """
     archive = None
     if options.source is None:
-        archive = download_archive((options.download_dir or Path(CACHE)).expanduser())
+        archive = download_archive((options.download_dir or Path(CACHES["scone"])).expanduser())
     read = open_source(archive or options.source.expanduser())
     splits = {}
     for split in SPLITS:

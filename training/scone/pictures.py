@@ -11,12 +11,12 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from ..common.defaults import SCONE_SIZE
 from ..storyworld.pen import FRAME_HEIGHT, FRAME_WIDTH, Pen, as_array, frame_pen
 from . import beakers, people, tangram_figures
 from .backdrops import BACKDROPS
 from .states import ALCHEMY, DOMAINS, NOTHING, SCENE, TANGRAMS, State
 
-IMAGE_SIZE = (64, 96)  # height and width, in pixels
 SMALLEST_SIZE = (32, 48)
 
 
@@ -44,7 +44,7 @@ LAYOUTS = {
 }
 
 
-def draw_state(state: State, image_size: tuple[int, int] = IMAGE_SIZE) -> Image.Image:
+def draw_state(state: State, image_size: tuple[int, int] = SCONE_SIZE) -> Image.Image:
     """
     Draw a state as an RGB picture of `image_size` (height, width); the same state always gives the same picture.
 
@@ -53,7 +53,7 @@ def draw_state(state: State, image_size: tuple[int, int] = IMAGE_SIZE) -> Image.
     return Image.fromarray(state_pixels(state, image_size))
 
 
-def state_pixels(state: State, image_size: tuple[int, int] = IMAGE_SIZE) -> np.ndarray:
+def state_pixels(state: State, image_size: tuple[int, int] = SCONE_SIZE) -> np.ndarray:
     """Draw a state as `(height, width, 3)` uint8; otherwise as `draw_state`."""
     size = check_image_size(image_size)
     pixels = backdrop(state.domain, size).copy()
