@@ -36,11 +36,7 @@ class FrameReadoutMixin:
         """
         output, reconstructed = stories.output, reconstructed.clamp(min=0)
         batch, num_predicted, device = frames.shape[0], frames.shape[1] - 1, frames.device
-        captions = stories.text_states[:, 1:], stories.text_mask[:, 1:]
-        context, context_mask = join_context(output.continue_states[:, :-1], *captions, next_caption_mask)
-        earlier, earlier_mask = self._earlier_captions(stories)
-        context = torch.cat([context, earlier[:, :-1].to(context.dtype)], dim=2)
-        context_mask = torch.cat([context_mask, earlier_mask[:, :-1]], dim=2)
+        context, context_mask = self._context_of_predictions(stories, next_caption_mask)
         described = select_frames(output.describe_states, reconstructed)  # (B, R, K, D)
         described_mask = torch.arange(context.shape[2], device=device) < described.shape[2]
         described = F.pad(described, (0, 0, 0, context.shape[2] - described.shape[2]))
@@ -63,6 +59,16 @@ class FrameReadoutMixin:
             "moved_frames": decoded.moved,
             "reconstructed_frames": decoded.frames[:, num_predicted:],
         }
+
+    def _context_of_predictions(
+        self, stories: EncodedStories, next_caption_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the T - 1 predictions read, `(B, T - 1, S, D)`, and its mask `(B, T - 1, S)`."""
+        captions = stories.text_states[:, 1:], stories.text_mask[:, 1:]
+        context, mask = join_context(stories.output.continue_states[:, :-1], *captions, next_caption_mask)
+        earlier, earlier_mask = self._earlier_captions(stories)
+        context = torch.cat([context, earlier[:, :-1].to(context.dtype)], dim=2)
+        return context, torch.cat([mask, earlier_mask[:, :-1]], dim=2)
 
     def _next_frame(
         self,

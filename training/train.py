@@ -280,8 +280,7 @@ def evaluate(
         args: how the model was trained, and is stored.
 
     Returns:
-        The document of `results_document`, with metrics of `test_unseen` and the `wordings` of `test_words` where there
-        are such splits, and with `compare_with_start` those of the model that the training started from, as `BEFORE`.
+        The document of `_measure_splits`, with `compare_with_start` with metrics of the starting model as `BEFORE`.
     """
     kind.merge(model)
     if args.fit_alignment:
@@ -289,8 +288,8 @@ def evaluate(
         facts["training"] |= {f"alignment: {name}": value for name, value in fitted.items()}
     round_weights(model, args.save_dtype)
     kind.calibrate(model, processor, splits["eval"])
-    options = {"train_stories": splits["train"], "batch_size": args.eval_batch_size}
-    options |= {"max_windows": data_args.max_test_windows, "seed": args.seed, "instruments": load_instruments()}
+    options = {"train_stories": splits["train"], "batch_size": args.eval_batch_size, "seed": args.seed}
+    options |= {"max_windows": data_args.max_test_windows, "instruments": load_instruments()}
     source = {"dataset": data_args.dataset, "split": data_args.test_split, "model": args.output_dir}
     source |= {"seed": args.seed, "command": facts["command"]}
     results = _measure_splits(model, processor, splits, options, source)
@@ -298,8 +297,7 @@ def evaluate(
     evaluation_picture(model, processor, splits["test"], picture, paintings_alone=not data_args.publish_stories)
     if args.compare_with_start:
         start = kind.build(model.config).eval().to(model.device)
-        before = evaluate_model(start, processor, splits["test"], **options)
-        results[BEFORE] = results_document(before, **source)["metrics"]
+        results[BEFORE] = evaluate_model(start, processor, splits["test"], **options)
         if data_args.publish_stories:
             before_after_picture(start, model, processor, splits["test"], picture.with_name(BEFORE_AFTER))
     if not data_args.publish_stories:

@@ -328,6 +328,11 @@ class StoryAttnForConditionalGeneration(
         super().save_pretrained(save_directory, **kwargs)
 
     @can_return_tuple
+    @property
+    def _writes_in_training(self) -> bool:
+        """Whether some caption has a loss."""
+        return any(self.config.loss_weights[name] for name in ("describe", "next_caption"))
+
     def forward(
         self,
         pixel_values: torch.Tensor | None = None,
@@ -354,8 +359,7 @@ class StoryAttnForConditionalGeneration(
             return_loss: adds `loss` and `loss_parts`.
             use_next_caption, next_caption_mask (`(B, T - 1)`): whether the predicted frame t + 1 reads caption t + 1.
                 Default: everywhere; in training `next_caption_dropout` of the captions are withheld at random.
-            reconstructed (`(B, R)`): indices of the frames to reconstruct, -1 for none. Default: all; in training
-                `num_reconstructed_frames` of each story, at random.
+            reconstructed (`(B, R)`): frames to reconstruct, -1 for none. Default: all; in training some at random.
             loss_counts: of `loss_counts`; the parts of the loss are divided by these and not by this batch's counts.
                 With the mean counts of several batches, the mean of their losses is that of one large batch.
             decoder_input_ids, decoder_attention_mask (`(B, T, M)`): captions for `config.decoder_tokenizer`.
@@ -363,13 +367,11 @@ class StoryAttnForConditionalGeneration(
         inputs = pixel_values, frame_mask, input_ids, attention_mask
         options = spatial_temperature, spatial_gamma, caption_mask, output_attentions, output_hidden_states
         stories, frames = self.model.encode(*inputs, *options), self.unnormalize(pixel_values)
-        requested = use_next_caption, next_caption_mask, reconstructed
-        chosen = self._choose_targets(stories.frame_mask, attention_mask, *requested)
+        requested = attention_mask, use_next_caption, next_caption_mask, reconstructed
+        chosen = self._choose_targets(stories.frame_mask, *requested)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         read_out = self._all_frames(stories, frames, *chosen)
-        weights = self.config.loss_weights
-        writes = weights["describe"] or weights["next_caption"]
-        if writes or not (self.training and return_loss):  # no work in training for what has no loss
+        if self._writes_in_training or not (self.training and return_loss):  # no work for what has no loss
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:

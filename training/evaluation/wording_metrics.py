@@ -85,10 +85,14 @@ def wording_metrics(
                 states.update(f"{wording} {given}", frames, written)
         bar.update(len(positions))
     bar.close()
-    read = states.compute()
+    return _summary(errors, states.compute())
+
+
+def _summary(errors: dict[tuple[str, str], FrameErrors], states: dict[str, dict]) -> dict[str, dict]:
+    """Return what `wording_metrics` does, of errors and states by wording and by what was given."""
     measured = {
         wording: {
-            given: {**errors[wording, given].compute(), "exact": read[f"{wording} {given}"]["exact"]}
+            given: {**errors[wording, given].compute(), "exact": states[f"{wording} {given}"]["exact"]}
             for given in (GIVEN, WITHHELD)
         }
         for wording in WORDINGS
