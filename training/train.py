@@ -297,7 +297,7 @@ def evaluate(
     evaluation_picture(model, processor, splits["test"], picture, paintings_alone=not data_args.publish_stories)
     if args.compare_with_start:
         start = kind.build(model.config).eval().to(model.device)
-        results[BEFORE] = evaluate_model(start, processor, splits["test"], **options)
+        results[BEFORE] = _measure(start, processor, splits["test"], options, source)["metrics"]
         if data_args.publish_stories:
             before_after_picture(start, model, processor, splits["test"], picture.with_name(BEFORE_AFTER))
     if not data_args.publish_stories:
@@ -313,14 +313,20 @@ def _measure_splits(
     source: dict,
 ) -> dict:
     """Return the document of the results on `test`, and on StoryWorld's other tests where they are there."""
-    results = results_document(evaluate_model(model, processor, splits["test"], **options), **source)
+    results = _measure(model, processor, splits["test"], options, source)
     if "test_unseen" in splits:
-        unseen = evaluate_model(model, processor, splits["test_unseen"], **options)
-        results["test_unseen"] = results_document(unseen, **source)["metrics"]
+        results["test_unseen"] = _measure(model, processor, splits["test_unseen"], options, source)["metrics"]
     if "test_words" in splits:
         measured = {name: options[name] for name in ("batch_size", "max_windows")}
         results["metrics"] |= measure_wordings(model, processor, splits["test_words"], **measured)
     return results
+
+
+def _measure(
+    model: PreTrainedModel, processor: StoryAttnProcessor, stories: PreparedStories, options: dict, source: dict
+) -> dict:
+    """Return the document of the results on a split."""
+    return results_document(evaluate_model(model, processor, stories, **options), **source)
 
 
 def export(
