@@ -26,6 +26,13 @@ DEFAULT_MODEL = str(HERE.parent / "checkpoints" / "storyattn-tiny")
 OPENING = "the_penguin_and_the_basket"
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")
 THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="stone", font=FONT, font_mono=("ui-monospace", "monospace"))
+THEME.set(
+    block_title_background_fill="none",
+    block_title_background_fill_dark="none",
+    block_title_padding="0",
+    block_title_text_color="*body_text_color",
+    block_title_text_color_dark="*body_text_color",
+)
 # Gradio applies style.css only to what is inside of the page's margins.
 NARROW = "<style>@media (max-width: 480px) { .gradio-container .main.app { padding: 10px 12px !important } }</style>"
 MAX_WAITING = 20  # requests in the queue

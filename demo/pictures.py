@@ -6,13 +6,14 @@ import io
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 SHOWN_WIDTH = 288  # pixels of CSS: the width of a card on a wide page; a small frame is enlarged by a whole factor
 SHARPNESS = 2  # pixels of a large picture for each of them
 # Colours of the attention from none to full, and how much each covers the grey frame.
 HEAT = np.array([[60, 15, 110], [150, 40, 105], [225, 90, 45], [252, 175, 40], [252, 250, 160]])
 COVER = (0.1, 0.75)
+GREYS = (70, 225)  # of the darkest and the brightest place of a frame below them
 
 
 def strip(cards: list[dict]) -> str:
@@ -43,13 +44,24 @@ def score_bar(score: float) -> str:
     return f'<div class="bar"><i style="width:{max(0, score):.0%}"></i></div>'
 
 
-def overlay(frame: Image.Image, gates: torch.Tensor) -> Image.Image:
-    """Draw the mean of `gates (heads, h, w)` in [0, 1] over a grey `frame`: bright where the gate is open."""
-    factor = max(1, 2 * SHOWN_WIDTH // frame.width)
+def overlay(frame: Image.Image, attention: torch.Tensor, gamma: float = 1) -> Image.Image:
+    """Draw where the model looks, bright over a grey frame.
+
+    Args:
+        frame: the picture.
+        attention: its map `(h, w)`, of one head or the mean of several.
+        gamma: what is drawn is `(attention / max) ** gamma`, the gate; with 1 it is the attention itself.
+
+    Returns:
+        the drawing, enlarged by a whole factor.
+    """
+    factor = max(1, SHARPNESS * SHOWN_WIDTH // frame.width)
     size = frame.width * factor, frame.height * factor
-    mean = Image.fromarray(gates.float().mean(0).numpy()).resize(size, Image.Resampling.BICUBIC)
-    heat = np.asarray(mean).clip(0, 1)  # (H, W)
-    grey = np.asarray(frame.convert("L").convert("RGB").resize(size, Image.Resampling.NEAREST), dtype=float)
+    gate = (attention / attention.max()) ** gamma
+    heat = Image.fromarray(gate.numpy()).resize(size, Image.Resampling.BICUBIC)
+    heat = np.asarray(heat).clip(0, 1)  # (H, W)
+    grey = ImageOps.autocontrast(frame.convert("L"), cutoff=1).resize(size, Image.Resampling.NEAREST)
+    grey = GREYS[0] + (GREYS[1] - GREYS[0]) / 255 * np.asarray(grey, dtype=float)[..., None]
     stops = np.linspace(0, 1, len(HEAT))
     colours = np.stack([np.interp(heat, stops, channel) for channel in HEAT.T], axis=-1)  # (H, W, 3)
     cover = (COVER[0] + (COVER[1] - COVER[0]) * heat)[..., None]

@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ try:  # before torch, whose CUDA it replaces on ZeroGPU
     from spaces import GPU as on_gpu
 except ImportError:
 
-    def on_gpu(function):
+    def on_gpu(function: Callable) -> Callable:
         """Return the function as it is: there is no GPU to ask a Space for."""
         return function
 
@@ -66,7 +66,7 @@ class Storyteller:
         self.processor = AutoProcessor.from_pretrained(self.name, trust_remote_code=True)
         self.model = AutoModelForMultimodalLM.from_pretrained(self.name, trust_remote_code=True).eval().to(device)
         # The arguments of such a function go to another process; the model must not be one of them.
-        for method in ("continue_story", "futures", "paint_again", "describe", "attention_gates", "similarity"):
+        for method in ("continue_story", "futures", "paint_again", "describe", "attention_maps", "similarity"):
             setattr(self, method, on_gpu(getattr(self, method)))
 
     def open_frames(self, pictures: list, names: list[str] | None = None) -> list[Image.Image]:
@@ -83,15 +83,17 @@ class Storyteller:
             raise ValueError("frames: got none, expected at least one picture")
         check_count("frames", len(pictures), MAX_PAGES)
         names = names or [f"frames: frame {number}" for number in range(1, len(pictures) + 1)]
-        frames, problems = [], []
-        for picture, name in zip(pictures, names):
-            try:
-                frames.append(self.processor.image_processor.open_picture(picture, name))
-            except ValueError as error:
-                problems.append(str(error))
-        if problems:
+        opened = [self._open(picture, name) for picture, name in zip(pictures, names)]
+        if problems := [str(frame) for frame in opened if isinstance(frame, ValueError)]:
             raise ValueError("\n".join(problems))
-        return frames
+        return opened
+
+    def _open(self, picture: object, name: str) -> Image.Image | ValueError:
+        """Open a picture, or return why it cannot be read."""
+        try:
+            return self.processor.image_processor.open_picture(picture, name)
+        except ValueError as error:
+            return error
 
     def open_files(self, paths: list[str]) -> list[Image.Image]:
         """Open uploaded pictures; `ValueError` calls each that cannot be read by the name of its file."""
@@ -164,24 +166,20 @@ class Storyteller:
             yield self.processor.batch_decode(ids, skip_special_tokens=True)[0].strip()
 
     @torch.no_grad()
-    def attention_gates(
-        self, frames: list[Image.Image], temperature: float, gamma: float
-    ) -> tuple[list[Image.Image], torch.Tensor]:
-        """Return the frames as the model sees them, and the gates of its spatial attention.
+    def attention_maps(self, frames: list[Image.Image], temperature: float) -> tuple[list[Image.Image], torch.Tensor]:
+        """Return the frames as the model sees them, and the maps of its spatial attention.
 
         Args:
             frames: the pictures.
-            temperature: of the attention maps `A`; low: few places.
-            gamma: of the gates `(A / max A) ** gamma`; high: a hard cut.
+            temperature: of the maps; low: few places.
 
         Returns:
-            The `N` pictures in the size of the model, and the gates `(N, heads, h, w)` in [0, 1].
+            The `N` pictures in the size of the model, and the maps `(N, heads, h, w)`, which sum to 1 over h and w.
         """
         inputs = self.processor(frames=[[frame] for frame in frames]).to(self.model.device)
         maps = self.model.base_model(**inputs, spatial_temperature=temperature).spatial_attentions[:, 0]
-        gates = (maps / maps.amax(dim=(-2, -1), keepdim=True)) ** gamma
         pictures = self.processor.postprocess_frames(self.model.unnormalize(inputs["pixel_values"][:, 0]))
-        return pictures, gates.cpu()
+        return pictures, maps.float().cpu()
 
     @torch.no_grad()
     def similarity(self, frames: list[Image.Image], captions: list[str]) -> torch.Tensor:

@@ -31,7 +31,8 @@ def story_tab(teller: Storyteller, story: list, opening: Board) -> None:
         carry_on = gr.Button("Continue", variant="primary", elem_id="continue", min_width=90)
         like = gr.Button("More like this", elem_id="like", min_width=90)
         future = gr.Button("Another future", elem_id="future", min_width=90)
-        steps = gr.Slider(1, MAX_STEPS, value=3, step=1, label="Frames to add", elem_id="steps", min_width=160)
+        options = {"label": "Frames to add", "elem_id": "steps", "min_width": 160, "buttons": []}
+        steps = gr.Slider(1, MAX_STEPS, value=3, step=1, **options)
     sources = gr.Row(elem_id="sources")
     cards = gr.HTML(opening.html(), js_on_load=SCRIPT, elem_id="board")
     gr.Markdown(LEGEND, elem_id="legend")
@@ -88,12 +89,12 @@ def _card_events(teller: Storyteller, cards: gr.HTML, story: list, shown: list) 
 
 def _source_buttons(teller: Storyteller, shown: list) -> None:
     """Add the buttons that begin another story."""
+    options = {"file_count": "multiple", "file_types": ["image"], "size": "md", "min_width": 90}
+    upload = gr.UploadButton("Your own pictures", elem_id="upload", **options)
     for number, folder in enumerate(EXAMPLES):
         icon = str(folder / "1.png")
         button = gr.Button(title_of(folder), icon=icon, size="md", elem_id=f"example-{number}", min_width=90)
         button.click(lambda folder=folder: _shown(open_example(teller, folder)), None, shown, **QUIET)
-    options = {"file_count": "multiple", "file_types": ["image"], "size": "md", "min_width": 90}
-    upload = gr.UploadButton("Your own pictures", elem_id="upload", **options)
 
     def open_story(paths: list[str]) -> tuple:
         with messages():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 from board import Board, note
-from events import ON_MODEL, READ_CAPTIONS, messages
+from events import ON_MODEL, QUIET, READ_CAPTIONS, messages
 from pictures import overlay, score_bar, story_cards, strip
 from story import Storyteller
 
@@ -22,7 +22,8 @@ def describe_tab(teller: Storyteller, story: list) -> None:
     """
     button = gr.Button("Describe the frames", variant="primary", elem_id="describe")
     output = gr.HTML(
-        note("Each caption is written from its picture and from what comes before it; its own caption is not read.")
+        note("Each caption is written from its picture and from what comes before it; its own caption is not read."),
+        elem_id="described",
     )
 
     def run(captions: list | None, board: Board) -> Iterator[str]:
@@ -44,31 +45,38 @@ def attention_tab(teller: Storyteller, story: list, tab: gr.Tab) -> None:
         story: the captions as they stand on the page, and the state with the board.
         tab: the tab, which is drawn when it is selected.
     """
-    gr.Markdown("The model looks where it glows; what stays grey is cut away.")
+    gr.Markdown(
+        "What the model looks at glows. With the gamma that it learned you see its **gate**: how much of each place "
+        "is passed on to the painter."
+    )
     heads = [f"head {number + 1}" for number in range(teller.model.config.num_spatial_heads)]
     with gr.Row(equal_height=True, elem_id="attention-controls"):
         learned = round(teller.temperature, 2), round(teller.gamma, 2)
-        temperature = gr.Slider(
-            0.1, 5, learned[0], step=0.01, label="Temperature", info="low: few places", elem_id="temperature"
-        )
-        gamma = gr.Slider(0, 3, learned[1], step=0.01, label="Gamma", info="high: a hard cut", elem_id="gamma")
-        head = gr.Dropdown([ALL_HEADS, *heads], value=ALL_HEADS, label="Shown", elem_id="head", min_width=120)
-        reset = gr.Button("As learned", size="md", min_width=100)
+        slim = {"min_width": 150, "buttons": []}
+        options = {"label": "Temperature", "info": "low: few places", "elem_id": "temperature", **slim}
+        temperature = gr.Slider(0.1, 5, learned[0], step=0.01, **options)
+        options = {"label": "Gamma", "info": "high: a hard cut", "elem_id": "gamma", **slim}
+        gamma = gr.Slider(0, 3, 1, step=0.01, **options)
+        head = gr.Dropdown([ALL_HEADS, *heads], value=ALL_HEADS, label="Shown", elem_id="head", min_width=150)
+        with gr.Column(min_width=150, elem_id="attention-buttons"):
+            attention = gr.Button("Attention", size="md", elem_id="attention", min_width=90)
+            gate = gr.Button("Gate as learned", size="md", elem_id="gate", min_width=90)
     output = gr.HTML(elem_id="overlays")
 
     def run(board: Board, temperature: float, gamma: float, head: str) -> str:
-        frames, gates = teller.attention_gates(board.story.frames, temperature, gamma)
+        frames, maps = teller.attention_maps(board.story.frames, temperature)
         if head != ALL_HEADS:
             number = heads.index(head)
-            gates = gates[:, number : number + 1]
-        lit = [overlay(frame, gate) for frame, gate in zip(frames, gates)]
+            maps = maps[:, number : number + 1]
+        lit = [overlay(frame, one.mean(0), gamma) for frame, one in zip(frames, maps)]
         cards = story_cards(board.story)
         return strip([{**card, "picture": picture, "text": ""} for card, picture in zip(cards, lit)])
 
     inputs = [story[1], temperature, gamma, head]
     triggers = [tab.select, *(control.change for control in inputs[1:])]
     gr.on(triggers, run, inputs, output, trigger_mode="always_last", **ON_MODEL)
-    reset.click(lambda: learned, None, [temperature, gamma], show_progress="hidden", api_visibility="private")
+    attention.click(lambda: (learned[0], 1), None, [temperature, gamma], **QUIET)
+    gate.click(lambda: learned, None, [temperature, gamma], **QUIET)
 
 
 def find_tab(teller: Storyteller, story: list) -> None:
@@ -78,16 +86,13 @@ def find_tab(teller: Storyteller, story: list) -> None:
         teller: the model.
         story: the captions as they stand on the page, and the state with the board.
     """
+    query = gr.Textbox(label="Which frame does this text describe?", placeholder="A text", elem_id="query")
     with gr.Row():
-        with gr.Column(min_width=300):
-            query = gr.Textbox(label="Which frame does this text describe?", placeholder="A text", elem_id="query")
-            find_frame = gr.Button("Find frames", variant="primary", elem_id="find-frames")
-        with gr.Column(min_width=300):
-            label, options = "Which caption describes this picture?", {"height": 180, "elem_id": "picture"}
-            picture = gr.Image(label=label, type="filepath", buttons=[], sources=["upload"], **options)
-            find_caption = gr.Button("Find captions", variant="primary", elem_id="find-captions")
-    caption_ranking = gr.HTML(elem_id="caption-ranking")
-    frame_ranking = gr.HTML(elem_id="frame-ranking")
+        find_frame = gr.Button("Find frames", variant="primary", elem_id="find-frames", min_width=260)
+        picture = gr.UploadButton(
+            "Upload a picture to find its caption", file_types=["image"], elem_id="picture", min_width=120
+        )
+    output = gr.HTML(note("The model compares pictures and texts in the space that they share."), elem_id="ranking")
 
     def rank_frames(captions: list | None, board: Board, text: str | None) -> str:
         with messages():
@@ -100,20 +105,19 @@ def find_tab(teller: Storyteller, story: list) -> None:
         cards[0]["kind"] = "best"
         return strip([{**card, "label": f"{card['label']} · {card['score']:.2f}"} for card in cards])
 
-    def rank_captions(captions: list | None, board: Board, picture: str | None) -> str:
+    def rank_captions(captions: list | None, board: Board, picture: str) -> str:
         with messages():
-            if picture is None:
-                raise ValueError("picture: got none, expected one to find captions for")
             texts = [caption for caption in board.with_captions(captions).story.captions if caption]
             if not texts:
                 raise ValueError("captions: got none, expected at least one to choose from")
             frames = teller.open_files([picture])
+        card = strip([{"picture": frames[0], "label": "your picture"}])
         scores = teller.similarity(frames, texts)[0].tolist()
-        return _ranking(sorted(zip(scores, texts), reverse=True))
+        return f'<div class="found">{card}{_ranking(sorted(zip(scores, texts), reverse=True))}</div>'
 
     triggers = [find_frame.click, query.submit]
-    gr.on(triggers, rank_frames, [*story, query], frame_ranking, **OPTIONS)
-    find_caption.click(rank_captions, [*story, picture], caption_ranking, **OPTIONS)
+    gr.on(triggers, rank_frames, [*story, query], output, **OPTIONS)
+    picture.upload(rank_captions, [*story, picture], output, **OPTIONS)
 
 
 def _ranking(ranked: list[tuple[float, str]]) -> str:
