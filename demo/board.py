@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import json
 import tempfile
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from storyattn import Story
 
 EXAMPLES = sorted(path for path in (Path(__file__).parent / "examples").iterdir() if path.is_dir())
+DRAWINGS = itertools.count()
 TYPES = {".png": "image/png", ".gif": "image/gif"}
 
 
@@ -75,9 +77,14 @@ class Board:
         return Board.of(self.story.from_pages(pages))
 
     def html(self, num_waiting: int = 0) -> str:
-        """Return the board as HTML, with places for pages that are being written and painted."""
-        if self.futures:
-            return self._futures_html()
+        """Return the board as HTML, with places for pages that are being written and painted.
+
+        Each drawing differs, for the browser would leave captions that were edited where it gets the same text again.
+        """
+        content = self._futures_html() if self.futures else self._story_html(num_waiting)
+        return f'<div data-drawing="{next(DRAWINGS)}">{content}</div>'
+
+    def _story_html(self, num_waiting: int) -> str:
         cards = story_cards(self.story)
         for index, card in enumerate(cards):
             paint = [("paint", "Paint again")] if self.story[index].is_painted else []

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
-CAPTIONS = "#board .caption"
 START_SECONDS = 300  # a busy machine may need many of them
+WAIT_SECONDS = 60  # for what the page shows
 
 
 def find_chromium() -> str | None:
@@ -72,7 +72,7 @@ def open_page(url: str, viewport: dict[str, int], dark: bool = False) -> Iterato
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport=viewport, device_scale_factor=1)
-        page.set_default_timeout(1000 * START_SECONDS)
+        page.set_default_timeout(1000 * WAIT_SECONDS)
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto(f"{url}/?__theme={'dark' if dark else 'light'}")
@@ -83,9 +83,7 @@ def open_page(url: str, viewport: dict[str, int], dark: bool = False) -> Iterato
 
 def load_example(page: "Page", number: int = 0) -> None:
     """Pick an example story and wait until its pages are shown."""
-    first = page.locator("#board .caption").first.inner_text()
-    page.locator(f"#example-{number}").click()
-    page.wait_for_function(f"text => document.querySelector('{CAPTIONS}').innerText != text", arg=first)
+    _press(page, f"#example-{number}")
 
 
 def continue_story(page: "Page", button: str = "#continue", steps: int | None = None) -> None:
@@ -98,10 +96,15 @@ def continue_story(page: "Page", button: str = "#continue", steps: int | None = 
     """
     if steps is not None:
         page.locator("#steps input[type=number]").fill(str(steps))
+    _press(page, button)
+    page.locator("#board .waiting").first.wait_for(state="detached")
+
+
+def _press(page: "Page", button: str) -> None:
+    """Press a button and wait until the story is drawn anew."""
     page.evaluate("document.querySelector('#board .strip').dataset.old = 'true'")
     page.locator(button).click()
     page.wait_for_function("!document.querySelector('#board .strip').dataset.old")
-    page.locator("#board .waiting").first.wait_for(state="detached")
 
 
 def paint_again(page: "Page", index: int, caption: str) -> None:

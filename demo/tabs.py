@@ -90,7 +90,7 @@ def find_tab(teller: Storyteller, story: list) -> None:
     with gr.Row():
         find_frame = gr.Button("Find frames", variant="primary", elem_id="find-frames", min_width=260)
         picture = gr.UploadButton(
-            "Upload a picture to find its caption", file_types=["image"], elem_id="picture", min_width=120
+            "Upload a picture to find its caption", file_types=["image"], elem_id="picture", min_width=260
         )
     output = gr.HTML(note("The model compares pictures and texts in the space that they share."), elem_id="ranking")
 
