@@ -1,10 +1,11 @@
 """
 Open the app in headless Chromium and take pictures of it, to look at, and for the project's README.
 
-    python demo/screenshots.py --output FOLDER
+    python demo/screenshots.py
+    python demo/screenshots.py --all --output FOLDER
 
-takes ten, of five views on a wide page and on a phone. Of them `demo.png` (1280 pixels wide) and `demo_phone.png` (390)
-belong to docs/figures. It needs playwright and an installed chromium.
+The first writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390) into docs/figures, the second five views at each
+width into a folder. It needs playwright and an installed chromium.
 """
 
 import argparse
