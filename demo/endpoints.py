@@ -12,20 +12,20 @@ def add_endpoints(teller: Storyteller) -> None:
     """Add the endpoints to the page, where they show nothing."""
     with gr.Column(visible=False):
         frames = gr.File(label="frames", file_count="multiple", file_types=["image"])
-        captions, texts = gr.JSON(label="captions"), gr.JSON(label="texts")
+        captions, texts = gr.JSON([], label="captions"), gr.JSON(label="texts")
         num_steps = gr.Number(1, label="num_steps", precision=0)
-        seed = gr.Number(None, label="seed", precision=0)
+        seed = gr.Number(0, label="seed", precision=0)
         pictures, answer = gr.Gallery(label="pictures", format="png"), gr.JSON(label="answer")
         buttons = [gr.Button(name) for name in ("continue", "describe", "search")]
 
-    def continue_story(frames: list[str], captions: list | None, num_steps: int, seed: int | None) -> Pictures:
+    def continue_story(frames: list[str], captions: list | None, num_steps: int, seed: int) -> Pictures:
         """Continue a picture story: write the next captions and paint their frames.
 
         Args:
             frames: the picture files of the story so far, in order.
-            captions: a list with a text or null for each picture, or null where there are none.
+            captions: a list with a text or null for each picture; an empty list where there are none.
             num_steps: how many frames to add.
-            seed: null for the likeliest captions, a whole number for captions that are sampled with this seed.
+            seed: 0 for the likeliest captions, another whole number for captions that are sampled with this seed.
 
         Returns:
             the new pictures, each with its caption.
@@ -34,7 +34,7 @@ def add_endpoints(teller: Storyteller) -> None:
             check_count("num_steps", num_steps, MAX_STEPS)
             story = _open_story(teller, frames, captions)
             check_count("frames with the new ones", len(story) + num_steps, MAX_PAGES)
-        temperature = None if seed is None else 1.0
+        temperature = 1.0 if seed else None
         *_, longer = teller.continue_story(story, num_steps, temperature, seed)
         return [(page.frame, page.caption.strip()) for page in longer.continuation]
 
@@ -43,7 +43,7 @@ def add_endpoints(teller: Storyteller) -> None:
 
         Args:
             frames: the picture files of the story, in order.
-            captions: a list with a text or null for each picture, or null; a caption is read for later pictures only.
+            captions: a list with a text or null for each picture, or an empty list; only later pictures read a caption.
 
         Returns:
             a caption for each picture.

@@ -36,8 +36,19 @@ def check_count(name: str, count: int, most: int) -> None:
 
 
 def check_captions(captions: list | None, num_frames: int) -> list[str | None]:
-    """Return a caption or `None` for each frame; `ValueError` names a wrong number or kind of captions."""
-    captions = [None] * num_frames if captions is None else captions
+    """Check that there is a caption or `None` for each frame.
+
+    Args:
+        captions: texts; `None` and an empty list mean that no frame has one.
+        num_frames: how many there must be.
+
+    Returns:
+        the captions without white space around them, `None` for blank ones.
+
+    Raises:
+        ValueError: for a wrong number or kind of captions.
+    """
+    captions = captions if captions or not isinstance(captions, (list, type(None))) else [None] * num_frames
     if not isinstance(captions, list) or not all(text is None or isinstance(text, str) for text in captions):
         raise ValueError("captions: got something else, expected a list with a text or null for each frame")
     if len(captions) != num_frames:

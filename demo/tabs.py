@@ -52,7 +52,7 @@ def attention_tab(teller: Storyteller, story: list, tab: gr.Tab) -> None:
     heads = [f"head {number + 1}" for number in range(teller.model.config.num_spatial_heads)]
     with gr.Row(equal_height=True, elem_id="attention-controls"):
         learned = round(teller.temperature, 2), round(teller.gamma, 2)
-        slim = {"min_width": 150, "buttons": []}
+        slim = {"min_width": 220, "buttons": []}
         options = {"label": "Temperature", "info": "low: few places", "elem_id": "temperature", **slim}
         temperature = gr.Slider(0.1, 5, learned[0], step=0.01, **options)
         options = {"label": "Gamma", "info": "high: a hard cut", "elem_id": "gamma", **slim}

@@ -240,20 +240,20 @@ def test_the_endpoints(url):
     frames = [handle_file(str(ELEPHANT / f"{number}.png")) for number in range(1, 5)]
     captions = (ELEPHANT / "captions.txt").read_text().splitlines()
 
-    new = client.predict(frames, captions, 2, None, api_name="/continue")
+    new = client.predict(frames, captions, 2, api_name="/continue")
     assert [page["caption"] for page in new] == story_of(ELEPHANT)[4:6]
     assert Image.open(new[0]["image"]).tobytes() == Image.open(ELEPHANT / "5.png").tobytes()
     sampled = [client.predict(frames, captions, 1, seed, api_name="/continue")[0]["caption"] for seed in (3, 3, 4, 5)]
     assert sampled[0] == sampled[1] and len(set(sampled)) > 1
-    described = client.predict(frames, None, api_name="/describe")
+    described = client.predict(frames, [], api_name="/describe")
     assert len(described) == 4 and all("elephant" in text for text in described)
     answer, best = client.predict(frames, captions[:2], api_name="/search")
     assert len(answer["scores"]) == 4 and answer["best_texts"][0] == 0
     assert [page["caption"] for page in best] == captions[:2]
     for arguments, message in (
-        ((frames, captions, 7, None), "num_steps: got 7, expected 1 to 6"),
-        ((frames, captions[:1], 1, None), "captions: got 1, expected 4"),
-        ((None, None, 1, None), "frames: got none"),
+        ((frames, captions, 7, 0), "num_steps: got 7, expected 1 to 6"),
+        ((frames, captions[:1], 1, 0), "captions: got 1, expected 4"),
+        ((None, None, 1, 0), "frames: got none"),
     ):
         with pytest.raises(exceptions.AppError, match=message):
             client.predict(*arguments, api_name="/continue")
@@ -315,7 +315,7 @@ def test_examples_are_finished_stories():
 
 
 def test_captions_and_counts_are_checked():
-    assert check_captions(None, 2) == [None, None]
+    assert check_captions(None, 2) == check_captions([], 2) == [None, None]
     assert check_captions([" A fox. ", ""], 2) == ["A fox.", None]
     with pytest.raises(ValueError, match="captions: got 1, expected 2"):
         check_captions(["A fox."], 2)
