@@ -106,7 +106,7 @@ class Board:
 
 def open_example(teller: "Storyteller", folder: Path) -> Board:
     """Return the board of an example: its frames, and the continuation that was painted by `draw_examples.py`."""
-    continuation = json.loads((folder / "continuation.json").read_text(encoding="utf-8"))
+    continuation = _continuation(folder)
     given = (folder / "captions.txt").read_text(encoding="utf-8").splitlines()
     captions = [*given, *continuation["captions"]]
     frames = [Image.open(folder / f"{number}.png") for number in range(1, len(captions) + 1)]
@@ -114,9 +114,19 @@ def open_example(teller: "Storyteller", folder: Path) -> Board:
     return Board(teller.story_class(frames, captions, painted), len(given))
 
 
+def model_of(folder: Path) -> str:
+    """Return the name of the model that continued an example, which may be another than the one that is loaded."""
+    return _continuation(folder)["model"]
+
+
 def title_of(folder: Path) -> str:
     """Return the title of an example."""
     return folder.name.replace("_", " ").capitalize()
+
+
+def _continuation(folder: Path) -> dict:
+    """Return the captions that a model wrote for an example, and its name."""
+    return json.loads((folder / "continuation.json").read_text(encoding="utf-8"))
 
 
 def story_file(story: "Story", suffix: str) -> dict[str, str]:

@@ -4,8 +4,8 @@ Open the app in headless Chromium and take pictures of it, to look at, and for t
     python demo/screenshots.py
     python demo/screenshots.py --all --output FOLDER
 
-The first writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390) into docs/figures, the second takes five views at
-each width. It needs playwright and an installed chromium.
+The first writes `demo.png` (1280 pixels wide) and `demo_phone.png` (390) into docs/figures, the second takes five views
+at each width. It needs playwright and an installed chromium.
 """
 
 import argparse

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
-from board import EXAMPLES, Board, open_example, story_file, title_of
+from board import EXAMPLES, Board, model_of, open_example, story_file, title_of
 from events import ON_MODEL, QUIET, READ_CAPTIONS, messages
 from story import LIKE_TEMPERATURE, MAX_PAGES, MAX_STEPS, Storyteller, check_count
 
@@ -14,8 +14,8 @@ SAVE_FILE = """(file) => {
     const link = document.createElement('a');
     link.href = file.url; link.download = file.name; document.body.append(link); link.click(); link.remove(); }"""
 LEGEND = (
-    "The model wrote and painted the orange frames. Click a caption to change it; **Paint again** paints its frame "
-    "from the changed caption."
+    "The orange frames are written and painted by the model, those of the examples by "
+    f"{model_of(EXAMPLES[0])}. Click a caption to change it; **Paint again** paints its frame from the changed caption."
 )
 
 
