@@ -1,9 +1,14 @@
 """The JSON endpoints `/continue`, `/describe` and `/search`, which are the tools of the MCP server as well."""
 
+from typing import TYPE_CHECKING
+
 import gradio as gr
 from events import ONE_AT_A_TIME, messages
 from PIL import Image
 from story import MAX_PAGES, MAX_STEPS, Storyteller, check_captions, check_count
+
+if TYPE_CHECKING:
+    from storyattn import Story
 
 Pictures = list[tuple[Image.Image, str]]
 
@@ -17,8 +22,26 @@ def add_endpoints(teller: Storyteller) -> None:
         seed = gr.Number(0, label="seed", precision=0)
         pictures, answer = gr.Gallery(label="pictures", format="png"), gr.JSON(label="answer")
         buttons = [gr.Button(name) for name in ("continue", "describe", "search")]
+    endpoints = Endpoints(teller)
+    story = [frames, captions]
+    buttons[0].click(
+        endpoints.continue_story, [*story, num_steps, seed], pictures, api_name="continue", **ONE_AT_A_TIME
+    )
+    buttons[1].click(endpoints.describe, story, answer, api_name="describe", **ONE_AT_A_TIME)
+    buttons[2].click(endpoints.search, [frames, texts], [answer, pictures], api_name="search", **ONE_AT_A_TIME)
 
-    def continue_story(frames: list[str], captions: list | None, num_steps: int, seed: int) -> Pictures:
+
+class Endpoints:
+    """What the endpoints do; their descriptions are those of the tools.
+
+    Args:
+        teller: the model.
+    """
+
+    def __init__(self, teller: Storyteller):
+        self.teller = teller
+
+    def continue_story(self, frames: list[str], captions: list | None, num_steps: int, seed: int) -> Pictures:
         """Continue a picture story: write the next captions and paint their frames.
 
         Args:
@@ -32,13 +55,13 @@ def add_endpoints(teller: Storyteller) -> None:
         """
         with messages():
             check_count("num_steps", num_steps, MAX_STEPS)
-            story = _open_story(teller, frames, captions)
+            story = self._open_story(frames, captions)
             check_count("frames with the new ones", len(story) + num_steps, MAX_PAGES)
         temperature = 1.0 if seed else None
-        *_, longer = teller.continue_story(story, num_steps, temperature, seed)
+        *_, longer = self.teller.continue_story(story, num_steps, temperature, seed)
         return [(page.frame, page.caption.strip()) for page in longer.continuation]
 
-    def describe(frames: list[str], captions: list | None) -> list[str]:
+    def describe(self, frames: list[str], captions: list | None) -> list[str]:
         """Write a caption for each picture of a story.
 
         Args:
@@ -49,10 +72,10 @@ def add_endpoints(teller: Storyteller) -> None:
             a caption for each picture.
         """
         with messages():
-            story = _open_story(teller, frames, captions)
-        return list(teller.describe(story.frames, story.captions))
+            story = self._open_story(frames, captions)
+        return list(self.teller.describe(story.frames, story.captions))
 
-    def search(frames: list[str], texts: list[str]) -> tuple[dict, Pictures]:
+    def search(self, frames: list[str], texts: list[str]) -> tuple[dict, Pictures]:
         """Find the picture that fits each text best, and the text that fits each picture best.
 
         Args:
@@ -65,21 +88,15 @@ def add_endpoints(teller: Storyteller) -> None:
             text its picture.
         """
         with messages():
-            pictures = teller.open_files(frames or [])
+            pictures = self.teller.open_files(frames or [])
             check_count("texts", len(texts or []), MAX_PAGES)
             check_captions(texts, len(texts))
-        scores = teller.similarity(pictures, texts)
+        scores = self.teller.similarity(pictures, texts)
         best_frames, best_texts = scores.argmax(dim=0).tolist(), scores.argmax(dim=1).tolist()
         answer = {"scores": scores.tolist(), "best_frames": best_frames, "best_texts": best_texts}
         return answer, [(pictures[index], text) for index, text in zip(best_frames, texts)]
 
-    story = [frames, captions]
-    buttons[0].click(continue_story, [*story, num_steps, seed], pictures, api_name="continue", **ONE_AT_A_TIME)
-    buttons[1].click(describe, story, answer, api_name="describe", **ONE_AT_A_TIME)
-    buttons[2].click(search, [frames, texts], [answer, pictures], api_name="search", **ONE_AT_A_TIME)
-
-
-def _open_story(teller: Storyteller, frames: list[str] | None, captions: list | None):
-    """Return the story of picture files and captions; raise `ValueError` for what is wrong with them."""
-    pictures = teller.open_files(frames or [])
-    return teller.story_class(pictures, check_captions(captions, len(pictures)))
+    def _open_story(self, frames: list[str] | None, captions: list | None) -> "Story":
+        """Return the story of picture files and captions; raise `ValueError` for what is wrong with them."""
+        pictures = self.teller.open_files(frames or [])
+        return self.teller.story_class(pictures, check_captions(captions, len(pictures)))
