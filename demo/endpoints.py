@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from events import ONE_AT_A_TIME, messages
 from PIL import Image
-from story import MAX_PAGES, MAX_STEPS, Storyteller, check_captions, check_count
+from story import MAX_PAGES, MAX_STEPS, Storyteller, check_captions, check_count, check_texts
 
 if TYPE_CHECKING:
     from storyattn import Story
@@ -89,8 +89,7 @@ class Endpoints:
         """
         with messages():
             pictures = self.teller.open_files(frames or [])
-            check_count("texts", len(texts or []), MAX_PAGES)
-            check_captions(texts, len(texts))
+            check_texts(texts)
         scores = self.teller.similarity(pictures, texts)
         best_frames, best_texts = scores.argmax(dim=0).tolist(), scores.argmax(dim=1).tolist()
         answer = {"scores": scores.tolist(), "best_frames": best_frames, "best_texts": best_texts}

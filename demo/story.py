@@ -56,6 +56,13 @@ def check_captions(captions: list | None, num_frames: int) -> list[str | None]:
     return [(text or "").strip() or None for text in captions]
 
 
+def check_texts(texts: list | None) -> None:
+    """Raise `ValueError` for what is no list of texts to search for."""
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError("texts: got something else, expected a list of texts, none of them blank")
+    check_count("texts", len(texts), MAX_PAGES)
+
+
 class Storyteller:
     """A published model and its processor; a ZeroGPU Space lends its GPU to what runs the model.
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from screenshots import (  # noqa: E402
     paint_again,
     running_app,
 )
-from story import MAX_PAGES, Storyteller, check_captions, check_count  # noqa: E402
+from story import MAX_PAGES, Storyteller, check_captions, check_count, check_texts  # noqa: E402
 
 missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
 missing += [] if find_chromium() else ["chromium"]
@@ -314,6 +315,29 @@ def test_examples_are_finished_stories():
         assert all(board.story.captions)
 
 
+def test_a_gpu_is_borrowed_for_what_runs_the_model(monkeypatch):
+    """As on ZeroGPU: the arguments go to another process, so they are pickled, and are small."""
+    sizes = {}
+
+    def lend(function):
+        def run(*arguments):
+            sizes[function.__name__] = len(pickle.dumps(arguments))
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr("story.on_gpu", lend)
+    teller = Storyteller(str(ROOT / "checkpoints" / "storyattn-tiny"))
+    story = open_example(teller, ELEPHANT).story[:2]
+    assert len(list(teller.continue_story(story, 1))) == 1
+    teller.describe(story.frames, story.captions)
+    teller.paint_again(story, 1)
+    teller.attention_maps(story.frames, 1.0)
+    teller.similarity(story.frames, ["A fox."])
+    teller.futures(story, 1)
+    assert len(sizes) == 6 and max(sizes.values()) < 100_000
+
+
 def test_captions_and_counts_are_checked():
     assert check_captions(None, 2) == check_captions([], 2) == [None, None]
     assert check_captions([" A fox. ", ""], 2) == ["A fox.", None]
@@ -322,6 +346,10 @@ def test_captions_and_counts_are_checked():
     for captions in ("A fox.", [1, 2]):
         with pytest.raises(ValueError, match="captions: got something else"):
             check_captions(captions, 2)
+    check_texts(["A fox."])
+    for texts in (None, [], "A fox.", ["A fox.", None], [" "]):
+        with pytest.raises(ValueError, match="texts: got"):
+            check_texts(texts)
     check_count("frames", MAX_PAGES, MAX_PAGES)
     for count in (0, MAX_PAGES + 1):
         with pytest.raises(ValueError, match=f"frames: got {count}, expected 1 to {MAX_PAGES}"):
