@@ -97,19 +97,26 @@ def changed(run, tmp_path) -> Path:
     return copy_with_other_weights(run, tmp_path / "changed")
 
 
-def test_training_publishes_one_commit_of_what_is_listed(hub, run):
+def test_training_publishes_a_commit_of_what_is_listed_and_pins_the_card_to_it(hub, run):
     commit = hub.repositories["user/tale"].history("main")[-2]
+    pinned = hub.repositories["user/tale"].history("main")[-3]
+    assert pinned.title == f"Pin the quick start to {commit.oid[:10]}"
+    assert f'revision="{commit.oid}", code_revision="{commit.oid}"' in pinned.files["README.md"].content.decode()
+    assert {**pinned.files, "README.md": None} == {**commit.files, "README.md": None}
     assert commit.title.startswith("Publish") and hub.repositories["user/tale"].commits[commit.parent].parent is None
     names = {name for name in commit.files if "/" not in name}
     assert {path.name for path in run.glob("*.py")} <= names
     needed = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "modeling_storyattn.py"}
     assert names >= {*needed, "README.md", "results.json", "recipe.yaml", "metrics.jsonl", ".gitattributes"}
     figures = {f"figures/{path.name}" for path in (run / "figures").iterdir()}
-    assert {name for name in commit.files if "/" in name} == figures >= {"figures/evaluation.png"}
+    assert figures >= {"figures/evaluation.png", "figures/story_1.png"}
+    function = {"custom_generate/generate.py", "custom_generate/README.md"}
+    assert {name for name in commit.files if "/" in name} == figures | function, "the data set is not on the Hub"
     changed = {".gitattributes", "README.md", "recipe.yaml", "results.json"}
     assert all(blob.content == (run / name).read_bytes() for name, blob in commit.files.items() if name not in changed)
     sent, local = commit.files["README.md"].content.decode(), (run / "README.md").read_text()
-    assert 'model_id = "user/tale"' in sent and 'model_id = "."' in local, "the quick start loads what is published"
+    assert 'from_pretrained("user/tale", trust' in sent and 'from_pretrained(".", trust' in local
+    assert "<Gallery />" in sent and "<Gallery />" not in local and "](figures/story_1.png)" in local
     assert (run / "checkpoints").is_dir() and "push_to_hub" not in (run / "recipe.yaml").read_text()
     assert commit.files["model.safetensors"].is_lfs and not commit.files["config.json"].is_lfs
 
@@ -158,7 +165,8 @@ def test_no_path_of_this_machine_is_sent(hub, changed, unchecked, capsys):
 
 def test_a_second_commit_takes_away_what_the_folder_lacks(hub, published):
     repository, (first, second) = hub.repositories["user/tale"], published["commits"]
-    assert repository.commits[second].parent == first != second
+    assert repository.history("main")[2].oid == first != second
+    assert first not in repository.commits[second].files["README.md"].content.decode(), "the pin is the new one"
     assert repository.tags == {"v2": second}
     files = set(repository.commits[second].files)
     assert "model.safetensors" in repository.commits[first].files and "model.safetensors" not in files
@@ -217,7 +225,7 @@ def test_the_same_once_more_is_no_commit_and_a_branch_leaves_main(hub, run, unch
     finally:
         (run / "LICENSE").unlink()
     repository = hub.repositories["user/branches"]
-    assert repository.branches["main"] == main and repository.find("try/one").parent == main
+    assert repository.branches["main"] == main and repository.history("try/one")[2].oid == main
     assert "LICENSE" in repository.find("v1").files and repository.tags["v1"] == repository.branches["try/one"]
     assert "'v1'" in refused(run, "user/branches", "--tag", "v1")
     assert "expected a branch" in refused(run, "user/branches", "--revision", "v1")

@@ -41,7 +41,7 @@ def check_ref(kind: str, name: str) -> str:
     return name
 
 
-def check_private(repo_id: str) -> None:
+def check_private(repo_id: str, repo_type: str = "model") -> None:
     """Refuse a repository that is public; one that is missing is fine.
 
     Raises:
@@ -50,7 +50,7 @@ def check_private(repo_id: str) -> None:
     """
     with one_reason(repo_id):
         try:
-            is_private = bool(HfApi().model_info(repo_id).private)
+            is_private = bool(HfApi().repo_info(repo_id, repo_type=repo_type).private)
         except RepositoryNotFoundError:
             is_private = True
     _expect_private(repo_id, is_private)

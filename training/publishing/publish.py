@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..common.interruption import Interrupted
 from ..common.versions import package_version
-from .collection import add_to_collection, find_collection
+from .collection import add_to_collection, check_collection
 from .hub import MAIN, Upload, check_private, check_ref, check_repo_id, find_user
 from .release import Release
 from .release_files import CARD, check_card, check_loads, left_out_line
@@ -35,9 +35,8 @@ def publish(
 ) -> str | None:
     """Check a folder, show what of it is sent, and make a commit of it, which removes all other files of the branch.
 
-    The quick start of a card that nobody has edited loads `repo_id`. A second commit, of the card alone, pins it to the
-    first one, whose id is not known before. Of absolute paths in the card, in results and in recipes the last part
-    alone is sent.
+    The quick start of a card that nobody has edited loads `repo_id`; a second commit, of the card alone, pins it to the
+    first one. Of absolute paths in the card, in results and in recipes the last part alone is sent.
 
     Args:
         folder: output folder of a training.
@@ -56,35 +55,33 @@ def publish(
         ValueError: for what is wrong with the folder or the arguments.
         OSError: where the Hub refuses or cannot be reached; the branch is then as it was, or the error says how.
     """
-    check_names(repo_id, revision, tag, changes or {})
+    check_names(repo_id, revision, tag, changes)
     release = Release(Path(folder).expanduser(), repo_id, changes or {})
     with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
         files = release.files(Path(scratch, "first"))
         check_card(files)
         if not dry_run:
             find_user()
-            slug = collection and find_collection(collection)
+        check_collection(collection, offline=dry_run)
         check_loads(files)
         print(release.describe(files))
         if dry_run:
-            print(f"nothing is sent to {repo_id}: a dry run")
-            return None
+            return print(f"nothing is sent to {repo_id}: a dry run")
         upload = Upload(repo_id, files, revision, tag, private)
         commit = send_files(upload, release, Path(scratch))
         if collection is not None:
-            print(f"in the collection {add_to_collection(slug, collection, repo_id, upload.private)}")
+            print(f"in the collection {add_to_collection(collection, repo_id, upload.private)}")
         return commit
 
 
-def check_names(repo_id: str, revision: str, tag: str | None, changes: dict) -> None:
+def check_names(repo_id: str, revision: str, tag: str | None, changes: dict | None) -> None:
     """Raise `ValueError` for names of repositories, branches and tags that cannot be such."""
     check_repo_id(repo_id)
     check_ref("revision", revision)
     if tag is not None:
         check_ref("tag", tag)
-    for name in ("new_version", "benchmark"):
-        if name in changes:
-            check_repo_id(changes[name], name)
+    for name in set(changes or {}) & {"new_version", "benchmark"}:
+        check_repo_id(changes[name], name)
 
 
 def send_files(upload: Upload, release: Release, scratch: Path) -> str:
