@@ -10,6 +10,7 @@ import yaml
 from conftest import draw_story
 from fresh_process import run_without_package
 from hub_client import copy_with_other_weights, publish, reachable_hub, refused, skip_checks
+from huggingface_hub import parse_eval_result_entries
 from safetensors.torch import load_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training.publishing.release_files import published_files
@@ -246,3 +247,39 @@ def test_a_dry_run_lists_what_is_sent_and_uses_no_network(hub, run, unchecked, t
     assert "  model.safetensors " in sent and "  figures/evaluation.png " in sent and "  recipe_first.yaml " in sent
     for name in (*stray[:-1], "logs/ (1 file)", "checkpoints/ ("):
         assert name in left and name not in sent
+
+
+def test_a_collection_gets_the_model_once(hub, run, unchecked, capsys):
+    publish(run, "user/shelf", "--collection", "Picture stories")
+    (slug,) = [slug for slug, one in hub.collections.items() if one["title"] == "Picture stories"]
+    assert f"/collections/{slug}" in capsys.readouterr().out
+    for name in ("Picture stories", slug):
+        publish(run, "user/shelf", "--collection", name)
+    publish(run, "user/shelf-2", "--collection", slug)
+    assert [(item["id"], item["type"]) for item in hub.collections[slug]["items"]] == [
+        ("user/shelf", "model"),
+        ("user/shelf-2", "model"),
+    ]
+    assert "collection: got 'user/shelf', expected a slug" in refused(run, "user/shelf", "--collection", "user/shelf")
+    before = hub.head("user/shelf").oid
+    missing = f"user/none-{'0' * 24}"
+    assert missing in refused(run, "user/shelf", "--collection", missing) and hub.head("user/shelf").oid == before
+
+
+def test_the_benchmark_and_the_newer_version_are_sent_by_flags(hub, run, changed, unchecked):
+    flags = ["--benchmark", "user/world", "--new_version", "user/tale-2"]
+    publish(run, "user/measured", *flags)
+    files = hub.head("user/measured").files
+    (name,) = [name for name in files if name.startswith(".eval_results/")]
+    entries = parse_eval_result_entries(yaml.safe_load(files[name].content))
+    results = json.loads((run / "results.json").read_text())
+    values = {entry.task_id: entry.value for entry in entries}
+    assert values["test_next_frame_l1"] == results["metrics"]["next_frame"]["l1"]
+    assert {(entry.dataset_id, entry.source_user, entry.date) for entry in entries} == {
+        ("user/world", "user", results["date"])
+    }
+    assert "new_version: user/tale-2\n" in files["README.md"].content.decode()
+    assert "new_version: got 'x', expected user/name" in refused(run, "user/measured", "--new_version", "x")
+    with (changed / "README.md").open("a", encoding="utf-8") as card:
+        card.write("\nAnother paragraph.\n")
+    assert "README.md that was edited" in refused(changed, "user/measured", *flags)

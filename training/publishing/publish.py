@@ -35,8 +35,8 @@ def publish(
 ) -> str | None:
     """Check a folder, show what of it is sent, and make a commit of it, which removes all other files of the branch.
 
-    The quick start of a card that nobody has edited loads `repo_id`; a second commit, of the card alone, pins it to the
-    first one. Of absolute paths in the card, in results and in recipes the last part alone is sent.
+    A second commit pins the quick start of a card that nobody has edited to the first one. Of absolute paths in the
+    card, in results and in recipes the last part alone is sent.
 
     Args:
         folder: output folder of a training.
@@ -46,32 +46,27 @@ def publish(
         tag: name that the last commit gets as well.
         dry_run: check and show, and use no network.
         changes: facts of the card to change, as in `write_card`.
-        collection: title of a collection of the owner, or slug of a collection, that gets the repository.
+        collection: slug or title of a collection that gets the repository, see `add_to_collection`.
 
     Returns:
         The last commit's id, `None` for a dry run.
 
     Raises:
         ValueError: for what is wrong with the folder or the arguments.
-        OSError: where the Hub refuses or cannot be reached; the branch is then as it was, or the error says how.
+        OSError: where the Hub refuses or cannot be reached, with what the branch then is.
     """
     check_names(repo_id, revision, tag, changes)
     release = Release(Path(folder).expanduser(), repo_id, changes or {})
     with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
-        files = release.files(Path(scratch, "first"))
-        check_card(files)
-        if not dry_run:
-            find_user()
-        check_collection(collection, offline=dry_run)
-        check_loads(files)
-        print(release.describe(files))
+        files = check_release(release, Path(scratch, "first"), collection, dry_run)
         if dry_run:
-            return print(f"nothing is sent to {repo_id}: a dry run")
+            print(f"nothing is sent to {repo_id}: a dry run")
+            return None
         upload = Upload(repo_id, files, revision, tag, private)
         commit = send_files(upload, release, Path(scratch))
-        if collection is not None:
-            print(f"in the collection {add_to_collection(collection, repo_id, upload.private)}")
-        return commit
+    if collection is not None:
+        print(f"in the collection {add_to_collection(collection, repo_id, upload.private)}")
+    return commit
 
 
 def check_names(repo_id: str, revision: str, tag: str | None, changes: dict | None) -> None:
@@ -82,6 +77,29 @@ def check_names(repo_id: str, revision: str, tag: str | None, changes: dict | No
         check_ref("tag", tag)
     for name in set(changes or {}) & {"new_version", "benchmark"}:
         check_repo_id(changes[name], name)
+
+
+def check_release(release: Release, scratch: Path, collection: str | None, dry_run: bool) -> dict[str, Path]:
+    """Check and list what is sent; return the path on this machine of each file, by its path in the repository.
+
+    Args:
+        release: what is published.
+        scratch: folder for copies.
+        collection: as in `publish`.
+        dry_run: use no network.
+
+    Raises:
+        ValueError: as `publish`.
+        OSError: where the Hub does not know the token or the collection, or cannot be reached.
+    """
+    files = release.files(scratch)
+    check_card(files)
+    if not dry_run:
+        find_user()
+    check_collection(collection, offline=dry_run)
+    check_loads(files)
+    print(release.describe(files))
+    return files
 
 
 def send_files(upload: Upload, release: Release, scratch: Path) -> str:
