@@ -26,8 +26,10 @@ from storyattn.training.publishing.card_facts import (
     revision_of,
     write_example,
 )
+from storyattn.training.publishing.card_metadata import card_data
 from storyattn.training.publishing.export import write_hub_folder
-from storyattn.training.publishing.model_card import write_card
+from storyattn.training.publishing.model_card import make_card, write_card
+from storyattn.training.publishing.release_files import check_card, published_files
 
 CHECKPOINTS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
 FIELDS = ("language", "license", "library_name", "pipeline_tag", "tags", "datasets", "metrics", "model-index")
@@ -72,6 +74,9 @@ def test_the_quick_start_runs_in_the_folder_and_by_the_id_on_the_hub(folder, tmp
     assert 'from_pretrained("someone/tales", trust_remote_code=True)' in code_of(folder)
     assert head_of(folder)["model-index"][0]["name"] == "tales"
     assert "https://huggingface.co/someone/tales" in text_of(folder)
+    make_card(folder, "someone/tales", SHA).save(folder / "README.md")
+    assert code_of(folder).count(f'revision="{SHA}", code_revision="{SHA}"') == 3, "model, processor and pipeline"
+    assert len(re.search(r"```python\n(.*?)```", text_of(folder), re.DOTALL)[1].splitlines()) == 6
     cached = tmp_path / "cache" / "models--someone--tales"
     shutil.copytree(folder, cached / "snapshots" / SHA)
     (cached / "refs").mkdir()
@@ -152,6 +157,43 @@ def test_metadata_names_pretrained_parts_and_the_revision_of_the_data(folder):
     assert "l1" in head["metrics"] and "pointing_game" not in head["metrics"]
     assert "google/eyes, frozen" in text and "words: license not stated" in text
     assert "cc-by-4.0 (3 stories)" in text and "published under `apache-2.0`" in text
+
+
+def test_the_model_that_a_training_started_from_is_the_base_model(folder):
+    """Of a model with pretrained parts that model alone: the parts are those of its base."""
+    facts = {**FACTS, "fine_tuned_from": "someone/tales", "base_models": {"google/eyes": "mit", "someone/tales": "mit"}}
+    head = card_data(RESULTS, facts).to_dict()
+    assert head["base_model"] == ["someone/tales"] and head["base_model_relation"] == "finetune"
+    head = card_data(RESULTS, {**facts, "fine_tuned_from": "tales", "base_models": {"tales": "mit"}}).to_dict()
+    assert "base_model" not in head and "base_model_relation" not in head
+
+
+def test_the_gallery_is_drawn_on_the_hub_and_plain_pictures_elsewhere(folder):
+    strips = [f"figures/story_{number}.png" for number in (1, 2, 3)]
+    sizes = {PILImage.open(folder / strip).size[0] for strip in strips}
+    assert min(sizes) > 4 * 48 and "widget" not in head_of(folder) and "<Gallery />" not in text_of(folder)
+    assert [strip in text_of(folder).split("## Quick start")[0] for strip in strips] == [True] * 3
+    command(["card", str(folder), "--repo_id", "someone/tales", "--new_version", "someone/tales-2"])
+    assert [item["output"]["url"] for item in head_of(folder)["widget"]] == strips
+    assert "<Gallery />" in text_of(folder).split("## Quick start")[0] and strips[0] not in text_of(folder)
+    assert head_of(folder)["new_version"] == "someone/tales-2" and "is a newer version" in text_of(folder)
+    files, _ = published_files(folder)
+    check_card(files)
+    with pytest.raises(ValueError, match="got the picture 'figures/story_2.png', expected one that is published"):
+        check_card({name: path for name, path in files.items() if name != strips[1]})
+
+
+def test_an_older_folder_gets_strips_once(folder):
+    results = json.loads((folder / "results.json").read_text())
+    del results["facts"]["strips"]
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "figures" / "story_1.png").unlink()
+    write_card(folder)
+    written = json.loads((folder / "results.json").read_text())["facts"]["strips"]
+    assert len(written) == 3 and {len(captions) for captions in written} == {3}
+    before = (folder / "figures" / "story_1.png").stat().st_mtime_ns
+    write_card(folder)
+    assert (folder / "figures" / "story_1.png").stat().st_mtime_ns == before
 
 
 def test_ablations_are_shown_where_they_lie_in_the_folder(folder):

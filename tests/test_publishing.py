@@ -13,8 +13,9 @@ from storyattn.training.evaluation.tables import result_tables
 from storyattn.training.models import weights
 from storyattn.training.models.weights import round_weights, store_weights
 from storyattn.training.publishing import model_card
+from storyattn.training.publishing.card_metadata import card_data
 from storyattn.training.publishing.export import write_hub_folder
-from storyattn.training.publishing.model_card import card_data, find_template
+from storyattn.training.publishing.model_card import find_template
 
 
 def read_card(folder) -> tuple[dict, str]:
