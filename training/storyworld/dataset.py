@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.defaults import NUM_STORIES
 from .captions import opening_caption
 from .characters import CHARACTERS
 from .events import Step
@@ -17,7 +18,6 @@ from .states import PictureState
 # Part of the cache key of the drawn stories: raise it with every change of frames, captions, boxes or events.
 STORYWORLD_VERSION = 2
 SPLITS = ("train", "validation", "test", "test_unseen")
-NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200}
 HELD_OUT = 10  # one in ten combinations of character, setting and plot is in `test_unseen` alone
 # Pictures that are never in `train`: 15 in 100 for validation, as many for the two tests.
 RESERVED = {"validation": range(15), "test": range(15, 30), "test_unseen": range(15, 30)}
