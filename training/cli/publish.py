@@ -17,7 +17,7 @@ def build_parser() -> CommandParser:
         "Publish a trained model on the Hub.",
         f"{COMMAND} runs/tiny --repo_id user/name --dry_run",
         f"{COMMAND} runs/tiny --repo_id user/name --private --tag v1",
-        f'{COMMAND} runs/tiny --repo_id user/name --collection "Picture stories" --benchmark user/storyworld',
+        f'{COMMAND} runs/tiny --repo_id user/name --collection "Picture stories"',
     )
     parser.add_argument("folder", help="the output_dir of a run")
     parser.add_argument(
