@@ -64,9 +64,9 @@ def test_another_repository_gets_all_arguments(folder, small_model, tmp_path):
     (tmp_path / "other" / "custom_generate").mkdir(parents=True)
     (tmp_path / "other" / "custom_generate" / "generate.py").write_text(ELSEWHERE)
     other = {"custom_generate": str(tmp_path / "other"), "trust_remote_code": True}
-    names = (["pixel_values", "top_k"], "StoryAttnForConditionalGeneration")
-    assert small_model.generate(pixel_values=None, top_k=3, **other) == names
+    names = (["frames", "top_k"], "StoryAttnForConditionalGeneration")
+    assert small_model.generate(frames=[], top_k=3, **other) == names
     trusting = StoryAttnForConditionalGeneration.from_pretrained(folder, trust_remote_code=True)
-    assert "generate" in vars(trusting) and trusting.generate(pixel_values=None, top_k=3, **other) == names
+    assert "generate" in vars(trusting) and trusting.generate(frames=[], top_k=3, **other) == names
     with pytest.raises(ValueError, match="with 1 argument without a name, expected none"):
         small_model.generate(torch.zeros(1), **other)
