@@ -32,9 +32,9 @@ def build_parser() -> CommandParser:
     add("--model", required=True, metavar="MODEL", help="folder or Hub id of the trained model")
     add("--output_dir", metavar="DIR", help="folder of the run; default: runs/finetuned-, then the name of the stories")
     add_training_flags(parser, without=OWN_FLAGS)
-    recipe = [flag for flag in read_recipe(RECIPE) if flag.removeprefix("--").partition("=")[0] not in OWN_FLAGS]
-    values = vars(parser.parse_known_args([*recipe, "stories", "--model=model"])[0])
-    names = [flag.removeprefix("--").partition("=")[0] for flag in recipe]
+    recipe = {flag.removeprefix("--").partition("=")[0]: flag for flag in read_recipe(RECIPE)}
+    names = [name for name in recipe if name not in OWN_FLAGS]
+    values = vars(parser.parse_known_args([*(recipe[name] for name in names), "stories", "--model=model"])[0])
     parser.set_defaults(**{name: values[name] for name in names})
     return parser
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import yaml
 
 from ..common.dataset_folder import CARD_FILE, card_head, check_output, replaced_folder
+from ..common.defaults import NUM_STORIES, STORYWORLD_SIZE
 from ..common.versions import package_version
 from ..evaluation.published_metrics import PUBLISHED_METRICS, task_id
 from ..figures import story_sheet
 from ..storyworld import STORYWORLD_VERSION, load_storyworld
-from ..storyworld.dataset import NUM_STORIES, SPLITS, STORYWORLD_FEATURES
+from ..storyworld.dataset import SPLITS, STORYWORLD_FEATURES
 from .hub import Upload, check_private, check_repo_id, find_user
 
 EVAL_FILE, SHEET = "eval.yaml", "storyworld.png"
@@ -107,7 +108,7 @@ class StoryWorldOptions:
     output: Path
     num_stories: dict[str, int] = field(default_factory=lambda: dict(NUM_STORIES))
     num_frames: int = 6
-    image_size: tuple[int, int] = (64, 96)
+    image_size: tuple[int, int] = STORYWORLD_SIZE
     seed: int = 0
     overwrite: bool = False
     push_to_hub: str | None = None
