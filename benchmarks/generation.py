@@ -20,6 +20,7 @@ from measuring import positive
 from PIL import Image
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor, build_processor
 from storyattn.training.common.errors import one_line
+from storyattn.training.engine.step_cost import stories_of_noise
 from storyattn.training.models.presets import load_preset
 from storyattn.training.models.tokenizer import SPECIAL_TOKENS
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -71,7 +72,7 @@ def measure_captions(arguments: argparse.Namespace, batch_size: int) -> dict:
     config = load_preset(arguments.preset)
     model = build_model(config, arguments)
     length, device = arguments.caption_length, arguments.device
-    inputs = measuring.random_stories(config, batch_size, config.max_frames - 1, length, device)
+    inputs = stories_of_noise(config, batch_size, config.max_frames - 1, length, device)
     written = {}
 
     def write(name: str, **options) -> None:
@@ -150,9 +151,9 @@ def measure_growth(arguments: argparse.Namespace, num_frames: int) -> dict:
     """Measure seconds and megabytes of reading frames, writing the next caption and painting its frame."""
     config, length, device = load_preset(arguments.preset), arguments.caption_length, arguments.device
     smallest = StoryAttnConfig(**measuring.SMALLEST)
-    carry_on(build_model(smallest, arguments), measuring.random_stories(smallest, 1, 1, 3, device), 2, 3)
+    carry_on(build_model(smallest, arguments), stories_of_noise(smallest, 1, 1, 3, device), 2, 3)
     model = build_model(config, arguments)
-    inputs = measuring.random_stories(config, 1, num_frames, length, device)
+    inputs = stories_of_noise(config, 1, num_frames, length, device)
     memory = measuring.PeakMemory(device)
     carry_on(model, inputs, arguments.new_tokens, config.max_caption_length)
     megabytes = memory.megabytes()

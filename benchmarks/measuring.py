@@ -108,34 +108,6 @@ def cpu_name() -> str:
     return match[1] if match else platform.processor() or platform.machine()
 
 
-def random_stories(config: StoryAttnConfig, batch: int, num_frames: int, length: int, device: str) -> dict:
-    """
-    Return inputs of the model: stories of noise.
-
-    Args:
-        config: the configuration of the model.
-        batch: how many stories.
-        num_frames: frames of a story.
-        length: tokens of a caption, at random but for its start and end.
-        device: where the tensors go.
-
-    Returns:
-        `pixel_values (B, T, 3, H, W)`, `frame_mask (B, T)`, `input_ids` and `attention_mask (B, T, L)`.
-    """
-    noise = torch.Generator().manual_seed(0)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (config.image_mean, config.image_std))
-    pixels = (torch.rand(batch, num_frames, 3, *config.image_size, generator=noise) - mean) / std
-    ids = torch.randint(3, config.vocab_size, (batch, num_frames, length), generator=noise)
-    ids[..., 0], ids[..., -1] = config.bos_token_id, config.eos_token_id
-    inputs = {
-        "pixel_values": pixels,
-        "frame_mask": torch.ones(batch, num_frames, dtype=torch.long),
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-    }
-    return {name: value.to(device) for name, value in inputs.items()}
-
-
 def take_turns(works: dict[str, Callable], repeats: int, device: str) -> dict[str, list[float]]:
     """
     Time calls in rounds in which they take turns, so that what slows the machine slows all alike.

@@ -96,7 +96,7 @@ def draw_batch(config: StoryAttnConfig, batch_size: int, num_frames: int, length
         length: tokens of a caption.
 
     Returns:
-        Inputs of the model, see `random_stories`.
+        Inputs of the model, see `stories_of_noise`.
     """
     height, width = config.image_size
     pixels = torch.rand(batch_size, 1, 3, height, width).repeat(1, num_frames, 1, 1, 1)

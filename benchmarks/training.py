@@ -24,6 +24,7 @@ from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
 from storyattn.training.common.errors import one_line
 from storyattn.training.engine.compilation import checkpoint_activations, compile_blocks
 from storyattn.training.engine.malloc import keep_freed_memory
+from storyattn.training.engine.step_cost import stories_of_noise
 from storyattn.training.models.presets import load_preset
 from torch._inductor.utils import fresh_cache
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -143,7 +144,7 @@ class TrainingStep:
         self.model = StoryAttnForConditionalGeneration(config).to(device).train()
         if arguments.gradient_checkpointing:
             checkpoint_activations(self.model)
-        self.batch = measuring.random_stories(config, *shape, device)
+        self.batch = stories_of_noise(config, *shape, device)
         self.autocast = torch.autocast(device, DTYPES[precision], enabled=precision != "fp32")
         self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5)

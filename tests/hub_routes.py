@@ -177,6 +177,37 @@ def create_tag(request: Request):
     return {}
 
 
+def create_collection(request: Request):
+    """Make an empty collection; one of the same title and owner is a conflict that names its slug."""
+    title, owner = request.json["title"], request.json["namespace"]
+    request.must_write(owner)
+    slug = f"{owner}/{re.sub('[^a-z0-9]+', '-', title.lower())}-{hashlib.sha1(title.encode()).hexdigest()[:24]}"
+    if slug in request.hub.collections:
+        return 409, {"error": "This collection already exists", "slug": slug}
+    facts = {"title": title, "owner": {"name": owner}, "private": request.json["private"], "theme": "blue"}
+    facts |= {"lastUpdated": "2026-01-01T00:00:00.000Z", "position": 0, "upvotes": 0, "items": []}
+    request.hub.collections[slug] = {"slug": slug, **facts}
+    return request.hub.collections[slug]
+
+
+def collection(request: Request):
+    if request.parts[0] not in request.hub.collections:
+        raise Refusal(404, "Collection not found")
+    return request.hub.collections[request.parts[0]]
+
+
+def add_item(request: Request):
+    """Add a repository that exists to a collection, once."""
+    found, item = collection(request), request.json["item"]
+    request.must_write(found["slug"].partition("/")[0])
+    if item["id"] not in request.hub.repositories:
+        raise Refusal(404, "Repository not found", "RepoNotFound")
+    if item in [{"id": one["id"], "type": one["type"]} for one in found["items"]]:
+        raise Refusal(409, "Item already in collection")
+    found["items"].append({"_id": str(len(found["items"])), "position": len(found["items"]), **item})
+    return found
+
+
 def lfs_batch(request: Request):
     """Say where to put each object; one that is stored has no actions."""
     repository, objects = request.repository(writes=True), []
@@ -250,7 +281,8 @@ def respond(http: BaseHTTPRequestHandler, status: int, body: bytes, headers: dic
 
 
 # Step, methods, path and route.
-MODEL = "/api/models/([^/]+/[^/]+)"
+MODEL = "/api/(?:models|datasets)/([^/]+/[^/]+)"
+NAME = "/(?:datasets/)?([^/]+/[^/]+)"
 HUB = (
     ("whoami", "GET", "/api/whoami-v2", whoami),
     ("create", "POST", "/api/repos/create", create),
@@ -264,8 +296,11 @@ HUB = (
     ("commit", "POST", f"{MODEL}/commit/([^/]+)", commit),
     ("branch", "POST", f"{MODEL}/branch/([^/]+)", create_branch),
     ("tag", "POST", f"{MODEL}/tag/([^/]+)", create_tag),
-    ("batch", "POST", r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", lfs_batch),
-    ("verify", "POST", r"/([^/]+/[^/]+)\.git/info/lfs/verify", lfs_verify),
-    ("resolve", "GET HEAD", "/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", resolve),
+    ("batch", "POST", rf"{NAME}\.git/info/lfs/objects/batch", lfs_batch),
+    ("verify", "POST", rf"{NAME}\.git/info/lfs/verify", lfs_verify),
+    ("resolve", "GET HEAD", f"{NAME}/resolve/([^/]+)/(.+)", resolve),
+    ("collection", "POST", "/api/collections", create_collection),
+    ("collection", "GET", "/api/collections/([^/]+/[^/]+)", collection),
+    ("item", "POST", "/api/collections/([^/]+/[^/]+)/items", add_item),
 )
 STORAGE = (("upload", "PUT", "/([0-9a-f]{64})", storage_put), ("download", "GET HEAD", "/([0-9a-f]{64})", storage_get))

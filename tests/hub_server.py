@@ -1,4 +1,4 @@
-"""A Hub on this machine: what the clients of huggingface_hub and transformers ask of it for models, kept in memory.
+"""A Hub on this machine: what clients ask of it for models, data sets and collections, kept in memory.
 
 Paths, statuses and headers are those that huggingface_hub 1.33 and 2.4 send and expect, without Xet
 (`HF_HUB_DISABLE_XET=1`). As on the real one, large files come and go through a storage on another host, by URLs that
@@ -33,6 +33,7 @@ class HubServer:
     def __init__(self, tokens: dict[str, tuple[str, str]] | None = None):
         self.tokens = TOKENS if tokens is None else tokens
         self.repositories: dict[str, Repository] = {}
+        self.collections: dict[str, dict] = {}  # by slug
         self.arrived: dict[str, bytes] = {}  # large files by the hash that the client gave, not yet verified
         self.stored: dict[str, bytes] = {}  # large files by their hash
         self.faults: dict[str, list] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from conftest import draw_story, refused_line
 from datasets import Dataset, DatasetInfo, Image, List
 from fresh_process import run_without_package
@@ -16,7 +17,8 @@ from sample_results import FACTS, METRICS, RESULTS, TEXTS
 from storyattn.training.arguments import DataArguments, parse_arguments
 from storyattn.training.cli import main as command
 from storyattn.training.cli.card import main as card_command
-from storyattn.training.evaluation.tables import main_results, worst_events
+from storyattn.training.evaluation.published_metrics import PUBLISHED_METRICS
+from storyattn.training.evaluation.tables import main_results, value_at, worst_events
 from storyattn.training.publishing.card_facts import (
     credit_lines,
     data_facts,
@@ -24,8 +26,10 @@ from storyattn.training.publishing.card_facts import (
     revision_of,
     write_example,
 )
+from storyattn.training.publishing.card_metadata import card_data
 from storyattn.training.publishing.export import write_hub_folder
-from storyattn.training.publishing.model_card import write_card
+from storyattn.training.publishing.model_card import make_card, write_card
+from storyattn.training.publishing.release_files import check_card, published_files
 
 CHECKPOINTS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
 FIELDS = ("language", "license", "library_name", "pipeline_tag", "tags", "datasets", "metrics", "model-index")
@@ -67,9 +71,12 @@ def test_the_quick_start_runs_in_the_folder_and_by_the_id_on_the_hub(folder, tmp
     assert len(list((folder / "figures").glob("example_*.png"))) == 2
     local = code_of(folder)
     command(["card", str(folder), "--repo_id", "someone/tales"])
-    assert 'model_id = "someone/tales"' in code_of(folder) and "hf_hub_download" in code_of(folder)
+    assert 'from_pretrained("someone/tales", trust_remote_code=True)' in code_of(folder)
     assert head_of(folder)["model-index"][0]["name"] == "tales"
     assert "https://huggingface.co/someone/tales" in text_of(folder)
+    make_card(folder, "someone/tales", SHA).save(folder / "README.md")
+    assert code_of(folder).count(f'revision="{SHA}", code_revision="{SHA}"') == 3, "model, processor and pipeline"
+    assert len(re.search(r"```python\n(.*?)```", text_of(folder), re.DOTALL)[1].splitlines()) == 6
     cached = tmp_path / "cache" / "models--someone--tales"
     shutil.copytree(folder, cached / "snapshots" / SHA)
     (cached / "refs").mkdir()
@@ -84,6 +91,7 @@ def test_the_quick_start_runs_in_the_folder_and_by_the_id_on_the_hub(folder, tmp
     for where in (folder, elsewhere):
         assert PILImage.open(where / "next.png").size == (48, 32)
         assert PILImage.open(where / "story.gif").n_frames == 4
+        assert PILImage.open(where / "story.png").width > 4 * 48, "the six lines leave a strip"
 
 
 def test_without_an_example_the_quick_start_has_plain_pictures(small_model, small_processor, tmp_path, monkeypatch):
@@ -93,25 +101,21 @@ def test_without_an_example_the_quick_start_has_plain_pictures(small_model, smal
     assert PILImage.open(folder / "story.gif").n_frames == 4
 
 
-def published(results: dict, head: dict) -> dict[tuple, float]:
-    """The numbers of `model-index` by split, task, and metric; each has to stand in the results of its split."""
-    numbers = {}
-    for result in head["model-index"][0]["results"]:
-        split = result["dataset"]["split"]
-        measured = results["test_unseen"] if split == "test_unseen" else results["metrics"]
-        for metric in result["metrics"]:
-            values = set(numbers_under(measured, metric["type"]))
-            assert metric["value"] in values, (split, metric)
-            numbers[split, result["task"]["type"], metric["type"]] = metric["value"]
-    return numbers
+def published(folder: Path) -> dict[str, float]:
+    """The numbers of a card by the name of the metric; each has to stand in the results, by its path."""
+    results, head = json.loads((folder / "results.json").read_text()), head_of(folder)
+    (shown,) = head["model-index"][0]["results"]
+    names = {metric.name: metric for metric in PUBLISHED_METRICS}
+    for metric in shown["metrics"]:
+        assert metric["value"] == value_at(results["metrics"], names[metric["name"]].path)
+    assert shown["dataset"]["split"] == results["split"]
+    return {names[metric["name"]].id: metric["value"] for metric in shown["metrics"]}
 
 
-def numbers_under(values: dict, name: str, inside: bool = False):
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from numbers_under(value, name, inside or key == name)
-        elif (inside or key == name) and isinstance(value, float):
-            yield value
+def evaluated(folder: Path) -> dict[str, float]:
+    """The numbers of `.eval_results` by task."""
+    entries = [yaml.safe_load(path.read_text()) for path in sorted((folder / ".eval_results").glob("*.yaml"))]
+    return {entry["dataset"]["task_id"]: entry["value"] for file in entries for entry in file}
 
 
 @pytest.mark.parametrize("folder", CHECKPOINTS, ids=lambda folder: folder.name)
@@ -121,15 +125,17 @@ def test_cards_of_published_models_are_whole(folder):
     revision = results["facts"]["data"]["revision"]  # a folder has none
     assert all(result["dataset"].get("revision") == revision for result in head["model-index"][0]["results"])
     assert (revision is None) == (results["dataset"] != "storyworld")
-    numbers, measured = published(results, head), results["metrics"]
-    assert numbers["test", "image-to-image", "l1"] == measured["next_frame"]["l1"]
-    assert numbers["test", "image-text-to-text", "loss"] == measured["next_caption"]["loss"]
-    assert numbers["test", "image-to-text", "chrf"] == measured["describe"]["chrf"]
-    assert numbers["test", "feature-extraction", "r1"] == measured["retrieval"]["text_to_image"]["r1"]
+    numbers, measured = {**published(folder), **evaluated(folder)}, results["metrics"]
+    assert numbers["next_frame_l1"] == numbers["test_next_frame_l1"] == measured["next_frame"]["l1"]
+    assert numbers["test_next_caption_loss"] == measured["next_caption"]["loss"]
+    assert numbers["describe_chrf"] == measured["describe"]["chrf"]
+    assert numbers["retrieval_r1"] == measured["retrieval"]["text_to_image"]["r1"]
     if "test_unseen" in results:
-        assert numbers["test_unseen", "image-to-image", "l1"] == results["test_unseen"]["next_frame"]["l1"]
+        assert numbers["test_unseen_next_frame_l1"] == results["test_unseen"]["next_frame"]["l1"]
     assert ("test_unseen" in results) == (results["dataset"] == "storyworld")
     assert (folder / "figures" / "example_1.png").is_file() and "{{ " not in text_of(folder)
+    assert (folder / "figures" / "story_1.png").is_file() and (folder / "custom_generate" / "generate.py").is_file()
+    assert len((folder / "README.md").read_text().split("\n---\n")[0].splitlines()) < 80
 
 
 def test_metadata_names_pretrained_parts_and_the_revision_of_the_data(folder):
@@ -151,6 +157,43 @@ def test_metadata_names_pretrained_parts_and_the_revision_of_the_data(folder):
     assert "l1" in head["metrics"] and "pointing_game" not in head["metrics"]
     assert "google/eyes, frozen" in text and "words: license not stated" in text
     assert "cc-by-4.0 (3 stories)" in text and "published under `apache-2.0`" in text
+
+
+def test_the_model_that_a_training_started_from_is_the_base_model(folder):
+    """Of a model with pretrained parts that model alone: the parts are those of its base."""
+    facts = {**FACTS, "fine_tuned_from": "someone/tales", "base_models": {"google/eyes": "mit", "someone/tales": "mit"}}
+    head = card_data(RESULTS, facts).to_dict()
+    assert head["base_model"] == ["someone/tales"] and head["base_model_relation"] == "finetune"
+    head = card_data(RESULTS, {**facts, "fine_tuned_from": "tales", "base_models": {"tales": "mit"}}).to_dict()
+    assert "base_model" not in head and "base_model_relation" not in head
+
+
+def test_the_gallery_is_drawn_on_the_hub_and_plain_pictures_elsewhere(folder):
+    strips = [f"figures/story_{number}.png" for number in (1, 2, 3)]
+    sizes = {PILImage.open(folder / strip).size[0] for strip in strips}
+    assert min(sizes) > 4 * 48 and "widget" not in head_of(folder) and "<Gallery />" not in text_of(folder)
+    assert [strip in text_of(folder).split("## Quick start")[0] for strip in strips] == [True] * 3
+    command(["card", str(folder), "--repo_id", "someone/tales", "--new_version", "someone/tales-2"])
+    assert [item["output"]["url"] for item in head_of(folder)["widget"]] == strips
+    assert "<Gallery />" in text_of(folder).split("## Quick start")[0] and strips[0] not in text_of(folder)
+    assert head_of(folder)["new_version"] == "someone/tales-2" and "is a newer version" in text_of(folder)
+    files, _ = published_files(folder)
+    check_card(files)
+    with pytest.raises(ValueError, match="got the picture 'figures/story_2.png', expected one that is published"):
+        check_card({name: path for name, path in files.items() if name != strips[1]})
+
+
+def test_an_older_folder_gets_strips_once(folder):
+    results = json.loads((folder / "results.json").read_text())
+    del results["facts"]["strips"]
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "figures" / "story_1.png").unlink()
+    write_card(folder)
+    written = json.loads((folder / "results.json").read_text())["facts"]["strips"]
+    assert len(written) == 3 and {len(captions) for captions in written} == {3}
+    before = (folder / "figures" / "story_1.png").stat().st_mtime_ns
+    write_card(folder)
+    assert (folder / "figures" / "story_1.png").stat().st_mtime_ns == before
 
 
 def test_ablations_are_shown_where_they_lie_in_the_folder(folder):
@@ -274,4 +317,4 @@ def test_training_leaves_the_facts_of_its_card(launch, tmp_path):
     assert facts["license"] == "cc-by-4.0" and facts["training"]["steps"] == 1 and facts["base_models"] == {}
     assert len(facts["example"]["captions"]) == 2 and (run / "figures" / "example_2.png").is_file()
     assert head_of(run)["license"] == "cc-by-4.0" and "No part was pretrained." in text_of(run)
-    published(json.loads((run / "results.json").read_text()), head_of(run))
+    assert published(run)

@@ -1,22 +1,45 @@
 """The demo, driven in headless Chromium: its app runs in another process, offline, without the package."""
 
 import importlib.util
+import json
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import SMALL_CONFIG
-from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
+from PIL import Image
+from storyattn import Story, StoryAttnConfig, StoryAttnForConditionalGeneration
+from storyattn.training.storyworld import characters, props, settings
 
-DEMO = Path(__file__).parents[1] / "demo"
-EXAMPLE = DEMO / "examples" / "the_sheep_and_the_key"
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "demo"
+SHEEP, FROG = (DEMO / "examples" / name for name in ("the_sheep_and_the_key", "the_frog_and_the_ball"))
 sys.path.append(str(DEMO))
-from screenshots import DESKTOP, PHONE, continue_story, find_chromium, load_example, open_page, running_app  # noqa: E402
-from story import Storyteller, read_story  # noqa: E402
+from board import EXAMPLES, Board, open_example  # noqa: E402
+from knowledge import model_line  # noqa: E402
+from screenshots import (  # noqa: E402
+    DESKTOP,
+    PHONE,
+    continue_story,
+    find_chromium,
+    load_example,
+    open_page,
+    open_tab,
+    paint_again,
+    running_app,
+)
+from story import MAX_PAGES, Storyteller, check_captions, check_count, check_texts  # noqa: E402
 
 missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
 missing += [] if find_chromium() else ["chromium"]
-browser = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+NEEDS_BROWSER = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+ERROR = ".toast-body"
+
+
+def browser(test):
+    """Mark a test that drives the page."""
+    return NEEDS_BROWSER(pytest.mark.slow(test))
 
 
 @pytest.fixture(scope="module")
@@ -25,82 +48,221 @@ def url():
         yield address
 
 
-def width_of(page) -> float:
-    return page.locator(".gradio-container").bounding_box()["width"]
-
-
-@browser
-@pytest.mark.slow
-def test_a_story_is_continued_and_a_slider_moves_the_overlay(url):
+@pytest.fixture(scope="module")
+def opened(url):
+    """The page as it opens and the addresses that it asks for; all tests of this file share it."""
     with open_page(url, DESKTOP) as (page, requests):
-        page.locator("#continue").click()
-        assert "frames: got none" in page.locator(".toast-body").inner_text()
-        load_example(page)
-        continue_story(page, 2)
-        assert page.locator(".card.generated img").count() == 2
-        assert all(len(text) > 10 for text in page.locator(".card.generated span").all_inner_texts())
+        yield page, requests
 
-        page.get_by_role("tab", name="Attention").click()
-        overlays = page.locator("#overlays img")
-        overlays.nth(3).wait_for()
+
+@pytest.fixture
+def page(opened):
+    """The shared page, which shows the first example."""
+    page, _ = opened
+    page.get_by_role("tab", name="Story").click()
+    load_example(page, 0)
+    yield page
+    page.locator(".toast-close").evaluate_all("buttons => buttons.forEach(button => button.click())")
+
+
+def captions_of(page) -> list[str]:
+    return page.locator("#board .caption").all_inner_texts()
+
+
+def sources_of(page) -> list[str]:
+    return page.locator("#board img").evaluate_all("images => images.map(image => image.src)")
+
+
+def story_of(folder: Path) -> list[str]:
+    given = (folder / "captions.txt").read_text().splitlines()
+    return given + json.loads((folder / "continuation.json").read_text())["captions"]
+
+
+@browser
+def test_it_opens_with_a_finished_story(opened):
+    page, _ = opened
+    assert captions_of(page) == story_of(SHEEP)
+    assert page.locator("#board .painted img").count() == 4
+    page.get_by_text("16 drawn characters").wait_for()
+    image = page.locator("#board img").first
+    assert image.bounding_box()["width"] == 288
+    assert image.evaluate("image => [image.naturalWidth, getComputedStyle(image).imageRendering]") == [96, "pixelated"]
+
+
+@browser
+def test_the_three_buttons(page):
+    before = captions_of(page)
+    continue_story(page, steps=2)
+    first = captions_of(page)
+    assert len(first) == 10 and first[:8] == before
+    for _ in range(4):  # a sample may be the same once
+        continue_story(page, "#like")
+        second = captions_of(page)
+        assert len(second) == 10 and second[:8] == before
+        if second != first:
+            break
+    assert second != first
+
+    continue_story(page, "#future")
+    futures = page.locator(".future")
+    assert futures.count() == 3
+    texts = [futures.nth(index).locator(".text").all_inner_texts() for index in range(3)]
+    assert len({tuple(text) for text in texts}) > 1 and all(len(text) == 2 for text in texts)
+    futures.nth(2).locator(".choose").click()
+    futures.first.wait_for(state="detached")
+    assert captions_of(page) == before + texts[2]
+
+
+@browser
+def test_a_frame_is_painted_again_from_its_edited_caption(page):
+    before = sources_of(page)
+    text = 'Look, the fox arrives! Now the fox stands next to the "old" {{oak}} & ${x} <b>stump</b>.'
+    page.locator("#board .caption").nth(1).fill("The frog walks.")
+    paint_again(page, 5, text)
+    captions, sources = captions_of(page), sources_of(page)
+    assert captions[5] == text and captions[1] == "The frog walks."
+    assert [index for index in range(8) if sources[index] != before[index]] == [5]
+    continue_story(page, "#like")
+    assert captions_of(page)[:6] == captions[:6] and sources_of(page)[:6] == sources[:6], "the edit was lost"
+    load_example(page, 0)
+    page.locator("#board .caption").nth(1).fill("The frog walks.")
+    load_example(page, 0)
+    assert captions_of(page) == story_of(FROG), "the example was not read again"
+
+
+@browser
+def test_the_story_becomes_the_input(page):
+    page.locator("#board .caption").nth(7).fill("The end.")
+    page.locator("#use").click()
+    page.locator("#board .painted").first.wait_for(state="detached")
+    assert captions_of(page) == [*story_of(FROG)[:7], "The end."]
+    page.locator("#board [data-event=remove]").nth(0).click()
+    page.locator("#board .card").nth(7).wait_for(state="detached")
+    continue_story(page, "#like", steps=1)
+    assert captions_of(page)[:7] == [*story_of(FROG)[1:7], "The end."]
+    assert page.locator("#board .painted").count() == 1
+
+
+@browser
+@pytest.mark.parametrize(("button", "kind"), [("#save-png", "PNG"), ("#save-gif", "GIF")])
+def test_the_story_is_downloaded(page, tmp_path, button, kind):
+    with page.expect_download() as download:
+        page.locator(button).click()
+    assert download.value.suggested_filename == f"story.{kind.lower()}"
+    download.value.save_as(tmp_path / "story")
+    with Image.open(tmp_path / "story") as picture:
+        assert picture.format == kind and (kind == "PNG" or picture.n_frames == 8)
+
+
+@browser
+def test_pictures_are_uploaded_and_broken_ones_named_at_once(page, tmp_path):
+    (tmp_path / "torn.png").write_bytes((FROG / "2.png").read_bytes()[:200])
+    (tmp_path / "letter.jpg").write_text("Dear fox")
+    before = captions_of(page)
+    files = [FROG / "1.png", tmp_path / "torn.png", tmp_path / "letter.jpg"]
+    page.locator("input[type=file]").nth(0).set_input_files(files)
+    error = page.locator(ERROR).first.inner_text()
+    assert "torn.png: got" in error and "letter.jpg: got" in error and "1.png: got" not in error
+    assert captions_of(page) == before
+
+    page.locator("input[type=file]").nth(0).set_input_files([FROG / "1.png", FROG / "2.png"])
+    page.locator("#board .card").nth(2).wait_for(state="detached")
+    page.locator("input[type=file]").nth(1).set_input_files([FROG / "3.png"])
+    page.locator("#board .card").nth(2).wait_for()
+    assert captions_of(page) == ["", "", ""]
+    page.locator("#board .caption").nth(0).fill("The frog is in the forest.")
+    continue_story(page, steps=1)
+    assert captions_of(page)[:3] == ["The frog is in the forest.", "", ""] and captions_of(page)[3]
+
+
+@browser
+def test_frames_are_described_and_found(page, tmp_path):
+    open_tab(page, "Describe")
+    described = page.locator("#described .card")
+    assert described.count() == 8
+    assert all("frog" in text for text in described.locator(".text").all_inner_texts()[:4])
+    open_tab(page, "Find")
+    best = page.locator("#ranking .card").first.get_attribute("class")
+    assert "best" in best and page.locator("#ranking .card").count() == 8
+
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    picture = page.locator("input[type=file]").nth(2)
+    picture.set_input_files(tmp_path / "torn.png")
+    page.locator(ERROR).filter(has_text="torn.png: got 4 bytes").wait_for()
+    picture.set_input_files(FROG / "1.png")
+    ranking = page.locator("#ranking li")
+    ranking.nth(7).wait_for()
+    texts = [text.split(" ", 1) for text in ranking.all_inner_texts()]
+    assert texts[0][1] == story_of(FROG)[0] and sorted(text for _, text in texts) == sorted(story_of(FROG))
+    cosines = [float(cosine) for cosine, _ in texts]
+    assert cosines == sorted(cosines, reverse=True) and cosines[0] > cosines[-1]
+
+
+@browser
+def test_a_slider_moves_the_attention(page):
+    open_tab(page, "Attention")
+    overlays = page.locator("#overlays img")
+    assert overlays.count() == 8
+    for control, key in (("#temperature input[type=range]", "End"), ("#gamma input[type=range]", "End"), ("#gate", "")):
         before = overlays.first.get_attribute("src")
-        for slider in ("temperature", "gamma"):
-            page.locator(f"#{slider} input[type=range]").press("End")
-            page.wait_for_function("before => document.querySelector('#overlays img').src != before", arg=before)
-            before = overlays.first.get_attribute("src")
-
-        page.get_by_role("tab", name="Find").click()
-        page.locator("#query textarea, #query input").fill("The cat")
-        page.locator("#find-frames").click()
-        page.locator("#frame-ranking .card.best img").wait_for()
-
-        page.locator("#captions textarea").fill("One line alone.")
-        page.locator("#find-frames").click()
-        page.get_by_text("captions: got 1 line, expected 4").wait_for()
-    assert [address for address in requests if not address.startswith((url, "data:", "blob:"))] == []
+        page.locator(control).press(key) if key else page.locator(control).click()
+        page.wait_for_function("before => document.querySelector('#overlays img').src != before", arg=before)
 
 
 @browser
-@pytest.mark.slow
-def test_frames_are_described_and_captions_found(url):
-    with open_page(url, DESKTOP) as (page, _):
-        width = width_of(page)
-        load_example(page)
-        captions = page.locator("#captions textarea").input_value().split("\n")
-        page.get_by_role("tab", name="Describe").click()
-        page.locator("#describe").click()
-        described = page.locator(".card").filter(has_text="described")
-        described.nth(3).wait_for()
-        assert described.locator("img").count() == 4
-        assert all("elephant" in text for text in described.locator("span").all_inner_texts())
-        assert width_of(page) == width, "the page became wider"
-
-        page.get_by_role("tab", name="Find").click()
-        page.locator("#find-captions").click()
-        page.get_by_text("picture: got none").wait_for()
-        page.locator("#picture input[type=file]").set_input_files(EXAMPLE / "1.png")
-        page.locator("#picture img").wait_for()
-        page.locator("#find-captions").click()
-        ranking = page.locator("#caption-ranking li")
-        ranking.nth(3).wait_for()
-        texts = ranking.all_inner_texts()
-        assert sorted(text.split(" ", 1)[1] for text in texts) == sorted(captions) and captions[0] in texts[0]
-        cosines = [float(text.split()[0]) for text in texts]
-        assert cosines == sorted(cosines, reverse=True) and cosines[0] > cosines[-1]
+def test_too_long_a_story_is_refused(page):
+    page.locator("input[type=file]").nth(1).set_input_files([FROG / "1.png"] * (MAX_PAGES - 7))
+    page.locator(ERROR).filter(has_text=f"frames: got {MAX_PAGES + 1}, expected 1 to {MAX_PAGES}").wait_for()
+    assert len(captions_of(page)) == 8
 
 
 @browser
-@pytest.mark.slow
-def test_nothing_is_wider_than_a_phone(url):
-    with open_page(url, PHONE) as (page, _):
-        load_example(page)
-        for tab in ("Describe", "Attention", "Find", "Continue"):
-            chosen = page.get_by_role("tab", name=tab)
-            assert chosen.is_visible()
-            chosen.click()
-            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], tab
-        continue_story(page, 1)
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+def test_a_phone_shows_the_first_button_and_nothing_is_wider(page):
+    page.set_viewport_size(PHONE)
+    page.evaluate("window.scrollTo(0, 0)")
+    box = page.locator("#continue").bounding_box()
+    assert box["y"] + box["height"] <= PHONE["height"]
+    continue_story(page, steps=1)
+    for tab in ("Describe", "Attention", "Find"):
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], tab
+        open_tab(page, tab)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.set_viewport_size(DESKTOP)
+
+
+@browser
+def test_the_endpoints(url):
+    from gradio_client import Client, exceptions, handle_file
+
+    client = Client(url, verbose=False)
+    endpoints = client.view_api(return_format="dict")
+    assert set(endpoints["named_endpoints"]) == {"/continue", "/describe", "/search"}
+    assert not endpoints["unnamed_endpoints"]
+    frames = [handle_file(str(FROG / f"{number}.png")) for number in range(1, 5)]
+    captions = (FROG / "captions.txt").read_text().splitlines()
+
+    new = client.predict(frames, captions, 2, api_name="/continue")
+    assert [page["caption"] for page in new] == story_of(FROG)[4:6]
+    assert Image.open(new[0]["image"]).tobytes() == Image.open(FROG / "5.png").tobytes()
+    sampled = [client.predict(frames, captions, 1, seed, api_name="/continue")[0]["caption"] for seed in (3, 3, 4, 5)]
+    assert sampled[0] == sampled[1] and len(set(sampled)) > 1
+    described = client.predict(frames, [], api_name="/describe")
+    assert len(described) == 4 and all("frog" in text for text in described)
+    answer, best = client.predict(frames, captions[:2], api_name="/search")
+    assert len(answer["scores"]) == 4 and answer["best_texts"][0] == 0
+    assert [page["caption"] for page in best] == captions[:2]
+    for arguments, message in (
+        ((frames, captions, 7, 0), "num_steps: got 7, expected 1 to 6"),
+        ((frames, captions[:1], 1, 0), "captions: got 1, expected 4"),
+        ((None, None, 1, 0), "frames: got none"),
+    ):
+        with pytest.raises(exceptions.AppError, match=message):
+            client.predict(*arguments, api_name="/continue")
+
+
+@browser
+def test_the_page_asks_no_other_host(opened, url):
+    assert [address for address in opened[1] if not address.startswith((url, "data:", "blob:"))] == []
 
 
 @pytest.mark.parametrize("use_spatial_attention", [True, False])
@@ -111,8 +273,8 @@ def test_attention_is_shown_where_the_model_has_some(use_spatial_attention):
     config = StoryAttnConfig(**SMALL_CONFIG, use_spatial_attention=use_spatial_attention)
     teller = Storyteller.__new__(Storyteller)
     teller.model = StoryAttnForConditionalGeneration(config)
-    tabs = [block["props"].get("label") for block in build_app(teller).get_config_file()["components"]]
-    assert ("Attention" in tabs) == use_spatial_attention and "Continue" in tabs
+    tabs = [block["props"].get("label") for block in build_app(teller, "A line.").get_config_file()["components"]]
+    assert ("Attention" in tabs) == use_spatial_attention and "Story" in tabs
 
 
 def test_the_app_does_not_import_the_package():
@@ -121,13 +283,74 @@ def test_the_app_does_not_import_the_package():
         assert path.name == "draw_examples.py" or not any("storyattn" in line for line in imports), path
 
 
-def test_each_frame_has_a_line():
-    gallery = [("one", None), ("two", None)]
-    assert read_story(gallery, " A fox.\nIt wakes. \n\n") == (["one", "two"], ["A fox.", "It wakes."])
-    assert read_story(gallery, "A fox.\n")[1] == ["A fox.", None]
-    assert read_story(gallery, "\nIt wakes.")[1] == [None, "It wakes."]
-    assert read_story(gallery, " \n")[1] == [None, None]
-    with pytest.raises(ValueError, match="captions: got 3 lines, expected 2"):
-        read_story(gallery, "A fox.\nIt wakes.\nIt eats.")
-    with pytest.raises(ValueError, match="frames: got none"):
-        read_story(None, "A fox.")
+def test_the_line_of_a_model_says_what_it_knows(tmp_path):
+    counts = len(characters.CHARACTERS), len(settings.SETTINGS), len(props.PROPS)
+    line = model_line(str(ROOT / "checkpoints" / "storyattn-tiny"))
+    assert "StoryWorld: {} drawn characters, {} places, {} things".format(*counts) in line
+    assert "This model is " in model_line(str(ROOT / "checkpoints" / "storyattn-books"))
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n\n# Stories of dogs\n\n## Use\n")
+    assert model_line(str(tmp_path)).startswith("This model is Stories of dogs.")
+    (tmp_path / "README.md").unlink()
+    assert model_line(str(tmp_path)).startswith(f"This model is {tmp_path.name}.")
+
+
+def test_a_board_keeps_what_was_edited():
+    pages = Story([Image.new("RGB", (8, 8))] * 4, ["One.", None, "Three.", "Four."], [False, False, True, True])
+    board = Board(pages, 2)
+    edited = board.with_captions(["One.", "Two.", "Three.", "4"])
+    assert edited.story.captions == ["One.", "Two.", "Three.", "4"]
+    assert [page.is_written for page in edited.story] == [False, False, True, False]
+    assert board.with_captions(["One."]) == board and board.with_captions(None) == board
+    assert (board.without(0).start, board.without(3).start) == (1, 2) and len(board.without(0).story) == 3
+    assert board.with_painted(pages, 2).start == 3 and board.with_painted(pages, 2).num_continued == 1
+    assert board.as_given().story.num_given == 4 and board.as_given().num_continued == 0
+
+
+def test_examples_are_finished_stories():
+    teller = Storyteller.__new__(Storyteller)
+    teller.model = StoryAttnForConditionalGeneration(StoryAttnConfig(**SMALL_CONFIG))
+    for folder in EXAMPLES:
+        board = open_example(teller, folder)
+        assert board.start == 4 and board.story.num_given == 4 and board.num_continued == 4
+        assert all(board.story.captions)
+
+
+def test_a_gpu_is_borrowed_for_what_runs_the_model(monkeypatch):
+    """As on ZeroGPU: the arguments go to another process, so they are pickled, and are small."""
+    sizes = {}
+
+    def lend(function):
+        def run(*arguments):
+            sizes[function.__name__] = len(pickle.dumps(arguments))
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr("story.on_gpu", lend)
+    teller = Storyteller(str(ROOT / "checkpoints" / "storyattn-tiny"))
+    story = open_example(teller, FROG).story[:2]
+    assert len(list(teller.continue_story(story, 1))) == 1
+    teller.describe(story.frames, story.captions)
+    teller.paint_again(story, 1)
+    teller.attention_maps(story.frames, 1.0)
+    teller.similarity(story.frames, ["A fox."])
+    teller.futures(story, 1)
+    assert len(sizes) == 6 and max(sizes.values()) < 100_000
+
+
+def test_captions_and_counts_are_checked():
+    assert check_captions(None, 2) == check_captions([], 2) == [None, None]
+    assert check_captions([" A fox. ", ""], 2) == ["A fox.", None]
+    with pytest.raises(ValueError, match="captions: got 1, expected 2"):
+        check_captions(["A fox."], 2)
+    for captions in ("A fox.", [1, 2]):
+        with pytest.raises(ValueError, match="captions: got something else"):
+            check_captions(captions, 2)
+    check_texts(["A fox."])
+    for texts in (None, [], "A fox.", ["A fox.", None], [" "]):
+        with pytest.raises(ValueError, match="texts: got"):
+            check_texts(texts)
+    check_count("frames", MAX_PAGES, MAX_PAGES)
+    for count in (0, MAX_PAGES + 1):
+        with pytest.raises(ValueError, match=f"frames: got {count}, expected 1 to {MAX_PAGES}"):
+            check_count("frames", count, MAX_PAGES)

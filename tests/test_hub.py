@@ -10,6 +10,7 @@ import yaml
 from conftest import draw_story
 from fresh_process import run_without_package
 from hub_client import copy_with_other_weights, publish, reachable_hub, refused, skip_checks
+from huggingface_hub import parse_eval_result_entries
 from safetensors.torch import load_file
 from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training.publishing.release_files import published_files
@@ -97,19 +98,26 @@ def changed(run, tmp_path) -> Path:
     return copy_with_other_weights(run, tmp_path / "changed")
 
 
-def test_training_publishes_one_commit_of_what_is_listed(hub, run):
+def test_training_publishes_a_commit_of_what_is_listed_and_pins_the_card_to_it(hub, run):
     commit = hub.repositories["user/tale"].history("main")[-2]
+    pinned = hub.repositories["user/tale"].history("main")[-3]
+    assert pinned.title == f"Pin the quick start to {commit.oid[:10]}"
+    assert f'revision="{commit.oid}", code_revision="{commit.oid}"' in pinned.files["README.md"].content.decode()
+    assert {**pinned.files, "README.md": None} == {**commit.files, "README.md": None}
     assert commit.title.startswith("Publish") and hub.repositories["user/tale"].commits[commit.parent].parent is None
     names = {name for name in commit.files if "/" not in name}
     assert {path.name for path in run.glob("*.py")} <= names
     needed = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "modeling_storyattn.py"}
     assert names >= {*needed, "README.md", "results.json", "recipe.yaml", "metrics.jsonl", ".gitattributes"}
     figures = {f"figures/{path.name}" for path in (run / "figures").iterdir()}
-    assert {name for name in commit.files if "/" in name} == figures >= {"figures/evaluation.png"}
+    assert figures >= {"figures/evaluation.png", "figures/story_1.png"}
+    function = {"custom_generate/generate.py", "custom_generate/README.md"}
+    assert {name for name in commit.files if "/" in name} == figures | function, "the data set is not on the Hub"
     changed = {".gitattributes", "README.md", "recipe.yaml", "results.json"}
     assert all(blob.content == (run / name).read_bytes() for name, blob in commit.files.items() if name not in changed)
     sent, local = commit.files["README.md"].content.decode(), (run / "README.md").read_text()
-    assert 'model_id = "user/tale"' in sent and 'model_id = "."' in local, "the quick start loads what is published"
+    assert 'from_pretrained("user/tale", trust' in sent and 'from_pretrained(".", trust' in local
+    assert "<Gallery />" in sent and "<Gallery />" not in local and "](figures/story_1.png)" in local
     assert (run / "checkpoints").is_dir() and "push_to_hub" not in (run / "recipe.yaml").read_text()
     assert commit.files["model.safetensors"].is_lfs and not commit.files["config.json"].is_lfs
 
@@ -158,7 +166,8 @@ def test_no_path_of_this_machine_is_sent(hub, changed, unchecked, capsys):
 
 def test_a_second_commit_takes_away_what_the_folder_lacks(hub, published):
     repository, (first, second) = hub.repositories["user/tale"], published["commits"]
-    assert repository.commits[second].parent == first != second
+    assert repository.history("main")[2].oid == first != second
+    assert first not in repository.commits[second].files["README.md"].content.decode(), "the pin is the new one"
     assert repository.tags == {"v2": second}
     files = set(repository.commits[second].files)
     assert "model.safetensors" in repository.commits[first].files and "model.safetensors" not in files
@@ -217,7 +226,7 @@ def test_the_same_once_more_is_no_commit_and_a_branch_leaves_main(hub, run, unch
     finally:
         (run / "LICENSE").unlink()
     repository = hub.repositories["user/branches"]
-    assert repository.branches["main"] == main and repository.find("try/one").parent == main
+    assert repository.branches["main"] == main and repository.history("try/one")[2].oid == main
     assert "LICENSE" in repository.find("v1").files and repository.tags["v1"] == repository.branches["try/one"]
     assert "'v1'" in refused(run, "user/branches", "--tag", "v1")
     assert "expected a branch" in refused(run, "user/branches", "--revision", "v1")
@@ -238,3 +247,39 @@ def test_a_dry_run_lists_what_is_sent_and_uses_no_network(hub, run, unchecked, t
     assert "  model.safetensors " in sent and "  figures/evaluation.png " in sent and "  recipe_first.yaml " in sent
     for name in (*stray[:-1], "logs/ (1 file)", "checkpoints/ ("):
         assert name in left and name not in sent
+
+
+def test_a_collection_gets_the_model_once(hub, run, unchecked, capsys):
+    publish(run, "user/shelf", "--collection", "Picture stories")
+    (slug,) = [slug for slug, one in hub.collections.items() if one["title"] == "Picture stories"]
+    assert f"/collections/{slug}" in capsys.readouterr().out
+    for name in ("Picture stories", slug):
+        publish(run, "user/shelf", "--collection", name)
+    publish(run, "user/shelf-2", "--collection", slug)
+    assert [(item["id"], item["type"]) for item in hub.collections[slug]["items"]] == [
+        ("user/shelf", "model"),
+        ("user/shelf-2", "model"),
+    ]
+    assert "collection: got 'user/shelf', expected a slug" in refused(run, "user/shelf", "--collection", "user/shelf")
+    before = hub.head("user/shelf").oid
+    missing = f"user/none-{'0' * 24}"
+    assert missing in refused(run, "user/shelf", "--collection", missing) and hub.head("user/shelf").oid == before
+
+
+def test_the_benchmark_and_the_newer_version_are_sent_by_flags(hub, run, changed, unchecked):
+    flags = ["--benchmark", "user/world", "--new_version", "user/tale-2"]
+    publish(run, "user/measured", *flags)
+    files = hub.head("user/measured").files
+    (name,) = [name for name in files if name.startswith(".eval_results/")]
+    entries = parse_eval_result_entries(yaml.safe_load(files[name].content))
+    results = json.loads((run / "results.json").read_text())
+    values = {entry.task_id: entry.value for entry in entries}
+    assert values["test_next_frame_l1"] == results["metrics"]["next_frame"]["l1"]
+    assert {(entry.dataset_id, entry.source_user, entry.date) for entry in entries} == {
+        ("user/world", "user", results["date"])
+    }
+    assert "new_version: user/tale-2\n" in files["README.md"].content.decode()
+    assert "new_version: got 'x', expected user/name" in refused(run, "user/measured", "--new_version", "x")
+    with (changed / "README.md").open("a", encoding="utf-8") as card:
+        card.write("\nAnother paragraph.\n")
+    assert "README.md that was edited" in refused(changed, "user/measured", *flags)

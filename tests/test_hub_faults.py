@@ -71,8 +71,20 @@ def test_a_fault_leaves_main_as_it_was_and_a_rerun_works(hub, release, changed, 
     hub.faults.clear()
     publish(changed, "user/faults")
     after = hub.head("user/faults")
-    assert after.parent == before.oid
+    assert hub.repositories["user/faults"].history("main")[2] is before
     assert after.files["model.safetensors"].content == (changed / "model.safetensors").read_bytes()
+
+
+def test_a_card_that_could_not_be_pinned_is_pinned_by_a_rerun(hub, changed, capsys):
+    hub.faults["commit"] = [None, *[500] * 20]
+    line = refused(changed, "user/unpinned", "--tag", "v1")
+    sent = hub.head("user/unpinned")
+    assert f"main has the commit {sent.oid[:10]}, whose README.md is not up to date, and the command can be" in line
+    assert "model.safetensors" in sent.files and not hub.repositories["user/unpinned"].tags
+    hub.faults.clear()
+    publish(changed, "user/unpinned", "--tag", "v1")
+    pinned = hub.head("user/unpinned", "v1")
+    assert pinned.parent == sent.oid and f'revision="{sent.oid}"'.encode() in pinned.files["README.md"].content
 
 
 @pytest.mark.parametrize("fault", ["drop", 429, 500])
@@ -81,7 +93,7 @@ def test_an_upload_survives_a_passing_fault(hub, release, changed, fault):
     before = hub.head("user/faults").oid
     hub.faults["upload"] = [fault]
     publish(changed, "user/faults")
-    assert hub.head("user/faults").parent == before and not hub.faults["upload"]
+    assert hub.repositories["user/faults"].history("main")[2].oid == before and not hub.faults["upload"]
 
 
 def test_a_commit_that_came_in_between_is_not_overwritten(hub, release, changed):

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import parse_eval_result_entries
 from sample_results import FACTS, METRICS, RESULTS, TEXTS
 from storyattn.training.evaluation.tables import result_tables
 from storyattn.training.models import weights
 from storyattn.training.models.weights import round_weights, store_weights
 from storyattn.training.publishing import model_card
+from storyattn.training.publishing.card_metadata import card_data
 from storyattn.training.publishing.export import write_hub_folder
-from storyattn.training.publishing.model_card import card_data, find_template
+from storyattn.training.publishing.model_card import find_template
 
 
 def read_card(folder) -> tuple[dict, str]:
@@ -46,8 +48,17 @@ def test_card_has_metadata_tables_and_facts(small_model, small_processor, tmp_pa
 
 def test_unseen_combinations_have_a_table(small_model, small_processor, tmp_path):
     unseen = {**METRICS, "next_frame": {**METRICS["next_frame"], "l1": 0.4321}}
-    write_hub_folder(small_model, small_processor, tmp_path, {**RESULTS, "test_unseen": unseen}, FACTS)
+    results = {**RESULTS, "test_unseen": unseen, "date": "2026-01-02"}
+    write_hub_folder(small_model, small_processor, tmp_path, results, FACTS)
     _, text = read_card(tmp_path)
+    files = {path.name: path.read_text() for path in (tmp_path / ".eval_results").iterdir()}
+    assert set(files) == {"storyworld-test.yaml", "storyworld-test_unseen.yaml"}
+    entries = {
+        entry.task_id: entry
+        for entry in parse_eval_result_entries(yaml.safe_load(files["storyworld-test_unseen.yaml"]))
+    }
+    assert entries["test_unseen_next_frame_l1"].value == 0.4321 and len(entries) == 13
+    assert {(entry.dataset_id, entry.date) for entry in entries.values()} == {("storyworld", "2026-01-02")}
     assert "| **model, next caption given** | 0.4321 |" in text.split("All numbers on test_unseen")[1]
 
 
@@ -55,24 +66,17 @@ def test_model_index_has_the_exact_numbers_and_leaves_out_what_was_not_measured(
     metrics = {**METRICS, "next_caption": {**TEXTS, "loss": None, "floors": {}}}
     head = card_data({**RESULTS, "metrics": metrics}, {**FACTS, "dataset": "someone/stories"}).to_dict()
     assert head["datasets"] == ["someone/stories"]
-    published = {}
-    for result in head["model-index"][0]["results"]:
-        assert result["dataset"] == {"name": "someone/stories", "type": "someone/stories", "split": "test"}
-        published.update({(result["task"]["name"], metric["type"]): metric["value"] for metric in result["metrics"]})
-    assert published == {
-        ("Next frame", "l1"): 0.1234567890123,
-        ("Next frame", "l1_changed"): 0.3,
-        ("Next frame", "psnr"): 20.0,
-        ("Next frame", "ssim"): 0.6,
-        ("Next caption", "bits_per_byte"): 1.5,
-        ("Next caption", "chrf"): 0.3,
-        ("Next caption", "cider"): 0.625,
-        ("Description", "bits_per_byte"): 1.5,
-        ("Description", "chrf"): 0.3,
-        ("Description", "cider"): 0.625,
-        ("Retrieval", "r1"): 0.25,
-        ("Retrieval", "r10"): 0.25,
-    }
+    (result,) = head["model-index"][0]["results"]
+    assert result["task"] == {"type": "image-text-to-text", "name": "Story continuation"}
+    assert result["dataset"] == {"name": "someone/stories", "type": "someone/stories", "split": "test"}
+    assert [(metric["name"], metric["type"], metric["value"]) for metric in result["metrics"]] == [
+        ("L1 of the next frame, lower is better", "l1", 0.1234567890123),
+        ("L1 on its changed pixels, lower is better", "l1_changed", 0.3),
+        ("Bits per byte of the next caption, lower is better", "bits_per_byte", 1.5),
+        ("chrF of the next caption", "chrf", 0.3),
+        ("chrF of a description", "chrf", 0.3),
+        ("Text-to-image recall at 1", "r1", 0.25),
+    ]
 
 
 def test_tables_show_attention_beside_chance_only_where_it_was_measured():

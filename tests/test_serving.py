@@ -59,10 +59,10 @@ def serve(small_model, small_processor):
 def test_a_story_is_continued_as_the_model_alone_does(serve, small_model, small_processor):
     story = STORIES[0]
     client = serve()
-    expected = small_model.continue_story(small_processor, [story["frames"]], [story["captions"]], 2)
+    expected = small_model.continue_story(small_processor, story["frames"], story["captions"], 2).continuation
     answer = client.post("/continue", json=body(story, captions=story["captions"], num_steps=2)).json()
-    assert answer["captions"] == [caption.strip() for caption in expected.captions[0]]
-    for uri, frame in zip(answer["frames"], expected.frames[0], strict=True):
+    assert answer["captions"] == [caption.strip() for caption in expected.captions]
+    for uri, frame in zip(answer["frames"], expected.frames, strict=True):
         assert (as_pixels(uri) == np.asarray(frame, dtype=int)).all()
 
 

@@ -104,7 +104,7 @@ def test_what_generation_refuses_is_one_line(image_files, small_model, small_pro
 def test_described_pictures_and_new_ones_are_printed_and_saved(
     image_files, small_model, small_processor, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setattr(tell, "load_model", lambda *arguments: (small_model, small_processor))
+    monkeypatch.setattr(telling, "load_model", lambda *arguments: (small_model, small_processor))
     argv = ["--model", "small", "--frames", *image_files[:2], "--steps", "2", "--max_new_tokens", "3"]
     tell.main([*argv, "--output", str(tmp_path / "new" / "story.gif")])
     *_, note, first, second, third, fourth, last = capsys.readouterr().out.splitlines()

@@ -25,7 +25,8 @@ def test_a_run_leaves_a_folder_ready_for_the_hub(finished_run):
     examples = {"example_1.png", "example_2.png"}  # pictures of the model's size, for the card
     assert examples < figures
     figures -= examples
-    assert figures == {"evaluation.png", "loss_curves.png", "step-000004.png", "step-000008.png"}
+    steps = ("step-000004.png", "step-000008.png")
+    assert figures == {"evaluation.png", "loss_curves.png", *steps, *(f"story_{number}.png" for number in (1, 2, 3))}
     for name in figures:
         with PILImage.open(finished_run / "figures" / name) as picture:
             assert min(picture.size) >= 100

@@ -63,7 +63,7 @@ def test_a_story_without_the_processor(small_model, small_processor):
     for other in (small_processor.tokenizer, frames, None):
         with pytest.raises(ValueError, match=r"^processor: got .*, expected the StoryAttnProcessor of the model$"):
             small_model.continue_story(other, frames)
-    with pytest.raises(ValueError, match=r"^frames: story 0: got str 'A fox.', expected a list of pictures$"):
+    with pytest.raises(ValueError, match=r"^frames: story 0, frame 0: got 'A fox.', expected a picture: there is no"):
         small_model.continue_story(small_processor, ["A fox."])
 
 

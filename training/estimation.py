@@ -10,14 +10,13 @@ from storyattn import StoryAttnForConditionalGeneration
 from tqdm.auto import tqdm
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments
-from .common.defaults import TIMED_DEVICES
+from .common.defaults import NUM_STORIES, TIMED_DEVICES
 from .common.tables import text_table
 from .data.sources import STORYWORLD
 from .engine.compilation import checkpoint_activations
 from .engine.optimizer import build_optimizer
 from .engine.step_cost import StepCost, count_step, stories_of_noise
 from .model_kinds import model_kind
-from .storyworld.dataset import NUM_STORIES
 
 GB = 1e9
 BYTES = 4  # of a weight, of its gradient, and of each number that is kept for it
@@ -71,12 +70,8 @@ def estimate(
     if model_args.baseline is not None:
         raise ValueError(f"baseline: got {model_args.baseline!r}, expected none: estimates are of the model alone")
     num_steps = _count_steps(arguments, data_args, args)
-    kind = model_kind(model_args)
-    config = kind.config()
-    model = StoryAttnForConditionalGeneration(config)
-    kind.tune(model)
-    if args.gradient_checkpointing:
-        checkpoint_activations(model)
+    model = _build_model(model_args, args)
+    config = model.config
     on = torch.device(arguments.device if arguments.device in TIMED_DEVICES else "cpu")
     with tqdm(total=2, desc="counting a step", unit="part") as bar:
         cost = count_step(model.to(on), config.max_frames, config.max_caption_length)
@@ -85,19 +80,30 @@ def estimate(
         bar.update()
     stories = args.train_batch_size * args.gradient_accumulation_steps * arguments.num_devices
     size = "x".join(map(str, config.image_size))
+    memory = _memory(model, cost, args)
     lines = [
         text_table(("part", "parameters", "trained"), _part_rows(model)),
         f"a step: {stories} stories of {config.max_frames} frames of {size} pixels and "
         f"captions of {config.max_caption_length} tokens, {stories * cost.flops / 1e12:.3g} TFLOP",
-        text_table(("memory of a device", "GB"), _memory_rows(model, cost, args)),
+        text_table(("memory of a device", "GB"), [[name, f"{size / GB:.3g}"] for name, size in memory.items()]),
     ]
     if seconds is not None:
         lines.append(
             f"{arguments.device} here: {seconds:.2f} s a step, {num_steps * seconds / 3600:.2f} h of {num_steps} steps"
         )
     else:
-        lines.append(_device_table(arguments, args, cost, _total_bytes(model, cost, args), num_steps))
+        lines.append(_device_table(arguments, args, cost, memory["all"], num_steps))
     return "\n\n".join(lines)
+
+
+def _build_model(model_args: ModelArguments, args: TrainingArguments) -> StoryAttnForConditionalGeneration:
+    """Return the model with fresh weights, frozen, adapted and checkpointed as the flags say."""
+    kind = model_kind(model_args)
+    model = StoryAttnForConditionalGeneration(kind.config())
+    kind.tune(model)
+    if args.gradient_checkpointing:
+        checkpoint_activations(model)
+    return model
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -140,25 +146,17 @@ def _counts(weights: list[torch.nn.Parameter]) -> tuple[int, int]:
 
 
 def _memory(model: StoryAttnForConditionalGeneration, cost: StepCost, args: TrainingArguments) -> dict[str, float]:
-    """Return the bytes of a device by what they hold."""
+    """Return the bytes of a device by what they hold, and of all together."""
     weights, trained = _counts(list(model.parameters()))
     activations = args.train_batch_size * cost.activation_bytes
-    return {
+    parts = {
         "weights": BYTES * weights,
         "gradients": BYTES * trained,
         "moments of AdamW": MOMENTS * BYTES * trained,
         "moving average": BYTES * trained if args.use_ema else 0,
         "activations": activations * (MIXED_ACTIVATIONS if _is_mixed(args) else 1),
     }
-
-
-def _memory_rows(model: StoryAttnForConditionalGeneration, cost: StepCost, args: TrainingArguments) -> list[list[str]]:
-    parts = _memory(model, cost, args)
-    return [[name, f"{size / GB:.3g}"] for name, size in {**parts, "all": sum(parts.values())}.items()]
-
-
-def _total_bytes(model: StoryAttnForConditionalGeneration, cost: StepCost, args: TrainingArguments) -> float:
-    return sum(_memory(model, cost, args).values())
+    return {**parts, "all": sum(parts.values())}
 
 
 def _is_mixed(args: TrainingArguments) -> bool:

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from .caption_readout import TASKS
+from .custom_generation import with_custom_generate
 from .familiarity import warn_if_unfamiliar
 from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
@@ -24,6 +25,7 @@ MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes me
 class GenerationStoryAttnMixin:
     """`generate`, `predict_next_frame` and `continue_story` of [`StoryAttnForConditionalGeneration`]."""
 
+    @with_custom_generate
     @torch.no_grad()
     def generate(
         self,

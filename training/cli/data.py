@@ -5,6 +5,7 @@ The `storyattn data` commands.
     storyattn data codraw --output DIR           make a data set of CoDraw, stories that people told over clip art
     storyattn data codraw-detector --output DIR  train the network that reads pictures of CoDraw
     storyattn data scone --domain D --output DIR make picture stories of SCONE's instructions and states
+    storyattn data storyworld --output DIR       write StoryWorld as a data set with a card, and push it to the Hub
     storyattn data check ...                     look at a data set before training: what is in it, what is wrong
 """
 
@@ -17,6 +18,7 @@ COMMANDS = {
     "codraw": ".codraw",
     "codraw-detector": ".codraw_detector",
     "scone": ".scone",
+    "storyworld": ".storyworld",
     "check": ".data_check",
 }
 

@@ -11,6 +11,7 @@ from ..common.errors import one_line
 
 COMMAND = "storyattn finetune"
 RECIPE = str(files("storyattn.configuration") / "recipes" / "finetune.yaml")
+OWN_FLAGS = ("dataset", "model_name_or_path", "output_dir")  # of a training, which have other names or defaults here
 DESCRIPTION = """Go on with a trained model on 5 to 200 stories of your own. The defaults are those of
 configuration/recipes/finetune.yaml: at most 400 steps of 4 stories, a picture every 20 steps, and an early stop. At the
 end a table and figures/before_after.png show, on stories that were held out, what that changed. Stories without splits
@@ -30,10 +31,10 @@ def build_parser() -> CommandParser:
     add = parser.add_topic("model and output").add_argument
     add("--model", required=True, metavar="MODEL", help="folder or Hub id of the trained model")
     add("--output_dir", metavar="DIR", help="folder of the run; default: runs/finetuned-, then the name of the stories")
-    add_training_flags(parser, without=("dataset", "model_name_or_path", "output_dir"))
-    recipe = read_recipe(RECIPE)
-    values = vars(parser.parse_known_args([*recipe, "stories", "--model=model"])[0])
-    names = [flag.removeprefix("--").partition("=")[0] for flag in recipe]
+    add_training_flags(parser, without=OWN_FLAGS)
+    recipe = {flag.removeprefix("--").partition("=")[0]: flag for flag in read_recipe(RECIPE)}
+    names = [name for name in recipe if name not in OWN_FLAGS]
+    values = vars(parser.parse_known_args([*(recipe[name] for name in names), "stories", "--model=model"])[0])
     parser.set_defaults(**{name: values[name] for name in names})
     return parser
 

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from textwrap import indent
+
+import yaml
+from datasets import Features
 
 from .files import check_folder
 
@@ -25,7 +29,7 @@ configs:
 {data_files}
 dataset_info:
   config_name: default
-  splits:
+{features}  splits:
 {sizes}
   download_size: {file_bytes}
   dataset_size: {num_bytes}
@@ -94,6 +98,7 @@ def card_head(
     num_bytes: dict[str, int],
     file_bytes: int,
     file_pattern: str = "{split}.parquet",
+    features: Features | None = None,
 ) -> str:
     """
     Return the head of a data set's card.
@@ -105,6 +110,7 @@ def card_head(
         num_bytes: what each of them takes in memory.
         file_bytes: the bytes of all Parquet files.
         file_pattern: the names of the Parquet files of a split.
+        features: columns, which the Hub then shows without reading a file.
 
     Returns:
         The lines between and with `---`.
@@ -120,9 +126,15 @@ def card_head(
             f"  - {{name: {split}, num_bytes: {num_bytes[split]}, num_examples: {count}}}"
             for split, count in num_stories.items()
         ),
+        features=_features_lines(features) if features is not None else "",
         file_bytes=file_bytes,
         num_bytes=sum(num_bytes.values()),
     )
+
+
+def _features_lines(features: Features) -> str:
+    """Return the columns as lines of the head, which `datasets` reads back."""
+    return indent(yaml.safe_dump({"features": features._to_yaml_list()}, sort_keys=False), "  ")
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,6 +10,11 @@ CACHES = {name: f"~/.cache/storyattn/{name}" for name in ("codraw", "picture-boo
 CODRAW_SIZE = (96, 120)  # height and width of frames, in pixels
 SCONE_DOMAINS = ("scene", "alchemy", "tangrams")
 SCONE_SIZE = (64, 96)
+
+# StoryWorld
+NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200, "test_words": 200}
+STORYWORLD_SIZE = (64, 96)  # height and width of frames, in pixels
+
 # Devices of `storyattn estimate`: GPUs whose speed a table has, and those on which some steps are run.
 TABLED_DEVICES = ("t4", "l4", "a10g", "rtx4090", "a100", "h100", "h200")
 TIMED_DEVICES = ("cpu", "cuda")

@@ -173,6 +173,11 @@ def state_of_files(folder: Path) -> str:
     return Hasher.hash(states)
 
 
+def names_files_of_splits(folder: Path) -> bool:
+    """Return whether the card of a data set says which files belong to which split."""
+    return any(True for _ in _patterns(_metadata(folder / "README.md")))
+
+
 def _data_files(builder: DatasetBuilder) -> list[str]:
     return [str(file) for files in (builder.config.data_files or {}).values() for file in files]
 

@@ -73,20 +73,33 @@ def _step(
 def stories_of_noise(
     config: StoryAttnConfig, num_stories: int, num_frames: int, caption_length: int, device: torch.device | str
 ) -> dict[str, torch.Tensor]:
-    """Return the inputs of a batch of stories of noise."""
-    shape = num_stories, num_frames
-    generator = torch.Generator().manual_seed(0)
+    """
+    Return inputs of the model: stories of noise.
+
+    Args:
+        config: the configuration of the model.
+        num_stories: how many stories.
+        num_frames: frames of a story.
+        caption_length: tokens of a caption, at random but for the start and end that the text decoder knows.
+        device: where the tensors go.
+
+    Returns:
+        `pixel_values (B, T, 3, H, W)`, `frame_mask (B, T)`, `input_ids` and `attention_mask (B, T, L)`, and where the
+        text decoder has a tokenizer of its own `decoder_input_ids` and `decoder_attention_mask`.
+    """
+    shape, noise = (num_stories, num_frames), torch.Generator().manual_seed(0)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (config.image_mean, config.image_std))
+    pixels = (torch.rand(*shape, 3, *config.image_size, generator=noise) - mean) / std
 
     def tokens(vocab_size: int) -> torch.Tensor:
-        return torch.randint(vocab_size, (*shape, caption_length), generator=generator).to(device)
+        return torch.randint(3, vocab_size, (*shape, caption_length), generator=noise)
 
-    mask = torch.ones(*shape, caption_length, dtype=torch.long, device=device)
-    batch = {
-        "pixel_values": torch.randn(*shape, 3, *config.image_size, generator=generator).to(device),
-        "frame_mask": torch.ones(shape, dtype=torch.long, device=device),
-        "input_ids": tokens(config.text_config.vocab_size),
-        "attention_mask": mask,
-    }
+    ids = tokens(config.text_config.vocab_size)
+    mask = torch.ones_like(ids)
+    inputs = {"pixel_values": pixels, "frame_mask": torch.ones(shape, dtype=torch.long)}
+    inputs |= {"input_ids": ids, "attention_mask": mask}
     if config.decoder_tokenizer:
-        batch |= {"decoder_input_ids": tokens(config.decoder_config.vocab_size), "decoder_attention_mask": mask}
-    return batch
+        ids = tokens(config.decoder_config.vocab_size)
+        inputs |= {"decoder_input_ids": ids, "decoder_attention_mask": mask}
+    ids[..., 0], ids[..., -1] = config.bos_token_id, config.eos_token_id
+    return {name: tensor.to(device) for name, tensor in inputs.items()}

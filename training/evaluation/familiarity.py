@@ -30,11 +30,13 @@ def familiar_similarity(
     with evaluation_mode(model):
         for index in range(min(most, len(stories))):
             story = stories[index]
-            pairs = [pair for pair in zip(story["frames"], story["captions"]) if has_text(pair[1])]
-            for frame, caption in pairs:
-                inputs = processor(frames=[[frame]], captions=[[caption]], return_tensors="pt").to(model.device)
-                output = model.base_model(**inputs)
-                if output.image_embeds is None:
-                    return None
-                similarities += story_similarities(output, inputs["attention_mask"])
+            pairs = [([frame], [text]) for frame, text in zip(story["frames"], story["captions"]) if has_text(text)]
+            if not pairs:
+                continue
+            frames, captions = map(list, zip(*pairs))
+            inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(model.device)
+            output = model.base_model(**inputs)
+            if output.image_embeds is None:
+                return None
+            similarities += story_similarities(output, inputs["attention_mask"])
     return float(np.quantile(similarities, SHARE)) if len(similarities) >= FEWEST_FRAMES else None

@@ -2,6 +2,7 @@
 
 import math
 import platform
+from datetime import datetime, timezone
 
 from ..common.versions import package_version
 from .comparison import BEFORE
@@ -42,6 +43,7 @@ def results_document(metrics: dict, *, dataset: str, split: str, model: str, see
         "num_windows": metrics["num_windows"],
         "seed": seed,
         "command": command,
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "versions": {"python": platform.python_version(), **{name: package_version(name) for name in LIBRARIES}},
         "metrics": _finite(metrics),
     }

@@ -11,8 +11,9 @@ import torch
 from ..common.files import write_results
 from ..data.augmentation import augmentation_of
 from ..engine.loop import stories_per_step
-from .model_card import find_template, write_card
+from .model_card import example_captions, find_template, write_card
 from .release_files import RESULTS
+from .story_strips import draw_strips
 
 if TYPE_CHECKING:
     from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
@@ -51,6 +52,8 @@ def write_hub_folder(
     find_template()
     model.save_pretrained(output_dir)
     processor.save_pretrained(output_dir)
+    if captions := example_captions(facts):
+        facts = {**facts, "strips": draw_strips(model, processor, output_dir, captions)}
     write_results({**results, "facts": facts}, output_dir / RESULTS)
     write_card(output_dir)
     return output_dir

@@ -24,19 +24,19 @@ TOKENS = "https://huggingface.co/settings/tokens"
 BAD_REF = re.compile(r"[\s~^:?*\[\\\x00-\x1f\x7f]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-./]|[./]$|^@?$")
 
 
-def check_repo_id(repo_id: str) -> str:
+def check_repo_id(repo_id: str, field: str = "repo_id") -> str:
     """Return `repo_id`.
 
     Raises:
-        ValueError: where it cannot be the id of a repository, `user/name`.
+        ValueError: naming the flag `field`, where it cannot be the id of a repository, `user/name`.
     """
     if repo_id.count("/") != 1:
-        raise ValueError(f"repo_id: got {repo_id!r}, expected user/name")
+        raise ValueError(f"{field}: got {repo_id!r}, expected user/name")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ValueError(
-            f"repo_id: got {repo_id!r}, expected user/name of letters, digits, '-', '_' and '.'"
+            f"{field}: got {repo_id!r}, expected user/name of letters, digits, '-', '_' and '.'"
         ) from error
     return repo_id
 
@@ -52,7 +52,7 @@ def check_ref(kind: str, name: str) -> str:
     return name
 
 
-def check_private(repo_id: str) -> None:
+def check_private(repo_id: str, repo_type: str = "model") -> None:
     """Refuse a repository that is public; one that is missing is fine.
 
     Raises:
@@ -61,7 +61,7 @@ def check_private(repo_id: str) -> None:
     """
     with one_reason(repo_id):
         try:
-            is_private = bool(HfApi().model_info(repo_id).private)
+            is_private = bool(HfApi().repo_info(repo_id, repo_type=repo_type).private)
         except RepositoryNotFoundError:
             is_private = True
     _expect_private(repo_id, is_private)
@@ -100,8 +100,9 @@ class Upload:
         repo_id: `user/name` of the repository.
         files: path on this machine of each file, by its path in the repository.
         branch: branch that gets the commit.
-        tag: name that the commit gets as well.
+        tag: name that `add_tag` will give to a commit.
         private: make the repository a private one, and refuse one that is public.
+        repo_type: `"model"` or `"dataset"`.
 
     Raises:
         ValueError: where the repository is public and should be private, where `branch` is a tag, and where `tag`
@@ -116,12 +117,14 @@ class Upload:
         branch: str = MAIN,
         tag: str | None = None,
         private: bool = False,
+        repo_type: str = "model",
     ):
         self.api, self.repo_id, self.files, self.branch, self.tag = HfApi(), repo_id, files, branch, tag
+        self.repo = {"repo_id": repo_id, "repo_type": repo_type}
         with one_reason(repo_id):
-            self.api.create_repo(repo_id, private=private or None, exist_ok=True)
-            self.private = bool(self.api.model_info(repo_id).private)
-            refs = self.api.list_repo_refs(repo_id)
+            self.api.create_repo(**self.repo, private=private or None, exist_ok=True)
+            self.private = bool(self.api.repo_info(**self.repo).private)
+            refs = self.api.list_repo_refs(**self.repo)
         if private:
             _expect_private(repo_id, self.private)
         tags = {ref.name: ref.target_commit for ref in refs.tags}
@@ -131,14 +134,28 @@ class Upload:
             raise ValueError(f"tag: got {tag!r}, which commit {tags[tag][:10]} has, expected a new one")
         with one_reason(repo_id):
             if branch not in [ref.name for ref in refs.branches]:
-                self.api.create_branch(repo_id, branch=branch)
-            info = self.api.model_info(repo_id, revision=branch)
+                self.api.create_branch(**self.repo, branch=branch)
+            info = self.api.repo_info(**self.repo, revision=branch)
         self.parent = info.sha
-        names = [sibling.rfilename for sibling in info.siblings]
-        self.removed = [name for name in names if name not in files and name not in HUB_FILES]
+        self.names = [sibling.rfilename for sibling in info.siblings]
+        self.removed = [name for name in self.names if name not in files and name not in HUB_FILES]
+
+    def read_text(self, name: str) -> str:
+        """Return a text file as the branch has it before the commit; empty where it has none."""
+        if name not in self.names:
+            return ""
+        with one_reason(self.repo_id):
+            path = self.api.hf_hub_download(**self.repo, filename=name, revision=self.parent)
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+
+    def commit_before(self) -> str | None:
+        """Return the commit before `parent`, `None` where that is the first one."""
+        with one_reason(self.repo_id):
+            history = self.api.list_repo_commits(**self.repo, revision=self.parent)
+        return history[1].commit_id if len(history) > 1 else None
 
     def send(self, message: str) -> str:
-        """Upload the files, make the commit and the tag; return the commit's id.
+        """Upload the files and make the commit; return its id.
 
         Where nothing has changed that is the id of the last commit. Until the commit is made, which happens as a whole
         or not at all, the branch stays as it was. What has been uploaded is not uploaded again by a second try.
@@ -148,23 +165,40 @@ class Upload:
         """
         # Not `upload_folder`: with `hf_xet` it may split a large folder into several commits, it reads one folder where
         # these files are in two, and it deletes by patterns where these are names.
-        operations = [
-            *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in self.files.items()),
-            *(CommitOperationDelete(path_in_repo=name, is_folder=False) for name in self.removed),
-        ]
-        with one_reason(self.repo_id, f"; {self.branch} stays as it was, and the command can be run again"):
-            commit = self.api.create_commit(
-                self.repo_id, operations, commit_message=message, revision=self.branch, parent_commit=self.parent
-            )
+        removals = [CommitOperationDelete(path_in_repo=name, is_folder=False) for name in self.removed]
+        return self._commit(self.files, removals, message, self.parent, f"{self.branch} stays as it was")
+
+    def replace(self, name: str, path: Path, message: str, commit: str) -> str:
+        """Replace one file after `send`, which has made `commit`, by a commit of its own; return its id.
+
+        Raises:
+            OSError: with the reason in one line.
+        """
+        outcome = f"{self.branch} has the commit {commit[:10]}, whose {name} is not up to date"
+        return self._commit({name: path}, [], message, commit, outcome)
+
+    def add_tag(self, commit: str) -> None:
+        """Give `commit` the tag, if there is to be one.
+
+        Raises:
+            OSError: with the reason in one line.
+        """
         if self.tag is not None:
-            outcome = f"; {self.branch} has the commit {commit.oid[:10]}, the tag {self.tag!r} is missing: run it again"
+            outcome = f"; {self.branch} has the commit {commit[:10]}, the tag {self.tag!r} is missing: run it again"
             with one_reason(self.repo_id, outcome):
-                self.api.create_tag(self.repo_id, tag=self.tag, revision=commit.oid)
-        return commit.oid
+                self.api.create_tag(**self.repo, tag=self.tag, revision=commit)
+
+    def _commit(self, files: dict[str, Path], removals: list, message: str, parent: str, outcome: str) -> str:
+        """Make a commit of `files` and `removals` on top of `parent`; return its id, after an error say `outcome`."""
+        added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
+        options = {"commit_message": message, "revision": self.branch, "parent_commit": parent}
+        with one_reason(self.repo_id, f"; {outcome}, and the command can be run again"):
+            return self.api.create_commit(**self.repo, operations=[*added, *removals], **options).oid
 
     def url(self, commit: str) -> str:
         """Return the address of `commit`."""
-        return f"{self.api.endpoint}/{self.repo_id}/commit/{commit}"
+        folder = "datasets/" if self.repo["repo_type"] == "dataset" else ""
+        return f"{self.api.endpoint}/{folder}{self.repo_id}/commit/{commit}"
 
 
 def _expect_private(repo_id: str, is_private: bool) -> None:

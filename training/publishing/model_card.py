@@ -4,15 +4,14 @@ The template is Jinja's; it stands beside the packages in a checkout and under `
 """
 
 import json
-import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import jinja2
 import torch
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
+from huggingface_hub import ModelCard
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 from transformers import PreTrainedConfig
 
 from ..common.files import write_results
@@ -24,48 +23,26 @@ from ..evaluation.storyworld_metrics import event_hits
 from ..evaluation.tables import main_results, main_table, result_tables, value_at, worst_events
 from ..storyworld.reading import read_caption
 from .card_facts import recovered_facts
-from .release_files import CARD, CONFIG, RESULTS
+from .card_metadata import DEFAULT_LICENSE, card_data, dataset_title, gallery
+from .eval_results import UNSEEN, write_eval_results
+from .release_files import CARD, CONFIG, INDEX, RESULTS, WEIGHTS, write_custom_generate
+from .story_strips import draw_strips
 
 TEMPLATE = "model_card.md"
-DEFAULT_LICENSE = "mit"
-TAGS = ["storyattn", "visual-storytelling", "story-continuation", "image-generation", "custom_code"]
-FRAME, CAPTION = ("image-to-image", "Next frame"), ("image-text-to-text", "Next caption")
-DESCRIPTION, SHARED_SPACE = ("image-to-text", "Description"), ("feature-extraction", "Retrieval")
-ATTENTION = ("image-feature-extraction", "Spatial attention")
-# Task type and name, metric, its name, and its path in `metrics`. The Hub shows one name for each task type.
-PUBLISHED_METRICS = (
-    (FRAME, "l1", "L1 of the next frame", ("next_frame", "l1")),
-    (FRAME, "l1_changed", "L1 on changed pixels", ("next_frame", "l1_changed")),
-    (FRAME, "l1_changed_per_frame", "L1 on changed pixels, mean per frame", ("next_frame", "l1_changed_per_frame")),
-    (FRAME, "exact_state", "Share of frames in the right state", ("state", "caption_given", "exact")),
-    (FRAME, "psnr", "PSNR of the next frame", ("next_frame", "psnr")),
-    (FRAME, "ssim", "SSIM of the next frame", ("next_frame", "ssim")),
-    (CAPTION, "loss", "Loss per token of the next caption", ("next_caption", "loss")),
-    (CAPTION, "bits_per_byte", "Bits per byte of it", ("next_caption", "bits_per_byte")),
-    (CAPTION, "meteor", "METEOR of it, without synonyms", ("next_caption", "meteor")),
-    (CAPTION, "chrf", "chrF of it", ("next_caption", "chrf")),
-    (CAPTION, "cider", "CIDEr-D of it", ("next_caption", "cider")),
-    (CAPTION, "event", "Share with the right character, action and place", ("next_caption", "event", "all")),
-    (DESCRIPTION, "bits_per_byte", "Bits per byte of a description", ("describe", "bits_per_byte")),
-    (DESCRIPTION, "chrf", "chrF of it", ("describe", "chrf")),
-    (DESCRIPTION, "cider", "CIDEr-D of it", ("describe", "cider")),
-    (SHARED_SPACE, "r1", "Text-to-image recall at 1", ("retrieval", "text_to_image", "r1")),
-    (SHARED_SPACE, "r10", "Text-to-image recall at 10", ("retrieval", "text_to_image", "r10")),
-    (ATTENTION, "pointing_game", "Pointing game", ("attention", "pointing_game")),
-)
-UNSEEN = "test_unseen"
 
 
-def write_card(folder: str | Path, repo_id: str | None = None, license: str | None = None) -> Path:
-    """Write `README.md` of a published folder from its other files.
+def write_card(folder: str | Path, repo_id: str | None = None, changes: dict | None = None) -> Path:
+    """Write `README.md` of a published folder from its other files, and what goes with it.
 
     These are `results.json`, the configuration, figures and, where they exist, `ablations.md` or `ablations.json`. A
-    folder from before facts were stored in `results.json` gets them there, see `recovered_facts`.
+    folder from before facts were stored in `results.json` gets them there, see `recovered_facts`. With the card go
+    `.eval_results`, `custom_generate` and, where they are missing, strips of the example story.
 
     Args:
         folder: published folder.
         repo_id: `user/name` on the Hub, which the quick start then loads; default: it loads the folder.
-        license: license of the weights as the Hub calls it; default: the one in the facts.
+        changes: facts to change: `license` of the weights as the Hub calls it, `new_version` and `benchmark` (Hub ids
+            of the model that replaces this one, and of the data set of the results).
 
     Returns:
         The path of the card.
@@ -76,26 +53,49 @@ def write_card(folder: str | Path, repo_id: str | None = None, license: str | No
     """
     folder = Path(folder).expanduser()
     config, results = read_config(folder), read_results(folder)
-    facts = results.get("facts") or recovered_facts(folder, results, config)
-    if license is not None:
-        facts = {**facts, "license": license}
+    facts = {**(results.get("facts") or recovered_facts(folder, results, config)), **(changes or {})}
+    if (
+        "strips" not in facts
+        and example_captions(facts)
+        and any((folder / name).is_file() for name in (WEIGHTS, INDEX))
+    ):
+        model = StoryAttnForConditionalGeneration.from_pretrained(folder)
+        processor = StoryAttnProcessor.from_pretrained(folder)
+        facts["strips"] = draw_strips(model, processor, folder, example_captions(facts))
     if facts != results.get("facts"):
         results["facts"] = facts
         write_results(results, folder / RESULTS)
+    write_eval_results(folder, results, facts, repo_id)
+    write_custom_generate(folder)
     make_card(folder, repo_id).save(folder / CARD)
     return folder / CARD
 
 
-def make_card(folder: Path, repo_id: str | None = None) -> ModelCard:
-    """Return the card of a folder that has facts in `results.json`; arguments and errors are those of `write_card`."""
+def make_card(
+    folder: Path, repo_id: str | None = None, pin: str | None = None, changes: dict | None = None
+) -> ModelCard:
+    """Return the card of a folder that has facts in `results.json`.
+
+    Args:
+        folder: published folder.
+        repo_id: as in `write_card`.
+        pin: commit of the repository that the quick start loads; default: the newest.
+        changes: as in `write_card`.
+
+    Raises:
+        FileNotFoundError: as `write_card`.
+        ValueError: as `write_card`.
+    """
     config, results = read_config(folder), read_results(folder)
-    facts = results["facts"]
+    facts = results["facts"] = {**results["facts"], **(changes or {})}
     data = card_data(results, facts, repo_id)
     fields = dict(
         repo_id=repo_id,
+        pin=pin,
         config=config,
         figures=sorted(path.name for path in (folder / "figures").glob("*.png")),
         captions=[json.dumps(text, ensure_ascii=False) if text else "None" for text in example_captions(facts)],
+        strips=gallery(facts),
         ablations=read_ablations(folder),
         **parameter_counts(config),
         **result_fields(results),
@@ -168,53 +168,6 @@ def read_ablations(folder: Path) -> dict | None:
         for row in document["rows"]
     ]
     return {**document, "table": markdown_table(["Variant", *names], rows)}
-
-
-def dataset_title(name: str) -> str:
-    """Return what a data set is called in the card: StoryWorld, a Hub id as it is, the name of a folder."""
-    if name == STORYWORLD:
-        return "StoryWorld"
-    return name if is_hub_id(name) else Path(name).expanduser().resolve().name
-
-
-def dataset_id(name: str) -> str:
-    """Return what the metadata calls a data set: a Hub id as it is, else its title with dashes for odd characters."""
-    return name if is_hub_id(name) else re.sub(r"[^\w.-]+", "-", dataset_title(name).lower())
-
-
-def card_data(results: dict, facts: dict, repo_id: str | None = None) -> ModelCardData:
-    """Return the metadata of the card.
-
-    Args:
-        results: document of `results.json`; its numbers stand in `model-index` as they are.
-        facts: its `facts`.
-        repo_id: `user/name` on the Hub, whose name the model then has.
-    """
-    title = dataset_title(facts["dataset"])
-    named = {"dataset_type": dataset_id(facts["dataset"]), "dataset_name": title}
-    named["dataset_revision"] = facts.get("data", {}).get("revision")
-    evaluations = []
-    for split, metrics in ((facts["split"], results["metrics"]), (UNSEEN, results.get(UNSEEN, {}))):
-        for (task_type, task_name), metric, metric_name, path in PUBLISHED_METRICS:
-            value = value_at(metrics, path)
-            if value is not None:
-                measured = {"metric_type": metric, "metric_name": metric_name, "metric_value": value}
-                options = {"task_type": task_type, "task_name": task_name, "dataset_split": split}
-                evaluations.append(EvalResult(**options, **named, **measured))
-    bases = [name for name in facts.get("base_models", {}) if "/" in name]
-    return ModelCardData(
-        language="en",
-        license=facts.get("license", DEFAULT_LICENSE),
-        library_name="transformers",
-        pipeline_tag="image-text-to-text",
-        tags=TAGS,
-        datasets=[dataset_id(facts["dataset"])],
-        base_model=bases or None,
-        base_model_relation="finetune" if bases else None,
-        metrics=list(dict.fromkeys(result.metric_type for result in evaluations)),
-        model_name=repo_id.split("/")[-1] if repo_id else f"StoryAttn-{title.rsplit('/')[-1]}",
-        eval_results=evaluations,
-    )
 
 
 def example_captions(facts: dict) -> list[str | None]:

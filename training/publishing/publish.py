@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import sys
@@ -9,17 +10,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm.auto import tqdm
-
 from ..common.interruption import Interrupted
 from ..common.versions import package_version
+from .collection import add_to_collection, check_collection
 from .hub import MAIN, Upload, check_private, check_ref, check_repo_id, find_user
-from .local_paths import shorten_local_paths
-from .model_card import make_card, read_results
-from .release_files import CARD, RESULTS, check_card, check_loads, left_out_line, published_files
+from .release import Release
+from .release_files import CARD, check_card, check_loads, left_out_line
 
 if TYPE_CHECKING:
     from ..arguments import ModelArguments, TrainingArguments
+
+PIN = re.compile(r'\brevision="([0-9a-f]{40})"')  # of the quick start in a card
 
 
 def publish(
@@ -29,104 +30,109 @@ def publish(
     revision: str = MAIN,
     tag: str | None = None,
     dry_run: bool = False,
+    changes: dict | None = None,
+    collection: str | None = None,
 ) -> str | None:
-    """Check a folder, show what of it is sent, and make one commit of it, which removes all other files of the branch.
+    """Check a folder, show what of it is sent, and make a commit of it, which removes all other files of the branch.
 
-    The quick start of a card that nobody has edited loads `repo_id`. Of absolute paths in the card, in results and in
-    recipes the last part alone is sent.
+    A second commit pins the quick start of a card that nobody has edited to the first one. Of absolute paths in the
+    card, in results and in recipes the last part alone is sent.
 
     Args:
         folder: output folder of a training.
         repo_id: `user/name` of the repository; it is made where it is missing.
         private: make it a private one, and refuse one that is public.
-        revision: branch that gets the commit; it is made where it is missing.
-        tag: name that the commit gets as well.
+        revision: branch that gets the commits; it is made where it is missing.
+        tag: name that the last commit gets as well.
         dry_run: check and show, and use no network.
+        changes: facts of the card to change, as in `write_card`.
+        collection: slug or title of a collection that gets the repository, see `add_to_collection`.
 
     Returns:
-        The commit's id, `None` for a dry run.
+        The last commit's id, `None` for a dry run.
 
     Raises:
         ValueError: for what is wrong with the folder or the arguments.
-        OSError: where the Hub refuses or cannot be reached; the branch is then as it was.
+        OSError: where the Hub refuses or cannot be reached, with what the branch then is.
     """
+    check_names(repo_id, revision, tag, changes)
+    release = Release(Path(folder).expanduser(), repo_id, changes or {})
+    with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
+        files = check_release(release, Path(scratch, "first"), collection, dry_run)
+        if dry_run:
+            print(f"nothing is sent to {repo_id}: a dry run")
+            return None
+        upload = Upload(repo_id, files, revision, tag, private)
+        commit = send_files(upload, release, Path(scratch))
+    if collection is not None:
+        print(f"in the collection {add_to_collection(collection, repo_id, upload.private)}")
+    return commit
+
+
+def check_names(repo_id: str, revision: str, tag: str | None, changes: dict | None) -> None:
+    """Raise `ValueError` for names of repositories, branches and tags that cannot be such."""
     check_repo_id(repo_id)
     check_ref("revision", revision)
     if tag is not None:
         check_ref("tag", tag)
-    folder = Path(folder).expanduser()
-    files, left_out = published_files(folder)
-    with tempfile.TemporaryDirectory(prefix="storyattn-card-") as scratch:
-        adapt_to_hub(files, folder, repo_id, Path(scratch))
-        check_card(files)
-        if not dry_run:
-            find_user()
-        check_loads(files)
-        print(describe_files(files, left_out))
-        if dry_run:
-            print(f"nothing is sent to {repo_id}: a dry run")
-            return None
-        return send_files(files, repo_id, private, revision, tag)
+    for name in set(changes or {}) & {"new_version", "benchmark"}:
+        check_repo_id(changes[name], name)
 
 
-def adapt_to_hub(files: dict[str, Path], folder: Path, repo_id: str, scratch: Path) -> None:
-    """Replace the card, and files with paths of this machine, by copies in `scratch` that fit the Hub.
+def check_release(release: Release, scratch: Path, collection: str | None, dry_run: bool) -> dict[str, Path]:
+    """Check and list what is sent; return the path on this machine of each file, by its path in the repository.
 
     Args:
-        files: path on this machine of each published file, by its name; changed in place.
-        folder: published folder.
-        repo_id: `user/name` of the repository.
-        scratch: folder for the copies.
+        release: what is published.
+        scratch: folder for copies.
+        collection: as in `publish`.
+        dry_run: use no network.
+
+    Raises:
+        ValueError: as `publish`.
+        OSError: where the Hub does not know the token or the collection, or cannot be reached.
     """
-    files[CARD] = card_for_hub(folder, repo_id, scratch) or files[CARD]
-    if paths := shorten_local_paths(files, scratch):
-        print(f"local paths are sent as their last part: {', '.join(sorted(paths))}")
+    files = release.files(scratch)
+    check_card(files)
+    if not dry_run:
+        find_user()
+    check_collection(collection, offline=dry_run)
+    check_loads(files)
+    print(release.describe(files))
+    return files
 
 
-def card_for_hub(folder: Path, repo_id: str, scratch: Path) -> Path | None:
-    """Write the card of `folder` with a quick start that loads `repo_id`.
+def send_files(upload: Upload, release: Release, scratch: Path) -> str:
+    """Make the commit of all files and the one that pins the card; print where they are and return the last id.
+
+    A card that was pinned stays so until the second commit replaces it: it then loads the release before.
 
     Args:
-        folder: published folder with its card.
-        repo_id: `user/name` of the repository.
-        scratch: folder for the card.
+        upload: the repository and its branch.
+        release: what is published.
+        scratch: folder for cards.
 
-    Returns:
-        The card in `scratch`; `None` where the one in `folder` is not as `write_card` writes it, for somebody has
-        edited it.
+    Raises:
+        OSError: as `publish`.
     """
-    if not (folder / RESULTS).is_file() or "facts" not in read_results(folder):
-        return None
-    if (folder / CARD).read_text(encoding="utf-8") != str(make_card(folder)):
-        return None
-    make_card(folder, repo_id).save(scratch / CARD)
-    return scratch / CARD
-
-
-def describe_files(files: dict[str, Path], left_out: list[str]) -> str:
-    """Return a list of what is sent, with sizes, and a line of what is not."""
-    sizes = {name: path.stat().st_size for name, path in files.items()}
-    width = max(map(len, sizes))
-    lines = [f"  {name:{width}}  {tqdm.format_sizeof(size, 'B'):>7}" for name, size in sizes.items()]
-    lines.append(f"{len(files)} files, {tqdm.format_sizeof(sum(sizes.values()), 'B')}")
-    if left_out:
-        lines.append(f"left out: {left_out_line(left_out)}")
-    return "\n".join(lines)
-
-
-def send_files(files: dict[str, Path], repo_id: str, private: bool, revision: str, tag: str | None) -> str:
-    """Send `files` as one commit and print where it is; return its id. Arguments and errors are those of `publish`."""
-    upload = Upload(repo_id, files, revision, tag, private)
     if upload.removed:
-        print(f"removed from {revision}: {left_out_line(upload.removed)}")
-    print(f"to {repo_id} ({'private' if upload.private else 'public'}), branch {revision}", flush=True)
+        print(f"removed from {upload.branch}: {left_out_line(upload.removed)}")
+    print(f"to {upload.repo_id} ({'private' if upload.private else 'public'}), branch {upload.branch}", flush=True)
+    pin = PIN.search(upload.read_text(CARD)) if release.has_own_card else None
+    if pin is not None:
+        upload.files = release.files(scratch / "before", pin[1])
     try:
         commit = upload.send(f"Publish by storyattn {package_version('storyattn')}")
+        is_new = commit != upload.parent
+        if release.has_own_card and (is_new or pin is None or pin[1] != upload.commit_before()):
+            card = release.files(scratch / "pinned", commit)[CARD]
+            commit = upload.replace(CARD, card, f"Pin the quick start to {commit[:10]}", commit)
     except OSError:
         print(file=sys.stderr)  # ends the line of a progress bar
         raise
+    upload.add_tag(commit)
     outcome = "published" if commit != upload.parent else "nothing has changed since"
-    print(f"{outcome}: {upload.url(commit)}{f', tag {tag}' if tag else ''}")
+    print(f"{outcome}: {upload.url(commit)}{f', tag {upload.tag}' if upload.tag else ''}")
     return commit
 
 

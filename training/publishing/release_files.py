@@ -14,8 +14,31 @@ from huggingface_hub import ModelCard
 from storyattn.processing_storyattn import DECODER_TOKENIZER
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..common.files import write_text
+from . import story_generate
+
 CARD, CONFIG, WEIGHTS, INDEX = "README.md", "config.json", "model.safetensors", "model.safetensors.index.json"
-RESULTS = "results.json"
+RESULTS, EVAL_RESULTS = "results.json", ".eval_results"
+CUSTOM_GENERATE = "custom_generate"  # the folder whose `generate.py` the library runs
+CUSTOM_GENERATE_README = """\
+# Tell a story by `generate`
+
+`generate.py` gives `generate` of this model three more arguments, `frames`, `captions` and `num_steps`, with which it
+returns a whole story. A model that was loaded from here with `trust_remote_code=True` has them at once:
+
+```python
+story = model.generate(frames=["one.png", "two.png"], captions=["A fox wakes up.", None], num_steps=2)
+story.save("story.png")
+```
+
+A model that was loaded without this file takes them by `custom_generate`, the id or folder of the repository:
+
+```python
+story = model.generate(frames=frames, custom_generate="user/name", trust_remote_code=True)
+```
+
+Without `frames`, `generate` does what it does elsewhere: it writes the ids of a caption.
+"""
 NEEDED = (CARD, CONFIG, "processor_config.json")
 TOKENIZER = (
     "added_tokens.json",
@@ -64,8 +87,8 @@ for name, target in json.load(open(f"{folder}/config.json"))["auto_map"].items()
 def published_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Return which files of `folder` are published, and which are not.
 
-    Published are weights in safetensors, configuration, processor, code, card, results, recipes, the log of metrics and
-    figures.
+    Published are weights in safetensors, configuration, processor, code, card, results, recipes, the log of metrics,
+    figures, evaluation results and the function for `custom_generate`.
 
     Returns:
         The path on this machine of each published file, by its path in the repository; and the names of all others.
@@ -82,6 +105,12 @@ def published_files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     chosen = _weights(folder, names) | _code(folder, names)
     files = {name: folder / name for name in names if name in chosen or _is_listed(name)}
     return files, [name for name in names if name not in files]
+
+
+def write_custom_generate(folder: Path) -> None:
+    """Write `custom_generate/generate.py`, with which `generate` tells a story, and its `README.md` into `folder`."""
+    write_text(Path(story_generate.__file__).read_text(encoding="utf-8"), folder / CUSTOM_GENERATE / "generate.py")
+    write_text(CUSTOM_GENERATE_README, folder / CUSTOM_GENERATE / CARD)
 
 
 def _weights(folder: Path, names: list[str]) -> set[str]:
@@ -110,6 +139,10 @@ def _is_listed(name: str) -> bool:
     parent, _, last = name.rpartition("/")
     if parent == "figures":
         return last.endswith(FIGURES)
+    if parent == EVAL_RESULTS:
+        return last.endswith(".yaml")
+    if parent == CUSTOM_GENERATE:
+        return last in ("generate.py", CARD)
     if parent == DECODER_TOKENIZER:
         return last in TOKENIZER
     return name in TOP or RECIPE_NAME.fullmatch(name) is not None
@@ -139,8 +172,8 @@ def check_card(files: dict[str, Path]) -> None:
             raise ValueError(f"{CARD}: {name}: got {getattr(data, name)!r}, expected a string")
     if data.library_name != "transformers":
         raise ValueError(f"{CARD}: library_name: got {data.library_name!r}, expected 'transformers'")
-    for name in ("tags", "datasets", "base_model", "metrics", "language"):
-        field = getattr(data, name)
+    for name in ("tags", "datasets", "base_model", "new_version", "metrics", "language"):
+        field = getattr(data, name, None)
         values = field if isinstance(field, list) else [] if field is None else [field]
         if wrong := [value for value in values if not isinstance(value, str)]:
             raise ValueError(f"{CARD}: {name}: got {wrong[0]!r}, expected strings")
@@ -148,7 +181,8 @@ def check_card(files: dict[str, Path]) -> None:
         value = result.metric_value
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"{CARD}: model-index: {result.metric_type}: got {value!r}, expected a finite number")
-    for target in IMAGE_LINK.findall(card.text):
+    shown = [item["output"]["url"] for item in getattr(data, "widget", None) or [] if "output" in item]
+    for target in [*shown, *IMAGE_LINK.findall(card.text)]:
         if "://" not in target and target not in files:
             raise ValueError(f"{CARD}: got the picture {target!r}, expected one that is published")
 

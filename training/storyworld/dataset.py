@@ -8,6 +8,7 @@ from functools import cache, partial
 
 from datasets import Dataset, Features, Image, List, Value
 
+from ..common.defaults import NUM_STORIES
 from .captions import Narrator
 from .characters import CHARACTERS
 from .events import OPENING, Step
@@ -19,7 +20,6 @@ from .states import PictureState
 # Part of the cache key of the drawn stories: raise it with every change of frames, captions, boxes or events.
 STORYWORLD_VERSION = 3
 SPLITS = ("train", "validation", "test", "test_unseen", "test_words")
-NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200, "test_words": 200}
 HELD_OUT = 10  # one in ten combinations of character, setting and plot is in `test_unseen` alone
 # Pictures that are never in `train`: 15 in 100 for validation, as many for the two tests.
 RESERVED = {"validation": range(15), **dict.fromkeys(("test", "test_unseen", "test_words"), range(15, 30))}

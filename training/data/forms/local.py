@@ -11,7 +11,7 @@ from ...common.columns import TableColumns
 from ...common.excerpts import quoted
 from ..frame_access import FrameAccess
 from ..frame_folder import is_frame_folder, read_frame_folder
-from ..source_files import load_splits
+from ..source_files import load_splits, names_files_of_splits
 from .archives import SUFFIXES, is_archive, member_names, unpack
 from .clips import VIDEO_SUFFIXES
 from .column_names import CAPTION_NAMES, POSITION_NAMES, plain_name
@@ -65,7 +65,8 @@ def open_local(path: Path, columns: TableColumns, access: FrameAccess) -> Opened
         roots = table_roots(path, tables)
         unpacked = [unpack(file) for file in archives]
         roots += [root for folder in unpacked for root in (folder, folder.parent, *_single_folders(folder))]
-        if unpacked or pictures_in(path):
+        is_described = tables[0].suffix.lower() == ".parquet" and names_files_of_splits(path)
+        if unpacked or (pictures_in(path) and not is_described):
             return Opened(load_tables(tables, path, access), roots)
     if not tables and has_text_files(path):
         return Opened(read_text_files(path, columns, access))
