@@ -87,6 +87,8 @@ def test_booleans_can_be_switched_off(flags):
         ),
         (("--mixed_precision", "fp8"), "mixed_precision.*'fp8'.*'bf16'"),
         (("--lr_scheduler_type", "cosin"), "lr_scheduler_type.*'cosin'.*'cosine'"),
+        (("--lr_scheduler_type", "warmup_stable_decay"), "decay_steps: got None, expected a number with"),
+        (("--decay_steps", "5"), "decay_steps: got 5, expected none without warmup_stable_decay"),
         (("--seed", "x"), "seed.*'x'"),
         (("--lerning_rate", "1"), "'--lerning_rate', .*; did you mean --learning_rate[?]"),
         (("--seed", "1", "runs/tiny"), "'runs/tiny'"),

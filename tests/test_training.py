@@ -159,6 +159,12 @@ def test_epochs_decide_the_steps_where_no_number_is_given(train_only):
     assert [line["step"] for line in read_log(folder)] == [1, 2, 3]
 
 
+def test_the_rate_decays_over_the_last_steps_alone(train_only):
+    flags = {"lr_scheduler_type": "warmup_stable_decay", "decay_steps": 2, "warmup_steps": 1, "learning_rate": 1e-3}
+    rates = [line["lr"] for line in read_log(train_only("decay", max_train_steps=5, logging_steps=1, **flags))]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3 * (1 - 0.5**0.5), 0])
+
+
 def test_parts_have_learning_rates_of_their_own(train_only):
     """A rate next to nothing leaves a part as it was; the others learn as they did."""
     flags = {"max_train_steps": 1, "warmup_steps": 0, "lr_scheduler_type": "constant", "weight_decay": 0}

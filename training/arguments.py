@@ -25,6 +25,7 @@ Schedule = Literal[
     "constant",
     "constant_with_warmup",
     "inverse_sqrt",
+    "warmup_stable_decay",
 ]
 SaveDtype = Literal["float32", "float16", "bfloat16"]
 OptimizerName = Literal["adamw", "muon"]
@@ -197,6 +198,9 @@ class TrainingArguments:
     max_grad_norm: float = _flag(1.0, "norm that gradients are clipped to")
     lr_scheduler_type: Schedule = _flag("cosine", "schedule of the learning rate")
     warmup_steps: int = _flag(50, "steps over which the learning rate rises")
+    decay_steps: int | None = _flag(
+        None, "last steps, over which the learning rate falls to 0; for --lr_scheduler_type warmup_stable_decay alone"
+    )
     use_ema: bool = _flag(
         True, "evaluate and publish a moving average of the weights; with --no_use_ema the last weights"
     )
@@ -253,12 +257,16 @@ class TrainingArguments:
             _expect(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("logging_steps", "max_bad_steps"):
             _expect(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("max_train_steps", "save_total_limit", "early_stopping_patience"):
+        for name in ("max_train_steps", "decay_steps", "save_total_limit", "early_stopping_patience"):
             _expect(self, name, _at_least(getattr(self, name), 1), "at least 1")
         for name in ("warmup_steps", "eval_steps", "save_steps", "weight_decay"):
             _expect(self, name, getattr(self, name) >= 0, "at least 0")
         for name in ("num_train_epochs", "learning_rate", "max_grad_norm"):
             _expect(self, name, 0 < getattr(self, name) < float("inf"), "above 0")
+        if self.lr_scheduler_type == "warmup_stable_decay":
+            _expect(self, "decay_steps", self.decay_steps is not None, "a number with warmup_stable_decay")
+        else:
+            _expect(self, "decay_steps", self.decay_steps is None, "none without warmup_stable_decay")
         _expect(self, "seed", 0 <= self.seed < 2**32, f"from 0 to {2**32 - 1}")
         is_muon = self.optimizer == "muon"
         _expect(self, "muon_learning_rate", is_muon or self.muon_learning_rate is None, "none without optimizer muon")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from storyattn import StoryAttnProcessor
 from storyattn.story_loss import COUNTED
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, get_scheduler
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..arguments import TrainingArguments
@@ -29,7 +29,7 @@ from .distributed import decided_by_main_process, full_tensor, gather_full_tenso
 from .ema import MovingAverage
 from .loss_curves import loss_curves
 from .loss_meter import LossMeter, memory_in_use
-from .optimizer import build_optimizer
+from .optimizer import build_optimizer, build_scheduler
 from .run_log import METRICS, append_to_log, progress_postfix, start_log, tracked_numbers
 
 logger = logging.get_logger(__name__)
@@ -82,7 +82,7 @@ class TrainingLoop:
             args.num_train_epochs * num_stories / stories_per_step(args, accelerator)
         )
         # Not prepared: a prepared schedule advances once for every process.
-        self.scheduler = get_scheduler(args.lr_scheduler_type, optimizer, args.warmup_steps, self.num_steps)
+        self.scheduler = build_scheduler(args, optimizer, self.num_steps)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.unwrapped_model = accelerator.unwrap_model(self.model, keep_torch_compile=False)
         self.ema = MovingAverage(self.unwrapped_model, args.ema_decay) if args.use_ema else None

@@ -1,6 +1,7 @@
-"""The optimizer of training: which parts of the model learn at which rate, and which weights do not decay."""
+"""The optimizer of training and its schedule: which parts learn at which rate, and which weights do not decay."""
 
 import torch
+from transformers import get_scheduler
 
 from ..arguments import TrainingArguments
 from .muon import MuonAdamW, muon_weights
@@ -38,3 +39,26 @@ def build_optimizer(model: torch.nn.Module, args: TrainingArguments) -> torch.op
     if args.optimizer == "muon":
         return MuonAdamW(described, **options)
     return torch.optim.AdamW(described, **options)
+
+
+def build_scheduler(
+    args: TrainingArguments, optimizer: torch.optim.Optimizer, num_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """
+    Return the schedule of the learning rates over `num_steps` optimizer steps.
+
+    With `warmup_stable_decay` the last `args.decay_steps` steps decay as 1 minus the square root of their share
+    (Hägele et al., arXiv 2405.18392).
+    """
+    decay = {"num_decay_steps": args.decay_steps, "decay_type": "1-sqrt"} if args.decay_steps else None
+    return get_scheduler(args.lr_scheduler_type, optimizer, args.warmup_steps, num_steps, decay)
+
+
+def describe_optimizer(args: TrainingArguments) -> str:
+    """Return the optimizer, its highest rates and its schedule in one line."""
+    name, rate = "AdamW", f"learning rate {args.learning_rate:g}"
+    if args.optimizer == "muon":
+        muon_rate = args.muon_learning_rate or args.learning_rate
+        name, rate = "Muon and AdamW", f"learning rates {muon_rate:g} and {args.learning_rate:g}"
+    decay = f" that decays over the last {args.decay_steps} steps" if args.decay_steps else ""
+    return f"{name}, {rate}, {args.lr_scheduler_type} schedule{decay}"

@@ -11,6 +11,7 @@ import torch
 from ..common.files import write_results
 from ..data.augmentation import augmentation_of
 from ..engine.loop import stories_per_step
+from ..engine.optimizer import describe_optimizer
 from .model_card import example_captions, find_template, write_card
 from .release_files import RESULTS
 from .story_strips import draw_strips
@@ -93,7 +94,7 @@ def training_facts(
             "time of training and its evaluations": f"{loop.seconds:.0f} s",
             "hardware": f"{accelerator.num_processes} x {device} ({platform.machine()})",
             "precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
-            "optimizer": f"AdamW, learning rate {args.learning_rate:g}, {args.lr_scheduler_type} schedule",
+            "optimizer": describe_optimizer(args),
             "augmentation": ", ".join(f"{name} {value}" for name, value in changes.items()) or "none",
             "early stopping": loop.early_stop or "none",
             "weights": f"the best by {loop.best['metric']}, of step {loop.best['step']}" if best else "the last",
