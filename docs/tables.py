@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from storyattn import StoryAttnForConditionalGeneration
 from storyattn.training.common.tables import LEFT, markdown_table
-from storyattn.training.evaluation.tables import MAIN_RESULTS, main_table, result_tables, table_cells
+from storyattn.training.evaluation.tables import MAIN_RESULTS, main_table, result_tables
 from storyattn.training.publishing.model_card import dataset_title, make_card, read_config, read_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,13 +37,6 @@ HEADLINE = {
     ("retrieval", "text_to_image", "r1"),
     ("attention", "pointing_game"),
 }
-# The rows and columns of the short table of picture books.
-BOOK_ROWS = {
-    "copy_last": "copying the last frame",
-    "mean": "mean of the frames so far",
-    "train_median": "median of all training frames",
-}
-BOOK_COLUMNS = ("l1", "ssim", "edge_ratio", "perceptual")
 
 
 def models_table() -> str:
@@ -83,14 +76,6 @@ def tiny_table() -> str:
     return main_table(results["metrics"], results["split"], results["test_unseen"])
 
 
-def books_table() -> str:
-    """Return a few measures of storyattn-books beside three floors."""
-    frames = read_results(CHECKPOINTS / "storyattn-books")["metrics"]["next_frame"]
-    rows = {"**model, next caption given**": frames}
-    rows |= {title: frames["floors"][name] for name, title in BOOK_ROWS.items()}
-    return markdown_table(["Next frame", *BOOK_COLUMNS], table_cells(BOOK_COLUMNS, rows))
-
-
 def ablations_table() -> str:
     """Return the table of the ablations of storyattn-tiny, as its card has it."""
     path = CHECKPOINTS / "storyattn-tiny" / "ablations.json"
@@ -108,8 +93,6 @@ TABLES = {
     "storyattn-tiny": tiny_table,
     "storyattn-tiny-test": lambda: all_numbers("storyattn-tiny"),
     "storyattn-tiny-test-unseen": lambda: all_numbers("storyattn-tiny", "test_unseen"),
-    "storyattn-books": books_table,
-    "storyattn-books-test": lambda: all_numbers("storyattn-books"),
     "ablations": ablations_table,
 }
 

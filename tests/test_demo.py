@@ -287,7 +287,6 @@ def test_the_line_of_a_model_says_what_it_knows(tmp_path):
     counts = len(characters.CHARACTERS), len(settings.SETTINGS), len(props.PROPS)
     line = model_line(str(ROOT / "checkpoints" / "storyattn-tiny"))
     assert "StoryWorld: {} drawn characters, {} places, {} things".format(*counts) in line
-    assert "This model is " in model_line(str(ROOT / "checkpoints" / "storyattn-books"))
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n\n# Stories of dogs\n\n## Use\n")
     assert model_line(str(tmp_path)).startswith("This model is Stories of dogs.")
     (tmp_path / "README.md").unlink()
