@@ -1,5 +1,7 @@
 """The losses of pixels, captions and attention; masked frames and captions count for nothing in any of them."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -81,6 +83,29 @@ def changed_loss(
     """
     errors = ((predicted - target).abs().mean(2) * changed).sum((-2, -1)) / changed.sum((-2, -1)).clamp(min=1)
     return masked_mean(errors, mask, count)
+
+
+def relative_loss(
+    predicted: torch.Tensor,
+    target: torch.Tensor,
+    changed: torch.Tensor,
+    mask: torch.Tensor,
+    count: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Compute the L1 of frames, summed over all pixels, relative to the number of pixels that changed.
+
+    Unlike `changed_loss` it counts what changed in the prediction alone: where two could leave, to erase both costs as
+    much as to leave both. A frame of which less than a hundredth changed counts as if a hundredth had.
+
+    Args:
+        predicted, target, changed, mask, count: as in `changed_loss`.
+
+    Returns:
+        the loss, `()`.
+    """
+    errors = (predicted - target).abs().mean(2).sum((-2, -1))
+    least = math.ceil(changed[0, 0].numel() / 100)
+    return masked_mean(errors / changed.sum((-2, -1)).clamp(min=least), mask, count)
 
 
 def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from storyattn.losses import (
     masked_mean,
     moving_cells,
     pixel_losses,
+    relative_loss,
     sobel_magnitude,
 )
 
@@ -54,6 +55,20 @@ def test_changed_loss_counts_every_frame_alike():
     assert mask.tolist() == [[True, True, False]]
     assert changed_loss(predicted, target, changed, mask).item() == pytest.approx((0.8 + 0.4) / 2)
     assert changed_loss(predicted, target, changed, mask & False) == 0
+
+
+def test_relative_loss_counts_a_wrong_change_as_much_as_a_missing_one():
+    """Of two figures one leaves: to erase both costs as much as to leave both, and half of the two as much."""
+    last = torch.zeros(1, 1, 3, 8, 8)
+    last[..., 0, 0] = last[..., 4, 4] = 1.0
+    target = last.clone()
+    target[..., 0, 0] = 0.0
+    changed, mask = changed_pixels(target, last), torch.tensor([[True]])
+    losses = [relative_loss(predicted, target, changed, mask).item() for predicted in (last * 0, last, last / 2)]
+    assert losses == pytest.approx([1, 1, 1])
+    assert relative_loss(target, target, changed, mask) == 0
+    assert changed_loss(last * 0, target, changed, mask) == 0, "which does not see the wrong change"
+    assert relative_loss(last, target, changed, mask & False) == 0
 
 
 def test_sobel_magnitude_of_a_ramp_and_an_edge():

@@ -14,6 +14,7 @@ from .losses import (
     masked_mean,
     moving_cells,
     pixel_losses,
+    relative_loss,
 )
 from .outputs import StoryAttnOutput
 from .perceptual_loss import PerceptualLoss, unit_channels
@@ -212,6 +213,8 @@ def _candidate_parts(
     captioned = supervision.next_frame_captioned, counts["next_frame_captioned"]
     if weights["next_frame_changed"]:
         parts["next_frame_changed"] = changed_loss(output.predicted_frames, *changed)
+    if weights["next_frame_relative"]:
+        parts["next_frame_relative"] = relative_loss(output.predicted_frames, *changed)
     for name, candidate in (("painted", output.painted_frames), ("moved", output.moved_frames)):
         if weights[f"next_frame_{name}"] and candidate is not None:
             everywhere = masked_mean((candidate - target).abs(), *captioned)
