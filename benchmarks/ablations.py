@@ -2,7 +2,7 @@
 Measure what each part of the model and each loss is worth: trainings of one budget that differ in one thing.
 
     python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 \\
-        --output checkpoints/storyattn-tiny/ablations.json
+        --output docs/ablations.json
 
 Each variant is trained with three seeds and measured on `validation`, never on a test split. The numbers of every run
 are written to `--output` once it is done; runs that the file has are not trained again, so the command may be broken

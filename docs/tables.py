@@ -77,9 +77,8 @@ def tiny_table() -> str:
 
 
 def ablations_table() -> str:
-    """Return the table of the ablations of storyattn-tiny, as its card has it."""
-    path = CHECKPOINTS / "storyattn-tiny" / "ablations.json"
-    return table_of(json.loads(path.read_text(encoding="utf-8"))["rows"])
+    """Return the table of the ablations."""
+    return table_of(json.loads((ROOT / "docs" / "ablations.json").read_text(encoding="utf-8"))["rows"])
 
 
 def all_numbers(name: str, split: str = "metrics") -> str:
