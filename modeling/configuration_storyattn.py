@@ -131,8 +131,8 @@ class StoryAttnConfig(PreTrainedConfig):
             - `next_frame_perceptual`: distance of the two in the features of a frozen vision model.
             - `next_frame_edge`: absolute difference of their Sobel magnitudes.
             - `next_frame_changed`: L1 over the pixels that changed since the last frame, each frame weighing the same.
-            - `next_frame_relative`: L1 summed over all pixels, by the number of pixels that changed. A wrong change costs
-              as much as a missing one.
+            - `next_frame_relative`: L1 summed over all pixels, by the number of pixels that changed. A wrong change
+              costs as much as a missing one.
             - `next_frame_painted`: L1 of the frame without anything copied, over all pixels and over the changed ones.
             - `next_frame_moved`: the same of the pieces moved from earlier frames, before they are mixed in.
             - `next_frame_lit`: L1 of the last frame in its new light, before it is mixed in.
