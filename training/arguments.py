@@ -199,7 +199,7 @@ class TrainingArguments:
     lr_scheduler_type: Schedule = _flag("cosine", "schedule of the learning rate")
     warmup_steps: int = _flag(50, "steps over which the learning rate rises")
     decay_steps: int | None = _flag(
-        None, "last steps, over which the learning rate falls to 0; for --lr_scheduler_type warmup_stable_decay alone"
+        None, "last steps, over which the rate falls to 0 with --lr_scheduler_type warmup_stable_decay; default: none"
     )
     use_ema: bool = _flag(
         True, "evaluate and publish a moving average of the weights; with --no_use_ema the last weights"

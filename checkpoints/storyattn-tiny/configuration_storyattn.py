@@ -131,22 +131,19 @@ class StoryAttnConfig(PreTrainedConfig):
             - `next_frame_perceptual`: distance of the two in the features of a frozen vision model.
             - `next_frame_edge`: absolute difference of their Sobel magnitudes.
             - `next_frame_changed`: L1 over the pixels that changed since the last frame, each frame weighing the same.
-            - `next_frame_relative`: L1 summed over all pixels, by the number of pixels that changed. A wrong change
-              costs as much as a missing one.
+            - `next_frame_relative`: L1 summed over all pixels, by the number of pixels that changed.
             - `next_frame_painted`: L1 of the frame without anything copied, over all pixels and over the changed ones.
             - `next_frame_moved`: the same of the pieces moved from earlier frames, before they are mixed in.
             - `next_frame_lit`: L1 of the last frame in its new light, before it is mixed in.
             - `reconstruction_l1`: absolute difference of a frame and its reconstruction from its own features.
             - `reconstruction_mse`: squared difference of the two.
-            - `reconstruction_perceptual`: their distance in the features of a frozen vision model.
-            - `reconstruction_edge`: absolute difference of their Sobel magnitudes.
+            - `reconstruction_perceptual`, `reconstruction_edge`: as those of the next frame.
             - `describe`: cross-entropy of the caption of a frame, given that frame.
             - `next_caption`: cross-entropy of the next caption, given the story so far.
             - `alignment`: contrastive loss that brings pictures and their captions together in the shared space.
             - `attention`: divergence of the attention maps from the places where the frame differs from its story.
         edge_window (`int`): pixels, along each side, over which edges are averaged before they are compared. 1: each
-            edge must be in its place, and where the place cannot be foreseen no edge is the best guess. More: only the
-            amount of edges must be right.
+            edge must be in its place. More: only the amount of edges must be right.
         perceptual_model (`str`, *optional*): id or folder of a frozen vision model for the perceptual loss; by default
             the model's own vision encoder with detached weights. It is never stored in the checkpoint.
 
