@@ -185,21 +185,18 @@ class GenerationStoryAttnMixin:
             frames: the frames so far of one story, a list of pictures of all kinds that the processor takes; or a
                 list of B such lists. The last `max_frames - 1` are read. A [`Story`] goes on where it ends.
             captions (*optional*): one text or `None` a frame; for B stories a list of B such lists.
-            num_steps: captions and frames to add, at least 1; at least as many as there are `next_captions`.
+            num_steps: captions and frames to add, at least 1 and as many as there are `next_captions`.
             return_attention: also keep the maps of the spatial attention of each step.
-            next_captions (*optional*): texts to paint, one a step, in place of the first captions that the model would
-                write; for B stories a list of B such lists, all of the same length.
+            next_captions (*optional*): texts to paint, one a step, before the model writes; for B stories B lists.
             generation_kwargs: as in `generate`, but for `return_dict_in_generate`. Each of `num_return_sequences`
-                captions begins a future of its own, which goes on with one caption a step. `spatial_temperature` and
-                `spatial_gamma` hold for the painting as well.
+                captions begins a future of its own. `spatial_temperature` and `spatial_gamma` hold for the painting, too.
 
         Returns:
             [`Story`], with the given and the new pages. For B stories, or several futures, [`Stories`], a list of
             `B * num_return_sequences`, the futures of a story in a row.
 
         Raises:
-            ValueError: for `num_steps` below 1, `next_captions` that are no texts, `return_dict_in_generate`, another
-                processor, and whatever it refuses.
+            ValueError: for `num_steps` below 1, `return_dict_in_generate`, another processor, and whatever it refuses.
         """
         if generation_kwargs.get("return_dict_in_generate"):
             raise ValueError("return_dict_in_generate: got True, expected False: stories are carried on by token ids")
