@@ -189,7 +189,7 @@ class GenerationStoryAttnMixin:
             return_attention: also keep the maps of the spatial attention of each step.
             next_captions (*optional*): texts to paint, one a step, before the model writes; for B stories B lists.
             generation_kwargs: as in `generate`, but for `return_dict_in_generate`. Each of `num_return_sequences`
-                captions begins a future of its own. `spatial_temperature` and `spatial_gamma` hold for the painting, too.
+                captions begins a future of its own. `spatial_temperature` and `spatial_gamma` hold for painting, too.
 
         Returns:
             [`Story`], with the given and the new pages. For B stories, or several futures, [`Stories`], a list of
