@@ -327,12 +327,12 @@ class StoryAttnForConditionalGeneration(
             self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(save_directory, **kwargs)
 
-    @can_return_tuple
     @property
     def _writes_in_training(self) -> bool:
         """Whether some caption has a loss."""
         return any(self.config.loss_weights[name] for name in ("describe", "next_caption"))
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor | None = None,
