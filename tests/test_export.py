@@ -1,11 +1,8 @@
 """`storyattn export`: parts of a model as ONNX files, and a page, which give what the model gives in PyTorch."""
 
-import functools
-import http.server
 import importlib.util
 import json
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,8 @@ from storyattn import StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.training.cli.export import main as export
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "demo"))
+sys.path += [str(ROOT / folder) for folder in ("benchmarks", "demo")]
+from browser import open_export  # noqa: E402
 from screenshots import PHONE, find_chromium  # noqa: E402
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -165,27 +163,9 @@ def test_what_cannot_be_exported_is_one_line(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def page(exported):
-    """The page on a phone; its requests and errors are collected in `page.requests` and `page.errors`."""
-    from playwright.sync_api import sync_playwright
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(exported)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport=PHONE)
-        page.requests, page.errors = [], []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
-        page.get_by_text("Ready.").wait_for(timeout=60_000)
+    """The page on a phone."""
+    with open_export(str(exported), PHONE) as page:
         yield page
-        browser.close()
-    server.shutdown()
 
 
 IN_PAGE = """async ([frames, captions, caption, texts]) => {

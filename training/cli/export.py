@@ -19,7 +19,8 @@ def build_parser() -> CommandParser:
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write to, new or empty")
     parser.add_argument("--dtype", choices=("fp32", "fp16"), default="fp32", help="in which weights are stored")
     parser.add_argument("--opset", type=int, default=20, help="version of the operators of ONNX")
-    parser.add_argument("--atol", type=float, default=1e-3, help="largest difference of pixels and logits")
+    differs = "largest difference of pixels and logits; default: 0.001, with fp16, which rounds weights, 0.02"
+    parser.add_argument("--atol", type=float, help=differs)
     text = "node_modules folder whose JavaScript packages are copied; default: the page loads them from a CDN"
     parser.add_argument("--libraries", metavar="FOLDER", help=text)
     return parser

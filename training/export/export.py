@@ -11,6 +11,7 @@ from .onnx_files import write_graphs
 from .page import check_libraries, write_page
 from .parity import format_parity, largest_difference, measure_parity
 
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2}  # the largest differences; fp16 rounds the weights
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -19,7 +20,7 @@ def export_model(
     output_dir: Path,
     dtype: str = "fp32",
     opset: int = 20,
-    atol: float = 1e-3,
+    atol: float | None = None,
     libraries: str | None = None,
 ) -> None:
     """Export a model, compare what was written with it, and print how far they are apart.
@@ -29,7 +30,7 @@ def export_model(
         output_dir: folder to write to, new or empty.
         dtype: "fp32" or "fp16", in which weights are stored.
         opset: version of the operators of ONNX.
-        atol: largest difference of pixels and logits.
+        atol (*optional*): largest difference of pixels and logits; by default that of `TOLERANCES`.
         libraries: as in `write_page`.
 
     Raises:
@@ -45,6 +46,7 @@ def export_model(
     if not isinstance(model, StoryAttnForConditionalGeneration):
         raise ValueError(f"model: got the baseline {type(model).__name__} in {name!r}, expected the model")
     model = model.float()
+    atol = TOLERANCES[dtype] if atol is None else atol
     sizes = write_graphs(model, output_dir, dtype, opset)
     write_page(model.config, processor, output_dir, libraries, Path(name))
     for part, size in sizes.items():
