@@ -24,7 +24,7 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 REPOSITORY_PATH = re.compile(r"(?:modeling|training|configuration|tests|benchmarks|demo|docs|checkpoints)/[\w./-]*")
 # What the pages call; each becomes a function of the shell that writes down its arguments.
-PROGRAMS = "accelerate hf make pip pre-commit pytest python python3 ruff sbatch source storyattn"
+PROGRAMS = "accelerate hf make npm pip pre-commit pytest python python3 ruff sbatch source storyattn"
 BRITISH = re.compile(r"licence|colour|neighbour|behaviour|normalis|initialis|\bgrey\b|\bcentre\b", re.IGNORECASE)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -10,7 +10,7 @@ FLOORS = (
     {"storyworld", "figures", "codraw"},
     {"data", "models", "scone"},
     {"evaluation", "inspection", "picture_books", "arguments", "telling"},
-    {"engine", "serving"},
+    {"engine", "serving", "export"},
     {"publishing"},
     {"model_kinds", "needs"},
     {"train", "estimation"},

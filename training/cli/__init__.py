@@ -7,6 +7,7 @@ Commands:
     storyattn evaluate --model DIR ...         measure a model beside floors
     storyattn tell --model DIR ...             continue a story and save it
     storyattn serve DIR ...                    serve a model over HTTP, in batches
+    storyattn export DIR --output DIR          write a model as ONNX files, and a page that runs it in a browser
     storyattn checkpoints DIR                  list and verify the checkpoints of a run
     storyattn data COMMAND ...                 make a data set (picture books, SCONE), or check one before training
     storyattn card DIR                         write the model card of a published folder again
@@ -29,6 +30,7 @@ COMMANDS = {
     "evaluate": ".evaluate",
     "tell": ".tell",
     "serve": ".serve",
+    "export": ".export",
     "checkpoints": ".checkpoints",
     "data": ".data",
     "card": ".card",

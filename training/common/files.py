@@ -76,6 +76,17 @@ def check_folder(field: str, path: str | Path) -> None:
         raise ValueError(f"{field}: got {quoted(path)}, expected a folder that can be written ({reason})") from error
 
 
+def check_new_folder(field: str, path: Path) -> None:
+    """
+    Try whether files can be written into the folder `path`, which is new or empty; leave nothing behind.
+
+    Raises `ValueError`, which names the flag `field`, where it has files, or cannot be written.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{field}: got {str(path)!r}, which exists, expected a new or an empty folder")
+    check_folder(field, path)
+
+
 def _existing_folder(folder: Path) -> Path:
     """Return the nearest of `folder` and its parents that exists."""
     folder = folder.absolute()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from storyattn import StoryAttnForConditionalGeneration
 
-from ..common.files import check_folder
+from ..common.files import check_new_folder
 from .load import load_model
 from .weights import mean_of_weights
 
@@ -24,9 +24,7 @@ def write_mean(first: str, second: str, share: float, output_dir: Path) -> None:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share: got {share}, expected a number in [0, 1]")
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise ValueError(f"output_dir: got {str(output_dir)!r}, which exists, expected a new or an empty folder")
-    check_folder("output_dir", output_dir)
+    check_new_folder("output_dir", output_dir)
     (first_model, _), (second_model, processor) = (load_model(name, "cpu") for name in (first, second))
     for name, model in ((first, first_model), (second, second_model)):
         if not isinstance(model, StoryAttnForConditionalGeneration):
