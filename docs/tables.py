@@ -30,6 +30,8 @@ BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTAL
 HEADLINE = {
     ("next_frame", "l1"),
     ("next_frame", "l1_changed"),
+    ("state", "caption_given", "exact"),
+    ("wordings", "gain_kept", "l1_changed"),
     ("next_frame", "ssim"),
     ("next_frame_alone", "l1"),
     ("next_caption", "bits_per_byte"),
