@@ -31,5 +31,5 @@ def test_the_tiny_model_paints_what_the_caption_says(tmp_path):
     metrics = evaluate_model(model, processor, stories, max_windows=8, progress=False)
     expected = json.loads((folder / "results.json").read_text())["metrics"]
     assert metrics["next_frame"]["l1_changed"] < 2 * expected["next_frame"]["l1_changed"]
-    assert metrics["next_frame"]["l1_changed"] < 0.2 * metrics["next_frame"]["floors"]["copy_last"]["l1_changed"]
+    assert metrics["next_frame"]["l1_changed"] < 0.3 * metrics["next_frame"]["floors"]["copy_last"]["l1_changed"]
     assert metrics["describe"]["loss"] < 2 * expected["describe"]["loss"]
