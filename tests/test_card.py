@@ -305,7 +305,7 @@ def test_what_does_not_beat_its_floor_is_named(folder):
     frames["floors"] = {"copy_last": {"l1": 0.4, "ssim": 0.3}, "mean": {"l1": 0.45}, "oracle_input": {"l1": 0.01}}
     frames["by_event"] = {
         kind: {"l1_changed": error, "copy_last_l1_changed": 0.2, "placement": None, "count": count}
-        for kind, error, count in (("walk", 0.1, 9), ("give", 0.3, 9), ("travel", 0.9, 1))
+        for kind, error, count in (("walk", 0.1, 9), ("give", 0.3, 9), ("travel", 0.9, 1), ("wait", None, 9))
     }
     captions = {**TEXTS, "floors": {"last_caption": {"chrf": 0.1}}}
     captions["examples"] = [{"target": "A | b", "generated": "C"}]

@@ -145,10 +145,11 @@ def main_results(metrics: dict) -> list[dict]:
 def worst_events(metrics: dict, number: int = 3) -> list[dict]:
     """Return the `number` kinds of event whose changed pixels are painted worst: rows of `by_event` with their `kind`.
 
-    Kinds of fewer than `FEWEST_EVENTS` windows are left out.
+    Kinds of fewer than `FEWEST_EVENTS` windows, and those that change nothing, are left out.
     """
     kinds = value_at(metrics, ("next_frame", "by_event")) or {}
     frequent = [{"kind": kind, **row} for kind, row in kinds.items() if row["count"] >= FEWEST_EVENTS]
+    frequent = [row for row in frequent if row["l1_changed"] is not None]
     return sorted(frequent, key=lambda row: -row["l1_changed"])[:number]
 
 
