@@ -136,9 +136,10 @@ def test_stopping_and_choosing(model, small_processor, inputs, greedy):
     chosen = model.generate(**inputs, **GREEDY, logits_processor=LogitsProcessorList([Always()]))
     assert (chosen == 7).all()
     one = {name: value[:1] for name, value in inputs.items()}
-    text = small_processor.decode(greedy[0, 3:4])
-    stopped = model.generate(**one, **GREEDY, stop_strings=[text], tokenizer=small_processor.tokenizer)
-    assert stopped.shape[1] <= 4 and torch.equal(stopped, greedy[:1, : stopped.shape[1]])
+    texts = [small_processor.decode(greedy[0, place : place + 1]) for place in range(greedy.shape[1])]
+    place = next(place for place, text in enumerate(texts) if text.isascii() and text.isprintable() and text.strip())
+    stopped = model.generate(**one, **GREEDY, stop_strings=[texts[place]], tokenizer=small_processor.tokenizer)
+    assert stopped.shape[1] <= place + 1 and torch.equal(stopped, greedy[:1, : stopped.shape[1]])
     others = {"bad_words_ids": [[int(greedy[0, 0])]], "sequence_bias": {(int(greedy[1, 0]),): -100.0}}
     for name, value in others.items():
         row = int(name == "sequence_bias")

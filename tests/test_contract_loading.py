@@ -95,7 +95,7 @@ def test_device_maps(small_model, folder, device_map):
 
 def test_what_does_not_fit_in_memory_is_read_from_disk(small_model, folder, inputs, tmp_path):
     """With less memory than the model takes; blocks with a residual are left whole."""
-    limits = {"cpu": 250_000, **dict.fromkeys(range(torch.cuda.device_count()), 0)}
+    limits = {"cpu": 350_000, **dict.fromkeys(range(torch.cuda.device_count()), 0)}
     loaded = load(folder, device_map="auto", max_memory=limits, offload_folder=tmp_path / "offloaded")
     places = loaded.hf_device_map
     assert {"cpu", "disk"} == set(places.values()) and places["frame_decoder"] == places["text_decoder"] == "disk"

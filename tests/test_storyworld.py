@@ -203,7 +203,7 @@ def test_stories_are_drawn_once(tmp_path, monkeypatch):
     options = {"num_stories": 4, "cache_dir": str(tmp_path)}
     drawn = load_storyworld("test", **options)
     (folder,) = (tmp_path / "generator").iterdir()
-    assert folder.name == "default-fingerprint=storyworld-6cfdf0d66723f42a"
+    assert folder.name == "default-fingerprint=storyworld-bc946f1548f5f4fb"
     monkeypatch.setattr(dataset, "generate_story", lambda *args, **options: pytest.fail("drawn again"))
     assert load_storyworld("test", **options)["captions"] == drawn["captions"]
 

@@ -15,7 +15,7 @@ from storyattn.training.cli.storyworld import main as storyworld_command
 from storyattn.training.publishing.eval_results import eval_result_files
 from storyattn.training.storyworld import generate_story
 
-NUMBERS = {"train": 4, "validation": 2, "test": 3, "test_unseen": 2}
+NUMBERS = {"train": 4, "validation": 2, "test": 3, "test_unseen": 2, "test_words": 2}
 FLAGS = ["--num_stories", *map(str, NUMBERS.values()), "--image_size", "32", "48", "--num_frames", "3"]
 
 
@@ -102,5 +102,5 @@ def test_mistakes_are_refused_before_anything_is_drawn(folder, tmp_path):
     assert "push_to_hub: got 'world', expected user/name" in refused(*output, "--push_to_hub", "world")
     with reachable_hub():
         assert "expected a repository of user" in refused(*output, "--push_to_hub", "other/world")
-    assert "num_stories: got 0" in refused(*output, "--num_stories", "0", "1", "1", "1")
+    assert "num_stories: got 0" in refused(*output, "--num_stories", "0", "1", "1", "1", "1")
     assert not (tmp_path / "world").exists()

@@ -34,6 +34,7 @@ from .validation import PROBLEM_COLUMN, REFERENCES_COLUMN
 
 MAX_SHARDS = 61  # of a local data set: a prime, so that its readers share one sequence of all stories
 ENCODED_IMAGES = List(Image(decode=False))
+NAMES = ("characters", "places")  # of an event of StoryWorld
 READING_FEATURES = {REFERENCES_COLUMN: List(List(Value("string"))), PROBLEM_COLUMN: Value("string")}
 
 
@@ -184,6 +185,9 @@ def first_stories(stream: IterableDataset, number: int, name: str) -> Dataset:
     for column in ("boxes", "events"):
         if all(row.get(column) is not None for row in rows):
             place = {"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))}
+            if column == "events":
+                items = [event for row in rows for event in row["events"]]
+                place |= {name: List(Value("string")) for name in NAMES if all(name in item for item in items)}
             features[column] = List(List(place)) if column == "boxes" else List(place)
     if all(row.get(column) is not None for row in rows for column in STATE_COLUMNS):
         features |= {"domain": Value("string"), "states": List(Value("string"))}
