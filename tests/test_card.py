@@ -284,6 +284,18 @@ def test_a_part_from_a_folder_states_its_license(tmp_path):
     assert facts["base_models"] == {"eyes": "cc0-1.0"} and facts["pretrained"] == {"vision model": "eyes, tuned"}
 
 
+def test_a_second_stage_names_the_parts_of_the_first(tmp_path):
+    (tmp_path / "first").mkdir()
+    earlier = {"pretrained": {"text encoder": "someone/words, frozen"}, "base_models": {"someone/words": "apache-2.0"}}
+    (tmp_path / "first" / "results.json").write_text(json.dumps({"facts": earlier}))
+    tunings = {"vision_tuning": "tuned", "text_tuning": "frozen", "decoder_tuning": "tuned"}
+    start = {"model_name_or_path": str(tmp_path / "first"), "license": "mit"}
+    parts = dict.fromkeys(("pretrained_vision", "pretrained_text", "pretrained_decoder"))
+    facts = published_facts(SimpleNamespace(**start, **tunings, **parts), DataArguments())
+    assert facts["pretrained"]["text encoder"] == "first, frozen, there someone/words, frozen"
+    assert facts["base_models"] == {"someone/words": "apache-2.0", "first": None}
+
+
 def tuned_only(args: SimpleNamespace) -> SimpleNamespace:
     return SimpleNamespace(model_name_or_path=None, pretrained_text=None, pretrained_decoder=None, **vars(args))
 

@@ -1,6 +1,7 @@
 """What a story model writes and paints: captions, next frames, and both in turn."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -232,6 +233,39 @@ def test_each_of_several_captions_begins_a_future(model, small_processor, storie
         assert len(future.attentions[0]) == number, "the maps are those of the story of this future"
     one = model.continue_story(small_processor, frames[0], captions[0], **options)
     assert type(one) is Stories and len(one) == 3
+
+
+def test_given_texts_are_painted_before_the_model_writes(model, small_processor, stories):
+    stories = stories[:2]
+    frames, captions = [[story[name] for story in stories] for name in ("frames", "captions")]
+    texts = [["The fox walks.", "It rains."], ["", "A ball lies here."]]
+    options = {"next_captions": texts, "num_steps": 3, **GREEDY}
+    told = model.continue_story(small_processor, frames, captions, **options)
+    for index, story in enumerate(told):
+        pages = story.continuation
+        assert pages.captions[:2] == texts[index] and [page.is_written for page in pages] == [False, False, True]
+        assert [page.is_painted for page in pages] == [True] * 3
+        alone = model.continue_story(small_processor, frames[index], captions[index], next_captions=texts[index])
+        assert len(alone.continuation) == 2 and most_apart(alone[-1].frame, pages[1].frame) <= 1
+        words = small_processor.tokenize_captions([texts[index][:1]])
+        words = {f"next_{name}": words[name][:, 0] for name in ("input_ids", "attention_mask")}
+        painted = model.predict_next_frame(**inputs_of(small_processor, [stories[index]]), **words)
+        assert most_apart(small_processor.postprocess_frames(painted)[0], pages[0].frame) <= 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("It rains.", "next_captions: story 0: got str 'It rains.', expected a list of texts"),
+        (["It rains.", None], "next_captions: story 0, step 1: got NoneType, expected a text"),
+        (["\ud800"], "next_captions: story 0, step 0: got str"),
+    ],
+)
+def test_what_is_no_text_to_paint_is_refused(model, small_processor, stories, texts, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.continue_story(small_processor, stories[0]["frames"], next_captions=texts)
+    with pytest.raises(ValueError, match="got 1 lists, expected a list of texts for each of 2 stories"):
+        model.continue_story(small_processor, [story["frames"] for story in stories[:2]], next_captions=[["It rains."]])
 
 
 def test_the_generation_config_of_the_model_holds(model, small_processor, stories, monkeypatch):

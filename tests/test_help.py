@@ -48,7 +48,7 @@ def test_help_lists_every_flag_once_with_its_default(parser):
         assert len(re.findall(rf"^  (?:-+\w+, )?{action.option_strings[-1]}(?![\w-])", text, re.MULTILINE)) == 1
         assert action.help
         if not any(action.default is value for value in (None, False, argparse.SUPPRESS)):
-            entry_of = rf"^  (?:-+\w+, )?{action.option_strings[-1]} .*(?:\n {{20,}}.*)*"
+            entry_of = rf"^  (?:-+\w+, )?{action.option_strings[-1]}(?![\w-]).*(?:\n {{20,}}.*)*"
             (entry,) = re.findall(entry_of, text, re.MULTILINE)
             assert "default: " in " ".join(entry.split()), entry
 

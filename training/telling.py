@@ -36,8 +36,9 @@ def tell(arguments: argparse.Namespace) -> list[str]:
     if isinstance(model, BaselineModel):
         baseline = f"the baseline {model.config.model_type}"
         raise ValueError(f"model: got {baseline} in {arguments.model!r}, expected a model that continues stories")
-    options = {"seed": arguments.seed, **_generation_options(arguments)}
-    story, notes = tell_story(model, processor, frames, captions, arguments.steps, **options)
+    options = {"seed": arguments.seed, "next_captions": arguments.next_captions, **_generation_options(arguments)}
+    num_steps = arguments.steps or len(arguments.next_captions or ()) or 3
+    story, notes = tell_story(model, processor, frames, captions, num_steps, **options)
     story.save(arguments.output)
     return [*notes, str(story)]
 
@@ -50,6 +51,7 @@ def tell_story(
     num_steps: int,
     *,
     seed: int = 0,
+    next_captions: list[str] | None = None,
     **generation_kwargs: object,
 ) -> tuple[Story, list[str]]:
     """
@@ -63,6 +65,7 @@ def tell_story(
         captions: their captions; `None` lets the model describe each picture first.
         num_steps: how many captions and frames to add.
         seed: the seed of sampling.
+        next_captions: texts to paint, one a step, in place of the first captions that the model would write.
         generation_kwargs: options of `generate`.
 
     Returns:
@@ -78,7 +81,8 @@ def tell_story(
         notes.append("note: no captions given, the pictures are described by the model")
         (captions,) = describe_stories(model, processor, [frames], **generation_kwargs)
     given = Story(frames, captions, written=[is_described] * len(frames))
-    return model.continue_story(processor, given, num_steps=num_steps, **generation_kwargs), notes
+    options = {"num_steps": num_steps, "next_captions": next_captions, **generation_kwargs}
+    return model.continue_story(processor, given, **options), notes
 
 
 def describe_stories(

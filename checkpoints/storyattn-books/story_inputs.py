@@ -120,6 +120,39 @@ def open_frame(
     return image_processor.to_frame(read_picture(story.frames[position], place, timeout))
 
 
+def captions_by_step(next_captions: object, num_stories: int | None) -> list[list[str]]:
+    """Check the texts to paint.
+
+    Args:
+        next_captions (*optional*): a list of texts, one a step; for several stories a list of such lists.
+        num_stories (*optional*): number of stories; None for a single one that is not in a list.
+
+    Returns:
+        for each step the texts of all stories; nothing where there are none.
+
+    Raises:
+        ValueError: for anything else, with the story and the step.
+    """
+    if next_captions is None:
+        return []
+    stories = [next_captions] if num_stories is None else _as_list(next_captions)
+    if stories is None or len(stories) != (num_stories or 1):
+        got = kind_of(next_captions) if stories is None else f"{len(stories)} lists"
+        raise ValueError(f"next_captions: got {got}, expected a list of texts for each of {num_stories} stories")
+    lists = [_as_list(texts) for texts in stories]
+    for index, texts in enumerate(lists):
+        if texts is None or len(texts) != len(lists[0] or ()):
+            got = kind_of(stories[index]) if texts is None else f"{len(texts)} texts"
+            raise ValueError(
+                f"next_captions: story {index}: got {got}, expected a list of texts, as many for each story"
+            )
+        for step, text in enumerate(texts):
+            if not isinstance(text, str) or not _is_unicode(text):
+                got = f"next_captions: story {index}, step {step}: got {kind_of(text)}"
+                raise ValueError(f"{got}, expected a text")
+    return [list(texts) for texts in zip(*lists)]
+
+
 def kind_of(value: object) -> str:
     """Name the type of a value in an error, with the value of a text or number."""
     name = type(value).__name__

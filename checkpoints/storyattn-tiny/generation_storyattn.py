@@ -16,7 +16,7 @@ from .layers import select_last
 from .outputs import EncodedStories
 from .pictures import shortened
 from .story import Page, Stories, Story, open_stories
-from .story_inputs import kind_of
+from .story_inputs import captions_by_step, kind_of
 
 MODES = ("text", "image")
 MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
@@ -175,6 +175,7 @@ class GenerationStoryAttnMixin:
         captions: list | None = None,
         num_steps: int = 1,
         return_attention: bool = False,
+        next_captions: list | None = None,
         **generation_kwargs,
     ) -> Story | Stories:
         """Carry a story, or B stories, on: write the next caption, paint its frame, and so on.
@@ -184,11 +185,11 @@ class GenerationStoryAttnMixin:
             frames: the frames so far of one story, a list of pictures of all kinds that the processor takes; or a
                 list of B such lists. The last `max_frames - 1` are read. A [`Story`] goes on where it ends.
             captions (*optional*): one text or `None` a frame; for B stories a list of B such lists.
-            num_steps: captions and frames to add, at least 1.
+            num_steps: captions and frames to add, at least 1 and as many as there are `next_captions`.
             return_attention: also keep the maps of the spatial attention of each step.
+            next_captions (*optional*): texts to paint, one a step, before the model writes; for B stories B lists.
             generation_kwargs: as in `generate`, but for `return_dict_in_generate`. Each of `num_return_sequences`
-                captions begins a future of its own, which goes on with one caption a step. `spatial_temperature` and
-                `spatial_gamma` hold for the painting as well.
+                captions begins a future of its own. `spatial_temperature` and `spatial_gamma` hold for painting, too.
 
         Returns:
             [`Story`], with the given and the new pages. For B stories, or several futures, [`Stories`], a list of
@@ -204,9 +205,13 @@ class GenerationStoryAttnMixin:
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
         stories, is_one = open_stories(frames, captions)
-        for _ in range(num_steps):
-            stories = self._continue_once(processor, stories, return_attention, **generation_kwargs)
-            generation_kwargs["num_return_sequences"] = 1
+        texts = captions_by_step(next_captions, None if is_one else len(stories))
+        for step in range(max(num_steps, len(texts))):
+            if step < len(texts):
+                stories = self._continue_once(processor, stories, return_attention, texts[step], **generation_kwargs)
+            else:
+                stories = self._continue_once(processor, stories, return_attention, **generation_kwargs)
+                generation_kwargs["num_return_sequences"] = 1
         return stories[0] if is_one and len(stories) == 1 else Stories(stories)
 
     def _continue_once(
@@ -214,11 +219,12 @@ class GenerationStoryAttnMixin:
         processor: ProcessorMixin,
         stories: list[Story],
         return_attention: bool,
+        next_captions: list[str] | None = None,
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
         **generation_kwargs,
     ) -> list[Story]:
-        """Take one step of `continue_story`: return `num_return_sequences` longer stories for each."""
+        """Take one step of `continue_story`: return `num_return_sequences` longer stories for each; one by its text."""
         last = [story[-(self.config.max_frames - 1) :] for story in stories]
         frames, captions = [story.frames for story in last], [story.captions for story in last]
         inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(self.device, self.dtype)
@@ -229,8 +235,10 @@ class GenerationStoryAttnMixin:
             warn_if_unfamiliar(self, encoded.output, inputs["attention_mask"])
         decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
         decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
-        ids = self._write(encoded, *decoder_captions, "continue", **generation_kwargs)
-        texts = processor.batch_decode(ids, skip_special_tokens=True)
+        texts = next_captions
+        if texts is None:
+            ids = self._write(encoded, *decoder_captions, "continue", **generation_kwargs)
+            texts = processor.batch_decode(ids, skip_special_tokens=True)
         tokens = processor.tokenize_captions([[text] for text in texts]).to(self.device)
         next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
         number = len(texts) // len(stories)
@@ -241,7 +249,7 @@ class GenerationStoryAttnMixin:
             attentions = encoded.output.spatial_attentions
             maps = [one[: len(story)].float().cpu() for one, story in zip(attentions, last)]
         new_pages = [
-            Page(frame, text, True, True, maps[index // number])
+            Page(frame, text, True, next_captions is None, maps[index // number])
             for index, (frame, text) in enumerate(zip(painted, texts))
         ]
         return [Story.from_pages([*stories[index // number], page]) for index, page in enumerate(new_pages)]

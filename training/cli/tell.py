@@ -15,15 +15,17 @@ def build_parser() -> CommandParser:
         "Continue a picture story: write its next captions, paint its next frames, and save all of it.",
         f'{COMMAND} --model runs/tiny --frames a.png b.png --captions "A fox." "It runs." --steps 3',
         f"{COMMAND} --model runs/tiny --dataset storyworld --split test --story 0 --given 3",
+        f'{COMMAND} --model runs/tiny --frames a.png --next_captions "It rains." "The fox goes home."',
     )
     add = parser.add_topic("model and output").add_argument
     add("--model", required=True, metavar="MODEL", help="folder or Hub id of the model")
     add("--output", default="story.png", metavar="FILE", help="file for the story: .png, .jpg, .gif, .pdf or .html")
-    add("--steps", type=int, default=3, help="how many captions and frames to add")
+    add("--steps", type=int, help="how many captions and frames to add; default: 3, or as many as --next_captions")
     add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
     add = parser.add_topic("pictures of your own").add_argument
     add("--frames", nargs="+", metavar="FILE", help="image files, in the order of the story")
     add("--captions", nargs="+", help="one caption per frame; left out: the model describes the frames first")
+    add("--next_captions", nargs="+", metavar="TEXT", help="texts to paint, in place of what the model would write")
     topic = parser.add_topic("or a story of a data set")
     add = topic.add_argument
     add("--dataset", help="storyworld, a folder or a Hub id with frames and captions")

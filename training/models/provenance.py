@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import torch
 from storyattn import StoryAttnForConditionalGeneration
 from storyattn.part_tokenizers import PART_KINDS
 from torch import nn
+from transformers.utils import cached_file
 
 from ..common.hub_ids import is_hub_id
 from .build import pretrained_parts, pretrained_sources
@@ -39,7 +41,7 @@ def _weights_sha256(module: nn.Module) -> str:
 
 def part_summaries(args: ModelArguments) -> dict[str, str]:
     """Return what the model card says of each pretrained part: its Hub id or folder's name, and how it was tuned."""
-    summaries = {}
+    summaries = dict(earlier_facts(args.model_name_or_path).get("pretrained", {}))
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
         summaries["all"] = f"{source_name(args.model_name_or_path)}, trained before"
@@ -48,8 +50,17 @@ def part_summaries(args: ModelArguments) -> dict[str, str]:
     for part, source in sources.items():
         tuning, kind = getattr(args, f"{part}_tuning"), PART_KINDS[part].split(" ", 1)[1]  # without its article
         how = f"LoRA of rank {args.lora_rank}, merged" if tuning == "lora" else tuning
-        summaries[kind] = f"{source_name(source)}, {how}"
+        earlier = f", there {summaries[kind]}" if kind in summaries else ""
+        summaries[kind] = f"{source_name(source)}, {how}{earlier}"
     return summaries
+
+
+def earlier_facts(name: str | None) -> dict:
+    """Return the `facts` in the results of the model that a training starts from; nothing where it has none."""
+    if name is None:
+        return {}
+    path = cached_file(name, "results.json", _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(path).read_text(encoding="utf-8")).get("facts", {}) if path else {}
 
 
 def source_name(source: str) -> str:

@@ -17,7 +17,7 @@ from ..common.hub_ids import is_hub_id
 from ..data.licenses import count_licenses, license_of_card
 from ..data.sources import STORYWORLD, open_source
 from ..models.build import pretrained_sources
-from ..models.provenance import part_summaries, source_name
+from ..models.provenance import earlier_facts, part_summaries, source_name
 from ..storyworld import STORYWORLD_VERSION, generate_story
 from .release_files import CARD
 
@@ -40,8 +40,8 @@ def published_facts(model_args: ModelArguments, data_args: DataArguments) -> dic
     """Return what the card of a training needs beside the table of `training_facts`.
 
     That is the `license` of the weights, `pretrained` (see `part_summaries`), `fine_tuned_from` (the name of the model
-    that the training started from, or `None`), `base_models` (the license that each of
-    them states, by its Hub id or the name of its folder) and `data` (see `data_facts`).
+    that the training started from, or `None`), `base_models` (the license that each of them states, and each of those
+    that they came from, by its Hub id or the name of its folder) and `data` (see `data_facts`).
     """
     sources = list(pretrained_sources(model_args).values())
     if model_args.model_name_or_path is not None:
@@ -51,7 +51,10 @@ def published_facts(model_args: ModelArguments, data_args: DataArguments) -> dic
         "license": model_args.license,
         "pretrained": part_summaries(model_args),
         "fine_tuned_from": model_args.model_name_or_path and source_name(model_args.model_name_or_path),
-        "base_models": {name: license_of_card(source, ModelCard) for name, source in named.items()},
+        "base_models": {
+            **earlier_facts(model_args.model_name_or_path).get("base_models", {}),
+            **{name: license_of_card(source, ModelCard) for name, source in named.items()},
+        },
         "data": data_facts(
             data_args.dataset, streaming=data_args.streaming, columns={**columns_of(data_args), **access_of(data_args)}
         ),
