@@ -5,7 +5,15 @@ from importlib.resources import files
 
 import pytest
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration
-from storyattn.training.arguments import GROUPS, TOPICS, Parser, parse_arguments, write_recipe
+from storyattn.training.arguments import (
+    FLAGS_OF_ONE_MACHINE,
+    GROUPS,
+    TOPICS,
+    Parser,
+    parse_arguments,
+    write_recipe,
+)
+from storyattn.training.common.command_line import portable_command
 from storyattn.training.models.build import check_parts
 from storyattn.training.models.config_overrides import apply_overrides
 from storyattn.training.models.presets import load_preset
@@ -184,3 +192,17 @@ def test_parts_that_can_be_built_are_not_refused():
     apply_overrides(config, "hidden_size=64,decoder_config.num_hidden_layers=1")
     check_parts(config, "hidden_size=64")
     assert all(not parameter.is_meta for parameter in StoryAttnForConditionalGeneration(config).parameters())
+
+
+def test_a_portable_command_makes_the_run_again_elsewhere():
+    words = "train.py a.yaml --cache_dir /home/me/x --seed 4 --resume-from-checkpoint=latest --max_train_steps=5"
+    assert portable_command(words.split(), FLAGS_OF_ONE_MACHINE) == "train.py a.yaml --seed 4 --max_train_steps=5"
+    assert (
+        portable_command(["train.py", "--output_dir", "my runs"], FLAGS_OF_ONE_MACHINE)
+        == "train.py --output_dir 'my runs'"
+    )
+
+
+def test_a_recipe_has_no_path_of_a_cache(tmp_path):
+    write_recipe(parse_arguments(["--cache_dir", str(tmp_path), "--seed", "4"]), tmp_path / "recipe.yaml")
+    assert (tmp_path / "recipe.yaml").read_text() == "seed: 4\n"

@@ -34,7 +34,11 @@ Tuning = Literal["tuned", "frozen", "lora"]
 LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub's names of licenses
 EMPTY_VALUES = ("", "~", "null")  # in YAML
 # Where a run writes and publishes, and what it resumes: a written recipe leaves them out.
-FLAGS_OF_ONE_RUN = ("output_dir", "resume_from_checkpoint", "push_to_hub", "hub_model_id", "hub_private_repo")
+FLAGS_OF_ONE_MACHINE = (
+    "cache_dir",
+    "resume_from_checkpoint",
+)  # a path of this machine, and where a run was interrupted
+FLAGS_OF_ONE_RUN = ("output_dir", *FLAGS_OF_ONE_MACHINE, "push_to_hub", "hub_model_id", "hub_private_repo")
 # Headings of the help, in this order. A flag belongs to the topic of the flag before it where it names none.
 TOPICS = (
     "model",
@@ -337,7 +341,7 @@ def read_recipe(path: str) -> list[str]:
 
 
 def write_recipe(groups: tuple[ModelArguments, DataArguments, TrainingArguments], path: str | Path) -> None:
-    """Write a recipe of all flags whose value is not the default, except for `FLAGS_OF_ONE_RUN`."""
+    """Write a recipe of the flags whose values are not the defaults, but for `FLAGS_OF_ONE_RUN`."""
     flags = {
         item.name: getattr(group, item.name)
         for group in groups

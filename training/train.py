@@ -6,7 +6,6 @@ Train a StoryAttn model, evaluate it and write a folder that is ready for the Hu
     python train.py --help
 """
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,15 @@ from storyattn import StoryAttnConfig, StoryAttnProcessor, build_image_processor
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from .arguments import DataArguments, ModelArguments, TrainingArguments, parse_arguments, write_recipe
+from .arguments import (
+    FLAGS_OF_ONE_MACHINE,
+    DataArguments,
+    ModelArguments,
+    TrainingArguments,
+    parse_arguments,
+    write_recipe,
+)
+from .common.command_line import portable_command
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
 from .common.tables import text_table
@@ -70,7 +77,9 @@ def main(argv: list[str] | None = None, command: list[str] | None = None) -> Non
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         with one_line("error"):
-            train(*parse_arguments(argv), command=shlex.join(command or ["train.py", *argv]))
+            train(
+                *parse_arguments(argv), command=portable_command(command or ["train.py", *argv], FLAGS_OF_ONE_MACHINE)
+            )
     except Interrupted as interrupted:
         if PartialState().is_main_process:
             print(interrupted, file=sys.stderr)

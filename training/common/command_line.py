@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -213,3 +214,16 @@ def add_fields(parser: CommandParser, group: type, without: Collection[str] = ()
 
 def _is_optional(kind: Any) -> bool:
     return NoneType in get_args(kind)
+
+
+def portable_command(words: list[str], without: Collection[str]) -> str:
+    """Return a command line without some flags, given by name, and without their values."""
+    kept, flags = [], {f"--{name}" for name in without}
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if "--" + name[2:].replace("-", "_") not in flags:
+            kept.append(word)
+        elif not equals:
+            next(rest, None)
+    return shlex.join(kept)
