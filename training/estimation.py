@@ -10,14 +10,13 @@ from storyattn import StoryAttnForConditionalGeneration
 from tqdm.auto import tqdm
 
 from .arguments import DataArguments, ModelArguments, TrainingArguments
-from .common.defaults import TIMED_DEVICES
+from .common.defaults import NUM_STORIES, TIMED_DEVICES
 from .common.tables import text_table
 from .data.sources import STORYWORLD
 from .engine.compilation import checkpoint_activations
 from .engine.optimizer import build_optimizer
 from .engine.step_cost import StepCost, count_step, stories_of_noise
 from .model_kinds import model_kind
-from .storyworld.dataset import NUM_STORIES
 
 GB = 1e9
 BYTES = 4  # of a weight, of its gradient, and of each number that is kept for it
