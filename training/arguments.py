@@ -35,11 +35,9 @@ Baseline = Literal["notebook", "no_context", "text_only", "projection"]
 Tuning = Literal["tuned", "frozen", "lora"]
 LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub's names of licenses
 EMPTY_VALUES = ("", "~", "null")  # in YAML
-# Where a run writes and publishes, and what it resumes: a written recipe leaves them out.
-FLAGS_OF_ONE_MACHINE = (
-    "cache_dir",
-    "resume_from_checkpoint",
-)  # a path of this machine, and where a run was interrupted
+# A path of this machine, and where a run was interrupted: the command that makes a run again leaves them out.
+FLAGS_OF_ONE_MACHINE = ("cache_dir", "resume_from_checkpoint")
+# These, and where a run writes and publishes: a written recipe leaves them out.
 FLAGS_OF_ONE_RUN = ("output_dir", *FLAGS_OF_ONE_MACHINE, "push_to_hub", "hub_model_id", "hub_private_repo")
 # Headings of the help, in this order. A flag belongs to the topic of the flag before it where it names none.
 TOPICS = (

@@ -207,10 +207,9 @@ class GenerationStoryAttnMixin:
         stories, is_one = open_stories(frames, captions)
         texts = captions_by_step(next_captions, None if is_one else len(stories))
         for step in range(max(num_steps, len(texts))):
-            if step < len(texts):
-                stories = self._continue_once(processor, stories, return_attention, texts[step], **generation_kwargs)
-            else:
-                stories = self._continue_once(processor, stories, return_attention, **generation_kwargs)
+            text = texts[step] if step < len(texts) else None
+            stories = self._continue_once(processor, stories, return_attention, text, **generation_kwargs)
+            if text is None:
                 generation_kwargs["num_return_sequences"] = 1
         return stories[0] if is_one and len(stories) == 1 else Stories(stories)
 
@@ -219,7 +218,7 @@ class GenerationStoryAttnMixin:
         processor: ProcessorMixin,
         stories: list[Story],
         return_attention: bool,
-        next_captions: list[str] | None = None,
+        texts: list[str] | None,
         spatial_temperature: float | None = None,
         spatial_gamma: float | None = None,
         **generation_kwargs,
@@ -233,10 +232,10 @@ class GenerationStoryAttnMixin:
         encoded = self.model.encode(pixel_values, inputs["frame_mask"], *encoder_captions, *spatial)
         if not any(page.is_painted for story in last for page in story):
             warn_if_unfamiliar(self, encoded.output, inputs["attention_mask"])
-        decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
-        decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
-        texts = next_captions
-        if texts is None:
+        is_written = texts is None
+        if is_written:
+            decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
+            decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
             ids = self._write(encoded, *decoder_captions, "continue", **generation_kwargs)
             texts = processor.batch_decode(ids, skip_special_tokens=True)
         tokens = processor.tokenize_captions([[text] for text in texts]).to(self.device)
@@ -249,7 +248,7 @@ class GenerationStoryAttnMixin:
             attentions = encoded.output.spatial_attentions
             maps = [one[: len(story)].float().cpu() for one, story in zip(attentions, last)]
         new_pages = [
-            Page(frame, text, True, next_captions is None, maps[index // number])
+            Page(frame, text, True, is_written, maps[index // number])
             for index, (frame, text) in enumerate(zip(painted, texts))
         ]
         return [Story.from_pages([*stories[index // number], page]) for index, page in enumerate(new_pages)]

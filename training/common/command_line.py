@@ -221,8 +221,8 @@ def portable_command(words: list[str], without: Collection[str]) -> str:
     kept, flags = [], {f"--{name}" for name in without}
     rest = iter(words)
     for word in rest:
-        name, equals, _ = word.partition("=")
-        if "--" + name[2:].replace("-", "_") not in flags:
+        flag, equals, _ = with_underscores(word).partition("=")
+        if flag not in flags:
             kept.append(word)
         elif not equals:
             next(rest, None)
