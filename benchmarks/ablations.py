@@ -31,9 +31,8 @@ NO_CONTEXT = "no story context"
 # The parts of the loss on frames, each for the next frame and for reconstructions, and the rest, one by one.
 OF_FRAMES = ("l1", "mse", "perceptual", "edge")
 LOSSES = {name: (f"next_frame_{name}", f"reconstruction_{name}") for name in OF_FRAMES}
-LOSSES |= {
-    name: (name,) for name in DEFAULT_LOSS_WEIGHTS if name not in {part for both in LOSSES.values() for part in both}
-}
+IN_PAIRS = {part for both in LOSSES.values() for part in both}
+LOSSES |= {name: (name,) for name, weight in DEFAULT_LOSS_WEIGHTS.items() if weight and name not in IN_PAIRS}
 CHANGES = {
     "no spatial attention": "use_spatial_attention=false",
     **{
@@ -45,6 +44,7 @@ CHANGES = {
     "no copying": "use_frame_copy=false",
     "no moving": "use_frame_motion=false",
     **{f"without {name}": ",".join(f"loss_weights.{part}=0" for part in parts) for name, parts in LOSSES.items()},
+    "next_frame_changed for _relative": "loss_weights.next_frame_changed=1,loss_weights.next_frame_relative=0",
 }
 # The flags of train.py that a variant adds.
 VARIANTS = {

@@ -110,9 +110,9 @@ def test_predicted_frames_are_sharpened_outside_of_training(small_processor, bat
 @pytest.mark.parametrize("name", DEFAULT_LOSS_WEIGHTS)
 def test_every_loss_weight_counts(small_processor, batch, name):
     """Zero takes the part out of `loss_parts`; twice the weight adds the part once more, and moves the gradient."""
-    losses, gradients, parts = [], [], []
+    losses, gradients, parts, weight = [], [], [], DEFAULT_LOSS_WEIGHTS[name] or 1.0
     for factor in (0, 1, 2):
-        weights = {name: factor * DEFAULT_LOSS_WEIGHTS[name]}
+        weights = {name: factor * weight}
         model = make_model(small_config(small_processor, loss_weights=weights)).eval()
         output = model(**batch, return_loss=True)
         output.loss.backward()
@@ -120,7 +120,7 @@ def test_every_loss_weight_counts(small_processor, batch, name):
         parts.append(output.loss_parts)
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert name not in parts[0] and name in parts[1]
-    weighted = DEFAULT_LOSS_WEIGHTS[name] * parts[1][name].item()
+    weighted = weight * parts[1][name].item()
     assert weighted > 0
     assert losses[2] - losses[1] == pytest.approx(weighted, abs=1e-4)
     assert losses[1] - losses[0] == pytest.approx(weighted, abs=1e-4)
