@@ -15,7 +15,7 @@ from ..common.versions import package_version
 from ..evaluation.published_metrics import PUBLISHED_METRICS, task_id
 from ..figures import story_sheet
 from ..storyworld import STORYWORLD_VERSION, load_storyworld
-from ..storyworld.dataset import SPLITS, STORYWORLD_FEATURES
+from ..storyworld.dataset import HELD_OUT_WORDS, SPLITS, features_of
 from .hub import Upload, check_private, check_repo_id, find_user
 
 EVAL_FILE, SHEET = "eval.yaml", "storyworld.png"
@@ -146,15 +146,18 @@ def write_storyworld(folder: Path, options: StoryWorldOptions) -> None:
     Raises:
         ValueError: as `load_storyworld`.
     """
+    columns = features_of(HELD_OUT_WORDS)
     num_bytes, drawing = {}, {"num_frames": options.num_frames, "image_size": options.image_size, "seed": options.seed}
     for split, number in options.num_stories.items():
         stories = load_storyworld(split, num_stories=number, **drawing)
+        for name in columns.keys() - stories.features.keys():  # all files of a data set have the same columns
+            stories = stories.add_column(name, [None] * len(stories), feature=columns[name])
         stories.to_parquet(str(folder / f"{split}.parquet"))
         num_bytes[split] = stories.data.nbytes
         if split == "test":
             story_sheet(stories, folder / SHEET, num_stories=SHEET_STORIES)
     file_bytes = sum(path.stat().st_size for path in folder.glob("*.parquet"))
-    head = card_head("StoryWorld", "mit", options.num_stories, num_bytes, file_bytes, features=STORYWORLD_FEATURES)
+    head = card_head("StoryWorld", "mit", options.num_stories, num_bytes, file_bytes, features=columns)
     (folder / CARD_FILE).write_text(head + card_text(options), encoding="utf-8")
     (folder / EVAL_FILE).write_text(eval_text(), encoding="utf-8")
 
