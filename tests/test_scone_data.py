@@ -54,6 +54,17 @@ def test_a_story_has_the_picture_of_every_state_and_the_instruction_to_it(domain
         assert all(0 <= x1 < x2 <= 96 and 0 <= y1 < y2 <= 64 for x1, y1, x2, y2 in (box["box"] for box in boxes))
 
 
+def test_several_domains_make_one_data_set(source, tmp_path, capsys):
+    run(capsys, "--domain", "scene", "tangrams", "--source", source, "--output", tmp_path / "out", "--num_variants", 1)
+    dataset = load_dataset(str(tmp_path / "out"))
+    assert {split: len(rows) for split, rows in dataset.items()} == {
+        split: number * (4 if split == "train" else 2) for split, number in NUMBERS.items()
+    }
+    for rows in dataset.values():
+        assert set(rows["domain"]) == {"scene", "tangrams"} and len(set(rows["story_id"])) == len(rows)
+    assert "SCONE, scene, tangrams" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_the_folder_says_where_it_comes_from_and_is_read_for_training(source, tmp_path, capsys, small_processor):
     output = tmp_path / "out"
     flags = ["--domain", "tangrams", "--source", source, "--image_size", 96, 120]

@@ -14,7 +14,8 @@ def build_parser() -> CommandParser:
     text = "Make picture stories of SCONE's instructions: the states that follow them, drawn."
     parser = CommandParser(COMMAND, text, f"{COMMAND} --domain alchemy --output data/scone-alchemy")
     add = parser.add_argument
-    add("--domain", required=True, choices=SCONE_DOMAINS, metavar="DOMAIN", help="what the instructions are about")
+    domains = {"nargs": "+", "choices": SCONE_DOMAINS, "metavar": "DOMAIN", "dest": "domains"}
+    add("--domain", required=True, **domains, help="what the instructions are about; several make one data set")
     add("--output", required=True, type=Path, metavar="FOLDER", help="folder for the data set")
     add("--source", type=Path, help="SCONE's repository, a folder or its ZIP archive; default: downloaded")
     keeps = "keeps the downloaded archive; remove it to download it again"
@@ -30,7 +31,8 @@ def build_parser() -> CommandParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the command; a mistake in its arguments ends it with one line and exit status 2."""
     arguments = vars(build_parser().parse_args(argv))
+    listed = {name: tuple(arguments[name]) for name in ("domains", "image_size")}
     from ..scone.build import BuildOptions, build_stories
 
     with one_line(COMMAND):
-        build_stories(BuildOptions(**{**arguments, "image_size": tuple(arguments["image_size"])}))
+        build_stories(BuildOptions(**{**arguments, **listed}))

@@ -6,6 +6,7 @@ The folder then reads as any other: `storyattn train --dataset FOLDER`. What is 
 
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 from ..common.dataset_folder import check_output
@@ -36,14 +37,14 @@ SHA256 = {  # of the files of that commit
 @dataclass(frozen=True)
 class BuildOptions:
     """
-    What to build: the stories of `domain` (see `DOMAINS`), drawn at `image_size` (height, width), into `output`.
+    What to build: the stories of `domains` (see `DOMAINS`), drawn at `image_size` (height, width), into `output`.
 
     `source` is SCONE's repository or its folder `data`, as a folder or a ZIP archive; without it the archive of
     `COMMIT` is downloaded to `download_dir` (default `CACHES["scone"]`). `num_variants` variants of each training story
     are written beside it, see `variants`. `overwrite` replaces an earlier result.
     """
 
-    domain: str
+    domains: tuple[str, ...]
     output: Path
     source: Path | None = None
     download_dir: Path | None = None
@@ -58,7 +59,8 @@ def build_stories(options: BuildOptions) -> None:
 
     Raises `ValueError` for a mistake in the options or the files, `OSError` where the download fails.
     """
-    domain_named(options.domain)
+    for domain in options.domains:
+        domain_named(domain)
     if options.num_variants < 0:
         raise ValueError(f"num_variants: got {options.num_variants}, expected at least 0")
     size = check_image_size(options.image_size)
@@ -75,7 +77,7 @@ def build_stories(options: BuildOptions) -> None:
     write_stories(
         output,
         splits,
-        options.domain,
+        options.domains,
         size,
         {"left_out": len(left_out), "variants": len(more)},
         COMMIT,
@@ -86,7 +88,7 @@ def build_stories(options: BuildOptions) -> None:
 
 def read_splits(options: BuildOptions) -> dict[str, list[Sequence]]:
     """
-    Return the sequences of each split.
+    Return the sequences of each split, one domain after the other.
 
     Raises `ValueError` for a file of another form, and for one of the downloaded archive that is not the published one;
     prints where one of `source` is not.
@@ -95,15 +97,15 @@ def read_splits(options: BuildOptions) -> dict[str, list[Sequence]]:
     if options.source is None:
         archive = download_archive((options.download_dir or Path(CACHES["scone"])).expanduser())
     read = open_source(archive or options.source.expanduser())
-    splits = {}
-    for split in SPLITS:
-        name = file_name(options.domain, split)
+    splits = {split: [] for split in SPLITS}
+    for split, domain in product(SPLITS, dict.fromkeys(options.domains)):
+        name = file_name(domain, split)
         content = read(name)
         if sha256(content).hexdigest() != SHA256[name]:
             if archive is not None:
                 raise ValueError(f"{archive}: got another {name} than the published one; remove the archive to retry")
             print(f"note: {name} is not the file of the commit {COMMIT}")
-        splits[split] = parse_sequences(content, name, options.domain)
+        splits[split] += parse_sequences(content, name, domain)
     return splits
 
 

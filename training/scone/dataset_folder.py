@@ -64,7 +64,7 @@ VARIANTS = """
 def write_stories(
     output: Path,
     splits: dict[str, list[Sequence]],
-    domain: str,
+    domains: tuple[str, ...],
     image_size: tuple[int, int],
     changes: dict[str, int],
     commit: str,
@@ -76,7 +76,7 @@ def write_stories(
     Args:
         output: the folder.
         splits: the sequences of each split, at least one of each.
-        domain: a key of `DOMAINS`.
+        domains: keys of `DOMAINS`, those of the sequences.
         image_size: height and width of the frames in pixels.
         changes: how many stories were `left_out` of the training split, and how many `variants` were added.
         commit: the commit of SCONE's repository.
@@ -100,25 +100,29 @@ def write_stories(
             num_bytes[split] = dataset.data.nbytes
         file_bytes = sum(path.stat().st_size for path in folder.iterdir())
         num_stories = {split: len(sequences) for split, sequences in splits.items()}
-        head = card_head(f"SCONE {domain}", "unknown", num_stories, num_bytes, file_bytes)
-        card = _card(domain, num_stories, image_size, changes, credit)
+        head = card_head(f"SCONE {' '.join(domains)}", "unknown", num_stories, num_bytes, file_bytes)
+        card = _card(domains, num_stories, image_size, changes, credit)
         (folder / ATTRIBUTION).write_text(credit, encoding="utf-8")
         (folder / CARD_FILE).write_text(head + card, encoding="utf-8")
 
 
 def _card(
-    domain: str, num_stories: dict[str, int], image_size: tuple[int, int], changes: dict[str, int], credit: str
+    domains: tuple[str, ...],
+    num_stories: dict[str, int],
+    image_size: tuple[int, int],
+    changes: dict[str, int],
+    credit: str,
 ) -> str:
     """What stands below the head of the card."""
     return CARD.format(
-        domain=domain,
+        domain=", ".join(domains),
         mark=MARK,
         num_frames=NUM_STEPS + 1,
         num_steps=NUM_STEPS,
         counts="\n".join(f"| {split} | {count:,} |" for split, count in num_stories.items()),
         height=image_size[0],
         width=image_size[1],
-        kind=KINDS[domain],
+        kind=" and ".join(KINDS[domain] for domain in domains),
         left_out=changes["left_out"] or "No",
         variants=VARIANTS.format(count=changes["variants"]) if changes["variants"] else "",
         credit=credit,
