@@ -104,7 +104,7 @@ def relative_loss(
         the loss, `()`.
     """
     errors = (predicted - target).abs().mean(2).sum((-2, -1))
-    least = math.ceil(changed[0, 0].numel() / 100)
+    least = math.ceil(changed.shape[-2] * changed.shape[-1] / 100)
     return masked_mean(errors / changed.sum((-2, -1)).clamp(min=least), mask, count)
 
 
