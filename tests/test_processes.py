@@ -111,13 +111,13 @@ def test_two_processes_resume_where_they_were(together, tmp_path):
 @pytest.mark.slow
 def test_shards_compute_in_bfloat16_what_whole_models_do(data, tmp_path):
     """The first losses are of the same weights; counts and targets must not be rounded."""
-    flags = {**FLAGS, **data, "train_batch_size": 3, "max_train_steps": 4, "eval_steps": 0, "save_steps": 0}
+    flags = {**FLAGS, **data, "train_batch_size": 3, "max_train_steps": 2, "eval_steps": 0, "save_steps": 0}
     for kind in KINDS:
         run(kind, tmp_path / kind, {**flags, "mixed_precision": "bf16"})
     shards, whole = (read_losses(tmp_path / kind) for kind in ("FSDP2", "DDP"))
     for name, part in whole[0]["loss_parts"].items():
         assert shards[0]["loss_parts"][name] == pytest.approx(part, rel=1e-3), name
-    assert shards[3]["loss"] == pytest.approx(whole[3]["loss"], rel=0.02)
+    assert shards[1]["loss"] == pytest.approx(whole[1]["loss"], rel=0.02)
 
 
 @pytest.mark.slow
