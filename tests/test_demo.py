@@ -180,7 +180,8 @@ def test_frames_are_described_and_found(page, tmp_path):
     open_tab(page, "Describe")
     described = page.locator("#described .card")
     assert described.count() == 8
-    assert all("frog" in text for text in described.locator(".text").all_inner_texts()[:4])
+    texts = described.locator(".text").all_inner_texts()
+    assert all(texts) and "frog" in texts[0], "the opening names who is there"
     open_tab(page, "Find")
     best = page.locator("#ranking .card").first.get_attribute("class")
     assert "best" in best and page.locator("#ranking .card").count() == 8
@@ -247,7 +248,7 @@ def test_the_endpoints(url):
     sampled = [client.predict(frames, captions, 1, seed, api_name="/continue")[0]["caption"] for seed in (3, 3, 4, 5)]
     assert sampled[0] == sampled[1] and len(set(sampled)) > 1
     described = client.predict(frames, [], api_name="/describe")
-    assert len(described) == 4 and all("frog" in text for text in described)
+    assert len(described) == 4 and all(described) and "frog" in described[0]
     answer, best = client.predict(frames, captions[:2], api_name="/search")
     assert len(answer["scores"]) == 4 and answer["best_texts"][0] == 0
     assert [page["caption"] for page in best] == captions[:2]
