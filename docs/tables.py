@@ -17,6 +17,7 @@ import torch
 from storyattn import StoryAttnForConditionalGeneration
 from storyattn.training.common.tables import LEFT, markdown_table
 from storyattn.training.evaluation.tables import MAIN_RESULTS, main_table, result_tables
+from storyattn.training.models.provenance import seconds_of
 from storyattn.training.publishing.model_card import dataset_title, make_card, read_config, read_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,13 +51,14 @@ def models_table() -> str:
             parameters = StoryAttnForConditionalGeneration(config).num_parameters()
         facts, frames = results["facts"], results["metrics"]["next_frame"]
         training = facts["training"]
-        minutes = float(training["time of training and its evaluations"].removesuffix(" s")) / 60
+        minutes = seconds_of(training) / 60
+        took = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
         row = {
             "Model": f"[{folder.name}](checkpoints/{folder.name})",
             "Parameters": f"{parameters / 1e6:.1f} million",
             "Frames": "x".join(map(str, config.image_size)),
             "Trained on": f"{dataset_title(facts['dataset'])}, {training['training stories']} stories",
-            "Training": f"{minutes:.0f} min, {training['hardware']}",
+            "Training": f"{took}, {training['hardware']}",
             "SSIM of the next frame": f"{frames['ssim']:.4f} (copy: {frames['floors']['copy_last']['ssim']:.4f})",
             "License": facts["license"],
         }

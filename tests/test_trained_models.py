@@ -49,6 +49,8 @@ def test_a_trained_model_gets_a_decoder_trained_on_text_alone(launch, finished_r
     assert (tmp_path / "joined" / "decoder_tokenizer").is_dir() is not of_the_model
     facts = json.loads((tmp_path / "joined" / "results.json").read_text(encoding="utf-8"))["facts"]
     assert facts["pretrained"] == {"all": "finished, trained before", "causal language model": "decoder, tuned"}
+    earlier = json.loads((finished_run / "results.json").read_text())["facts"]["training"]
+    assert facts["training"]["time of the trainings before it"] == earlier["time of training and its evaluations"]
 
 
 @pytest.mark.parametrize(

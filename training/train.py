@@ -54,7 +54,7 @@ from .evaluation.wording_metrics import measure_wordings
 from .inspection.harm import harm_line
 from .model_kinds import ModelKind, model_kind
 from .models.build import build_tokenizers, check_perceptual_model, pretrained_parts
-from .models.provenance import part_summaries
+from .models.provenance import earlier_facts, part_summaries, seconds_of
 from .models.weights import round_weights, store_weights
 from .needs import check_measurable, check_needs, check_space
 from .publishing.card_facts import RECIPE_FILE
@@ -143,7 +143,8 @@ def _train_in_folder(
         if model is None:
             return {}
         # ----------------------------------------------------------------------------------------------- evaluate
-        facts = training_facts(loop, splits, data_args, args, command, part_summaries(model_args)) | card_facts
+        before = seconds_of(earlier_facts(model_args.model_name_or_path).get("training", {}))
+        facts = training_facts(loop, splits, data_args, args, command, part_summaries(model_args), before) | card_facts
         results = evaluate(model, kind, processor, splits, facts, data_args, args)
         # ------------------------------------------------------------------------------------------------- export
         example = splits["test"][0] if data_args.publish_stories else None

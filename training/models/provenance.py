@@ -19,6 +19,9 @@ from .build import pretrained_parts, pretrained_sources
 if TYPE_CHECKING:
     from ..arguments import ModelArguments
 
+# Of the facts that a card says of a training: how long it took, and the trainings of the model that it starts from.
+TRAINING_TIME, TIME_BEFORE = "time of training and its evaluations", "time of the trainings before it"
+
 
 def part_fingerprints(model: StoryAttnForConditionalGeneration, args: ModelArguments) -> dict[str, dict]:
     """Return what a resumed run must share of each pretrained part: the SHA-256 of its weights, and how it is tuned."""
@@ -61,6 +64,11 @@ def earlier_facts(name: str | None) -> dict:
         return {}
     path = cached_file(name, "results.json", _raise_exceptions_for_missing_entries=False)
     return json.loads(Path(path).read_text(encoding="utf-8")).get("facts", {}) if path else {}
+
+
+def seconds_of(training: dict) -> float:
+    """Return how long the training took, by the facts that a card says of it, with the trainings before it."""
+    return sum(float(training.get(key, "0 s").removesuffix(" s")) for key in (TRAINING_TIME, TIME_BEFORE))
 
 
 def source_name(source: str) -> str:

@@ -12,6 +12,7 @@ from ..common.files import write_results
 from ..data.augmentation import augmentation_of
 from ..engine.loop import stories_per_step
 from ..engine.optimizer import describe_optimizer
+from ..models.provenance import TIME_BEFORE, TRAINING_TIME
 from .model_card import example_captions, find_template, write_card
 from .release_files import RESULTS
 from .story_strips import draw_strips
@@ -67,6 +68,7 @@ def training_facts(
     args: TrainingArguments,
     command: str,
     parts: dict[str, str],
+    before: float,
 ) -> dict:
     """Return what the model card says of the training.
 
@@ -77,6 +79,7 @@ def training_facts(
         args: flags of the training.
         command: command line of the run.
         parts: what `part_summaries` says of pretrained parts.
+        before: seconds of the trainings before this one, see `seconds_of`.
     """
     accelerator, best = loop.accelerator, args.load_best_model_at_end and loop.best
     changes = augmentation_of(args).changes()
@@ -91,7 +94,8 @@ def training_facts(
             "steps": loop.step,
             "stories per step": stories_per_step(args, accelerator),
             "training stories": "streamed" if data_args.streaming else len(splits["train"]),
-            "time of training and its evaluations": f"{loop.seconds:.0f} s",
+            TRAINING_TIME: f"{loop.seconds:.0f} s",
+            **({TIME_BEFORE: f"{before:.0f} s"} if before else {}),
             "hardware": f"{accelerator.num_processes} x {device} ({platform.machine()})",
             "precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
             "optimizer": describe_optimizer(args),
