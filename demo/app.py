@@ -23,7 +23,7 @@ from tabs import attention_tab, describe_tab, find_tab  # noqa: E402
 
 HERE = Path(__file__).parent
 DEFAULT_MODEL = str(HERE.parent / "checkpoints" / "storyattn-tiny")
-OPENING = "the_sheep_and_the_key"
+OPENING = "the_farmer_in_the_rain"
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")
 THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="stone", font=FONT, font_mono=("ui-monospace", "monospace"))
 THEME.set(

@@ -14,7 +14,7 @@ from storyattn.training.storyworld import characters, props, settings
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
-SHEEP, FROG = (DEMO / "examples" / name for name in ("the_sheep_and_the_key", "the_frog_and_the_ball"))
+OPENING, FIRST = (DEMO / "examples" / name for name in ("the_farmer_in_the_rain", "the_boy_at_the_windmill"))
 sys.path.append(str(DEMO))
 from board import EXAMPLES, Board, open_example  # noqa: E402
 from knowledge import model_line  # noqa: E402
@@ -81,7 +81,7 @@ def story_of(folder: Path) -> list[str]:
 @browser
 def test_it_opens_with_a_finished_story(opened):
     page, _ = opened
-    assert captions_of(page) == story_of(SHEEP)
+    assert captions_of(page) == story_of(OPENING)
     assert page.locator("#board .painted img").count() == 4
     page.get_by_text("16 drawn characters").wait_for()
     image = page.locator("#board img").first
@@ -117,17 +117,17 @@ def test_the_three_buttons(page):
 def test_a_frame_is_painted_again_from_its_edited_caption(page):
     before = sources_of(page)
     text = 'Look, the fox arrives! Now the fox stands next to the "old" {{oak}} & ${x} <b>stump</b>.'
-    page.locator("#board .caption").nth(1).fill("The frog walks.")
+    page.locator("#board .caption").nth(1).fill("The girl walks.")
     paint_again(page, 5, text)
     captions, sources = captions_of(page), sources_of(page)
-    assert captions[5] == text and captions[1] == "The frog walks."
+    assert captions[5] == text and captions[1] == "The girl walks."
     assert [index for index in range(8) if sources[index] != before[index]] == [5]
     continue_story(page, "#like")
     assert captions_of(page)[:6] == captions[:6] and sources_of(page)[:6] == sources[:6], "the edit was lost"
     load_example(page, 0)
-    page.locator("#board .caption").nth(1).fill("The frog walks.")
+    page.locator("#board .caption").nth(1).fill("The girl walks.")
     load_example(page, 0)
-    assert captions_of(page) == story_of(FROG), "the example was not read again"
+    assert captions_of(page) == story_of(FIRST), "the example was not read again"
 
 
 @browser
@@ -135,11 +135,11 @@ def test_the_story_becomes_the_input(page):
     page.locator("#board .caption").nth(7).fill("The end.")
     page.locator("#use").click()
     page.locator("#board .painted").first.wait_for(state="detached")
-    assert captions_of(page) == [*story_of(FROG)[:7], "The end."]
+    assert captions_of(page) == [*story_of(FIRST)[:7], "The end."]
     page.locator("#board [data-event=remove]").nth(0).click()
     page.locator("#board .card").nth(7).wait_for(state="detached")
     continue_story(page, "#like", steps=1)
-    assert captions_of(page)[:7] == [*story_of(FROG)[1:7], "The end."]
+    assert captions_of(page)[:7] == [*story_of(FIRST)[1:7], "The end."]
     assert page.locator("#board .painted").count() == 1
 
 
@@ -156,23 +156,23 @@ def test_the_story_is_downloaded(page, tmp_path, button, kind):
 
 @browser
 def test_pictures_are_uploaded_and_broken_ones_named_at_once(page, tmp_path):
-    (tmp_path / "torn.png").write_bytes((FROG / "2.png").read_bytes()[:200])
+    (tmp_path / "torn.png").write_bytes((FIRST / "2.png").read_bytes()[:200])
     (tmp_path / "letter.jpg").write_text("Dear fox")
     before = captions_of(page)
-    files = [FROG / "1.png", tmp_path / "torn.png", tmp_path / "letter.jpg"]
+    files = [FIRST / "1.png", tmp_path / "torn.png", tmp_path / "letter.jpg"]
     page.locator("input[type=file]").nth(0).set_input_files(files)
     error = page.locator(ERROR).first.inner_text()
     assert "torn.png: got" in error and "letter.jpg: got" in error and "1.png: got" not in error
     assert captions_of(page) == before
 
-    page.locator("input[type=file]").nth(0).set_input_files([FROG / "1.png", FROG / "2.png"])
+    page.locator("input[type=file]").nth(0).set_input_files([FIRST / "1.png", FIRST / "2.png"])
     page.locator("#board .card").nth(2).wait_for(state="detached")
-    page.locator("input[type=file]").nth(1).set_input_files([FROG / "3.png"])
+    page.locator("input[type=file]").nth(1).set_input_files([FIRST / "3.png"])
     page.locator("#board .card").nth(2).wait_for()
     assert captions_of(page) == ["", "", ""]
-    page.locator("#board .caption").nth(0).fill("The frog is in the forest.")
+    page.locator("#board .caption").nth(0).fill("The girl is in the forest.")
     continue_story(page, steps=1)
-    assert captions_of(page)[:3] == ["The frog is in the forest.", "", ""] and captions_of(page)[3]
+    assert captions_of(page)[:3] == ["The girl is in the forest.", "", ""] and captions_of(page)[3]
 
 
 @browser
@@ -181,7 +181,7 @@ def test_frames_are_described_and_found(page, tmp_path):
     described = page.locator("#described .card")
     assert described.count() == 8
     texts = described.locator(".text").all_inner_texts()
-    assert all(texts) and "frog" in texts[0], "the opening names who is there"
+    assert all(texts) and "grandmother" in texts[0], "the opening names who is there"
     open_tab(page, "Find")
     best = page.locator("#ranking .card").first.get_attribute("class")
     assert "best" in best and page.locator("#ranking .card").count() == 8
@@ -190,11 +190,11 @@ def test_frames_are_described_and_found(page, tmp_path):
     picture = page.locator("input[type=file]").nth(2)
     picture.set_input_files(tmp_path / "torn.png")
     page.locator(ERROR).filter(has_text="torn.png: got 4 bytes").wait_for()
-    picture.set_input_files(FROG / "1.png")
+    picture.set_input_files(FIRST / "1.png")
     ranking = page.locator("#ranking li")
     ranking.nth(7).wait_for()
     texts = [text.split(" ", 1) for text in ranking.all_inner_texts()]
-    assert texts[0][1] == story_of(FROG)[0] and sorted(text for _, text in texts) == sorted(story_of(FROG))
+    assert texts[0][1] == story_of(FIRST)[0] and sorted(text for _, text in texts) == sorted(story_of(FIRST))
     cosines = [float(cosine) for cosine, _ in texts]
     assert cosines == sorted(cosines, reverse=True) and cosines[0] > cosines[-1]
 
@@ -212,7 +212,7 @@ def test_a_slider_moves_the_attention(page):
 
 @browser
 def test_too_long_a_story_is_refused(page):
-    page.locator("input[type=file]").nth(1).set_input_files([FROG / "1.png"] * (MAX_PAGES - 7))
+    page.locator("input[type=file]").nth(1).set_input_files([FIRST / "1.png"] * (MAX_PAGES - 7))
     page.locator(ERROR).filter(has_text=f"frames: got {MAX_PAGES + 1}, expected 1 to {MAX_PAGES}").wait_for()
     assert len(captions_of(page)) == 8
 
@@ -239,16 +239,16 @@ def test_the_endpoints(url):
     endpoints = client.view_api(return_format="dict")
     assert set(endpoints["named_endpoints"]) == {"/continue", "/describe", "/search"}
     assert not endpoints["unnamed_endpoints"]
-    frames = [handle_file(str(FROG / f"{number}.png")) for number in range(1, 5)]
-    captions = (FROG / "captions.txt").read_text().splitlines()
+    frames = [handle_file(str(FIRST / f"{number}.png")) for number in range(1, 5)]
+    captions = (FIRST / "captions.txt").read_text().splitlines()
 
     new = client.predict(frames, captions, 2, api_name="/continue")
-    assert [page["caption"] for page in new] == story_of(FROG)[4:6]
-    assert Image.open(new[0]["image"]).tobytes() == Image.open(FROG / "5.png").tobytes()
+    assert [page["caption"] for page in new] == story_of(FIRST)[4:6]
+    assert Image.open(new[0]["image"]).tobytes() == Image.open(FIRST / "5.png").tobytes()
     sampled = [client.predict(frames, captions, 1, seed, api_name="/continue")[0]["caption"] for seed in (3, 3, 4, 5)]
     assert sampled[0] == sampled[1] and len(set(sampled)) > 1
     described = client.predict(frames, [], api_name="/describe")
-    assert len(described) == 4 and all(described) and "frog" in described[0]
+    assert len(described) == 4 and all(described) and "grandmother" in described[0]
     answer, best = client.predict(frames, captions[:2], api_name="/search")
     assert len(answer["scores"]) == 4 and answer["best_texts"][0] == 0
     assert [page["caption"] for page in best] == captions[:2]
@@ -328,7 +328,7 @@ def test_a_gpu_is_borrowed_for_what_runs_the_model(monkeypatch):
 
     monkeypatch.setattr("story.on_gpu", lend)
     teller = Storyteller(str(ROOT / "checkpoints" / "storyattn-tiny"))
-    story = open_example(teller, FROG).story[:2]
+    story = open_example(teller, FIRST).story[:2]
     assert len(list(teller.continue_story(story, 1))) == 1
     teller.describe(story.frames, story.captions)
     teller.paint_again(story, 1)
