@@ -143,8 +143,9 @@ def _train_in_folder(
         if model is None:
             return {}
         # ----------------------------------------------------------------------------------------------- evaluate
-        before = seconds_of(earlier_facts(model_args.model_name_or_path).get("training", {}))
-        facts = training_facts(loop, splits, data_args, args, command, part_summaries(model_args), before) | card_facts
+        earlier = earlier_facts(model_args.model_name_or_path)
+        parts, before = part_summaries(model_args, earlier), seconds_of(earlier.get("training", {}))
+        facts = training_facts(loop, splits, data_args, args, command, parts, before) | card_facts
         results = evaluate(model, kind, processor, splits, facts, data_args, args)
         # ------------------------------------------------------------------------------------------------- export
         example = splits["test"][0] if data_args.publish_stories else None

@@ -42,9 +42,14 @@ def _weights_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def part_summaries(args: ModelArguments) -> dict[str, str]:
-    """Return what the model card says of each pretrained part: its Hub id or folder's name, and how it was tuned."""
-    summaries = dict(earlier_facts(args.model_name_or_path).get("pretrained", {}))
+def part_summaries(args: ModelArguments, earlier: dict) -> dict[str, str]:
+    """Return what the model card says of each pretrained part: its Hub id or folder's name, and how it was tuned.
+
+    Args:
+        args: flags of the model.
+        earlier: `earlier_facts` of the model that the training starts from.
+    """
+    summaries = dict(earlier.get("pretrained", {}))
     sources = pretrained_sources(args)
     if args.model_name_or_path is not None:
         summaries["all"] = f"{source_name(args.model_name_or_path)}, trained before"

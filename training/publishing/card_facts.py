@@ -46,13 +46,13 @@ def published_facts(model_args: ModelArguments, data_args: DataArguments) -> dic
     sources = list(pretrained_sources(model_args).values())
     if model_args.model_name_or_path is not None:
         sources.append(model_args.model_name_or_path)
-    named = {source_name(source): source for source in sources}
+    named, earlier = {source_name(source): source for source in sources}, earlier_facts(model_args.model_name_or_path)
     return {
         "license": model_args.license,
-        "pretrained": part_summaries(model_args),
+        "pretrained": part_summaries(model_args, earlier),
         "fine_tuned_from": model_args.model_name_or_path and source_name(model_args.model_name_or_path),
         "base_models": {
-            **earlier_facts(model_args.model_name_or_path).get("base_models", {}),
+            **earlier.get("base_models", {}),
             **{name: license_of_card(source, ModelCard) for name, source in named.items()},
         },
         "data": data_facts(

@@ -77,7 +77,6 @@ def build_stories(options: BuildOptions) -> None:
     write_stories(
         output,
         splits,
-        options.domains,
         size,
         {"left_out": len(left_out), "variants": len(more)},
         COMMIT,

@@ -64,7 +64,6 @@ VARIANTS = """
 def write_stories(
     output: Path,
     splits: dict[str, list[Sequence]],
-    domains: tuple[str, ...],
     image_size: tuple[int, int],
     changes: dict[str, int],
     commit: str,
@@ -76,7 +75,6 @@ def write_stories(
     Args:
         output: the folder.
         splits: the sequences of each split, at least one of each.
-        domains: keys of `DOMAINS`, those of the sequences.
         image_size: height and width of the frames in pixels.
         changes: how many stories were `left_out` of the training split, and how many `variants` were added.
         commit: the commit of SCONE's repository.
@@ -100,6 +98,7 @@ def write_stories(
             num_bytes[split] = dataset.data.nbytes
         file_bytes = sum(path.stat().st_size for path in folder.iterdir())
         num_stories = {split: len(sequences) for split, sequences in splits.items()}
+        domains = list(dict.fromkeys(sequence.states[0].domain for rows in splits.values() for sequence in rows))
         head = card_head(f"SCONE {' '.join(domains)}", "unknown", num_stories, num_bytes, file_bytes)
         card = _card(domains, num_stories, image_size, changes, credit)
         (folder / ATTRIBUTION).write_text(credit, encoding="utf-8")
@@ -107,7 +106,7 @@ def write_stories(
 
 
 def _card(
-    domains: tuple[str, ...],
+    domains: list[str],
     num_stories: dict[str, int],
     image_size: tuple[int, int],
     changes: dict[str, int],
