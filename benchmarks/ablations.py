@@ -41,6 +41,7 @@ CHANGES = {
     },
     **{f"gamma {value}, not learned": f"spatial_gamma={value},learn_spatial_gamma=false" for value in (0.0, 0.25, 1.0)},
     "no fusion": "use_cross_modal_fusion=false",
+    "no joint frame attention": "use_joint_frame_attention=false",
     "no copying": "use_frame_copy=false",
     "no moving": "use_frame_motion=false",
     **{f"without {name}": ",".join(f"loss_weights.{part}=0" for part in parts) for name, parts in LOSSES.items()},
@@ -50,6 +51,7 @@ CHANGES = {
 VARIANTS = {
     FULL: [],
     NO_CONTEXT: ["--baseline", "no_context"],
+    "AdamW for Muon": ["--optimizer", "adamw"],
     **{name: ["--config_overrides", change] for name, change in CHANGES.items()},
 }
 # What two runs must share to stand in one table.

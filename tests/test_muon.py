@@ -78,3 +78,10 @@ def test_its_state_is_restored(small_model):
     generator.set_state(drawn)
     step(restored)
     assert all(torch.equal(value, expected[name]) for name, value in small_model.state_dict().items())
+
+
+def test_lower_precision_makes_matrices_orthogonal_too():
+    matrices = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(0))
+    lower = orthogonalized(matrices, torch.bfloat16)
+    assert lower.dtype == matrices.dtype
+    assert torch.cosine_similarity(lower.flatten(1), orthogonalized(matrices).flatten(1)).min() > 0.99

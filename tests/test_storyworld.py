@@ -8,6 +8,7 @@ from PIL import Image
 from storyattn.training.storyworld import EVENT_KINDS, SPLITS, dataset, generate_story, load_storyworld
 from storyattn.training.storyworld.characters import CHARACTERS
 from storyattn.training.storyworld.dataset import is_held_out
+from storyattn.training.storyworld.plain_form import plain_form
 from storyattn.training.storyworld.plots import PLOTS, open_stage, play
 from storyattn.training.storyworld.props import PROPS
 from storyattn.training.storyworld.settings import SETTINGS
@@ -160,6 +161,20 @@ def test_wording_varies(stories):
     assert len(set(captions)) > 0.8 * len(captions)
 
 
+def test_plain_captions_have_one_wording_for_each_event():
+    wordings = {}
+    for seed in range(120):
+        varied = generate_story(seed, "train", **SMALL)
+        story = generate_story(seed, "train", wordings="plain", **SMALL)
+        assert story["states"] == varied["states"] and story["captions"] != varied["captions"]
+        for event, caption in zip(story["events"], story["captions"]):
+            if event["kind"] not in ("opening", "two_events", "weather", "time"):
+                plain, _ = plain_form(caption.lower())
+                wordings.setdefault((event["kind"], len(event["characters"])), set()).add(plain)
+    assert len(wordings) > 12
+    assert max(len(texts) for texts in wordings.values()) <= 3, wordings
+
+
 def test_unseen_combinations_are_in_one_split_alone():
     for seed in range(300):
         story = generate_story(seed, "test_unseen", num_frames=2, **SMALL)
@@ -184,6 +199,7 @@ def test_any_size_and_length():
     ("options", "message"),
     [
         ({"split": "dev"}, "split: got 'dev', expected one of train,"),
+        ({"wordings": "short"}, "wordings: got 'short', expected one of varied, plain"),
         ({"num_frames": 1}, "num_frames: got 1, expected at least 2"),
         ({"image_size": (8, 96)}, r"image_size: got \(8, 96\), expected .* at least 16"),
     ],

@@ -31,6 +31,7 @@ SaveDtype = Literal["float32", "float16", "bfloat16"]
 OptimizerName = Literal["adamw", "muon"]
 Precision = Literal["no", "fp16", "bf16"]
 BadStory = Literal["skip", "raise"]
+Wordings = Literal["varied", "plain"]
 Baseline = Literal["notebook", "no_context", "text_only", "projection"]
 Tuning = Literal["tuned", "frozen", "lora"]
 LICENSE_NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")  # the form of the Hub's names of licenses
@@ -146,6 +147,7 @@ class DataArguments:
     max_story_frames: int | None = _flag(
         None, "most frames of a story, such as 10: each story has its number; default: all the same"
     )
+    wordings: Wordings = _flag("varied", "captions of storyworld: varied, or plain, with one wording for each event")
     max_eval_windows: int = _flag(64, "windows that an evaluation during training measures", "evaluation")
     max_test_windows: int | None = _flag(None, "windows that the evaluation at the end measures; default: all")
     publish_stories: bool = _flag(

@@ -6,7 +6,7 @@ import sys
 from ..common.access_flags import add_access_flags
 from ..common.columns import add_column_flags
 from ..common.command_line import CommandParser
-from ..common.defaults import BAD_STORY_POLICIES, CACHE_LIMIT_GB, FEATURE_NETWORK
+from ..common.defaults import BAD_STORY_POLICIES, CACHE_LIMIT_GB, FEATURE_NETWORK, WORDINGS
 from ..common.errors import one_line
 
 COMMAND = "storyattn evaluate"
@@ -25,6 +25,12 @@ def build_parser() -> CommandParser:
     add("--dataset", required=True, metavar="DATASET", help="storyworld, a folder or a Hub id with frames and captions")
     add("--split", default="test", help="split to measure on")
     add("--story_frames", type=int, default=6, help="frames of a story that storyworld draws")
+    add(
+        "--wordings",
+        choices=WORDINGS,
+        default=WORDINGS[0],
+        help="captions of storyworld; plain: one wording an event",
+    )
     add("--train_split", help="split for the training floors; default: train, if any; '' leaves them out")
     add("--max_windows", type=int, help="measure this many transitions, spread evenly over stories; default: all")
     add("--context_frames", type=int, help="show at most this many frames before the measured one; default: all")

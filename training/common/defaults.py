@@ -14,6 +14,7 @@ SCONE_SIZE = (64, 96)
 # StoryWorld
 NUM_STORIES = {"train": 3500, "validation": 200, "test": 200, "test_unseen": 200, "test_words": 200}
 STORYWORLD_SIZE = (64, 96)  # height and width of frames, in pixels
+WORDINGS = ("varied", "plain")  # of an event: as many as the grammar has, or one
 
 # Devices of `storyattn estimate`: GPUs whose speed a table has, and those on which some steps are run.
 TABLED_DEVICES = ("t4", "l4", "a10g", "rtx4090", "a100", "h100", "h200")

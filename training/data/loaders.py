@@ -80,6 +80,7 @@ def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:
     if args.dataset == STORYWORLD:
         lengths = args.story_frames, args.max_story_frames or args.story_frames
         options["storyworld_options"] = {"image_size": tuple(config.image_size), "num_frames": lengths}
+        options["storyworld_options"]["wordings"] = args.wordings
     return options
 
 

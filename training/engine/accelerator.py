@@ -17,6 +17,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from ..arguments import TrainingArguments
 from ..common.files import check_folder
+from .cpu_attention import attend_in_float32
 from .malloc import keep_freed_memory
 from .trackers import tracker_names
 
@@ -56,6 +57,8 @@ def build_accelerator(args: TrainingArguments) -> Accelerator:
         keep_full_precision(accelerator.state.fsdp_plugin)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
+        if accelerator.mixed_precision == "bf16":
+            attend_in_float32()
     return accelerator
 
 

@@ -77,7 +77,7 @@ class TrainingLoop:
         check_metric(args.metric_for_best_model, model.config.loss_weights)
         # Evaluated and published in place of the trained one, which may be sharded or compiled.
         self.eval_model = copy.deepcopy(model).eval() if accelerator.is_main_process else None
-        optimizer = build_optimizer(model, args)
+        optimizer = build_optimizer(model, args, accelerator.mixed_precision)
         self.num_steps = args.max_train_steps or math.ceil(
             args.num_train_epochs * num_stories / stories_per_step(args, accelerator)
         )

@@ -18,18 +18,25 @@ class MuonAdamW(torch.optim.AdamW):
 
     The update of a matrix is its momentum, replaced by about the nearest orthogonal matrix. So all its directions are
     learned equally fast, also those that few words or pixels ask for. A convolution is a matrix of one row an output
-    channel. `torch.optim.Muon` does the same in bfloat16, which many CPUs do not compute, takes no convolutions, and
-    would be a second optimizer.
+    channel. `torch.optim.Muon` does the same always in bfloat16, which many CPUs do not compute, takes no convolutions,
+    and would be a second optimizer.
 
     Args:
         params: groups; those of Muon hold weights of at least two dimensions.
         momentum: decay of Muon's mean of the gradient, in [0, 1).
+        precision: type of numbers in which matrices are made orthogonal; bfloat16 suffices (Jordan et al. 2024).
         kwargs: of `torch.optim.AdamW`.
     """
 
-    def __init__(self, params: list[dict], momentum: float = 0.95, **kwargs: object):
+    def __init__(
+        self,
+        params: list[dict],
+        momentum: float = 0.95,
+        precision: torch.dtype = torch.float32,
+        **kwargs: object,
+    ):
         super().__init__(params, **kwargs)
-        self.momentum = momentum
+        self.momentum, self.precision = momentum, precision
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -66,22 +73,22 @@ class MuonAdamW(torch.optim.AdamW):
             update = parameter.grad.lerp(momentum, self.momentum).flatten(1)
             updates[update.shape].append((parameter, update))
         for shape, pairs in updates.items():
-            orthogonal = orthogonalized(torch.stack([update for _, update in pairs]))
+            orthogonal = orthogonalized(torch.stack([update for _, update in pairs]), self.precision)
             size = group["lr"] * UPDATE_SIZE * max(shape) ** 0.5
             for (parameter, _), update in zip(pairs, orthogonal):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(update.view_as(parameter), alpha=size)
 
 
-def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
+def orthogonalized(matrices: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
     """Return about the nearest orthogonal matrices of `(N, a, b)`, with singular values between 0.6 and 1.3."""
     a, b, c = COEFFICIENTS
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = (matrices.mT if is_tall else matrices).float()
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(precision)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if is_tall else x).to(matrices.dtype)
 
 

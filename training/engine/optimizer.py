@@ -15,12 +15,13 @@ LEARNING_RATE_PARTS = {
 }
 
 
-def build_optimizer(model: torch.nn.Module, args: TrainingArguments) -> torch.optim.AdamW:
+def build_optimizer(model: torch.nn.Module, args: TrainingArguments, mixed_precision: str = "no") -> torch.optim.AdamW:
     """
     Return the optimizer of the weights that are trained, in groups by learning rate and weight decay.
 
     Weights of one dimension or none (biases, norms and scalars) do not decay. With `args.optimizer` of `muon` the
-    matrices of `muon_weights` are updated by Muon and everything else by AdamW.
+    matrices of `muon_weights` are updated by Muon and everything else by AdamW; with `mixed_precision` of "bf16" Muon
+    computes in bfloat16.
     """
     matrices = muon_weights(model) if args.optimizer == "muon" else set()
     groups: dict[tuple, list] = {}
@@ -37,7 +38,8 @@ def build_optimizer(model: torch.nn.Module, args: TrainingArguments) -> torch.op
         for (rate, decay, use_muon), params in groups.items()
     ]
     if args.optimizer == "muon":
-        return MuonAdamW(described, **options)
+        precision = torch.bfloat16 if mixed_precision == "bf16" else torch.float32
+        return MuonAdamW(described, precision=precision, **options)
     return torch.optim.AdamW(described, **options)
 
 

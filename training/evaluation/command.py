@@ -81,6 +81,6 @@ def _read_splits(arguments: argparse.Namespace) -> dict[str, tuple[str, Dataset]
         options["splits"] = open_source(arguments.dataset, **options)
         if train_split is None and not len(options["splits"].get(TRAIN_SPLIT, ())):
             train_split = ""
-    options["storyworld_options"] = {"num_frames": arguments.story_frames}
+    options["storyworld_options"] = {"num_frames": arguments.story_frames, "wordings": arguments.wordings}
     splits = {"stories": arguments.split, "train_stories": TRAIN_SPLIT if train_split is None else train_split}
     return {key: (split, read_stories(arguments.dataset, split, **options)) for key, split in splits.items() if split}

@@ -1,6 +1,7 @@
 """Write the captions of StoryWorld from its grammar, in words of training or in words that are held out."""
 
 import random
+from collections.abc import Sequence
 
 from .events import Step
 from .held_out_wordings import HELD_OUT_CONSTRUCTIONS, HELD_OUT_OPENERS
@@ -23,6 +24,22 @@ TENSE_WEIGHTS = {"present": 10, "progressive": 4, "past": 5, "perfect": 2}
 PAIR_TENSES = ("present", "progressive", "past")  # of two events in one sentence
 CONTRACTED = 0.35  # share of captions with contractions, where they have any
 OPENED = 0.15  # share of sentences that begin with a word such as "then", where they can
+
+
+class FirstChoice(random.Random):
+    """Takes the first of every choice and the more usual of every two: so each kind of event has one plain wording."""
+
+    def random(self) -> float:
+        """Return a number by which names are no pronouns, synonyms or features, and places are named by landmarks."""
+        return 0.8
+
+    def choice(self, seq: Sequence) -> object:
+        """Return the first."""
+        return seq[0]
+
+    def choices(self, population: Sequence, weights: Sequence[float]) -> list:
+        """Return the one of the largest weight, alone."""
+        return [max(zip(weights, population), key=lambda pair: pair[0])[1]]
 
 
 class Narrator:

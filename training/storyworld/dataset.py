@@ -8,8 +8,8 @@ from functools import cache, partial
 
 from datasets import Dataset, Features, Image, List, Value
 
-from ..common.defaults import NUM_STORIES
-from .captions import Narrator
+from ..common.defaults import NUM_STORIES, WORDINGS
+from .captions import FirstChoice, Narrator
 from .characters import CHARACTERS
 from .events import OPENING, Step
 from .plots import PLOTS, open_stage, play
@@ -80,7 +80,14 @@ def is_held_out(character: str, setting: str, plot: str) -> bool:
     return int.from_bytes(digest[:4], "big") % HELD_OUT == 0
 
 
-def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 96), num_frames: int = 6) -> dict:
+def generate_story(
+    seed: int,
+    split: str,
+    *,
+    image_size: tuple[int, int] = (64, 96),
+    num_frames: int = 6,
+    wordings: str = "varied",
+) -> dict:
     """Draw one story.
 
     Args:
@@ -89,6 +96,7 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
         split: one of `SPLITS`.
         image_size: height and width of the frames, in pixels, at least 16.
         num_frames: number of frames, at least 2.
+        wordings: "varied" captions, or "plain" ones, which have one wording for each kind of event.
 
     Returns:
         `story_id`, `frames` (list of RGB pictures), `captions`, `boxes` (per frame, of all that is visible: `entity`,
@@ -100,29 +108,31 @@ def generate_story(seed: int, split: str, *, image_size: tuple[int, int] = (64, 
         too: the same events in words of training.
 
     Raises:
-        ValueError: for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
+        ValueError: for unknown splits and wordings, fewer than two frames, or a frame of less than 16 pixels a side.
     """
-    check_options(split, image_size, num_frames)
+    check_options(split, image_size, num_frames, wordings)
     script = write_script(seed, split, num_frames)
-    drawn = [draw_stage(stage, image_size) for stage in script.stages]
+    frames, boxes = zip(*(draw_stage(stage, image_size) for stage in script.stages))
     moments = [Step(script.opening, script.opening, OPENING), *script.steps]
-    story = {
+    return {
         "story_id": f"{split}-{seed}",
-        "frames": [picture for picture, _ in drawn],
-        "captions": tell_script(narrator_of(seed, split, script), script),
-        "boxes": [boxes for _, boxes in drawn],
-        "events": [
-            event_of(step, boxes, before)
-            for step, (_, boxes), before in zip(moments, drawn, [[], *(b for _, b in drawn)])
-        ],
+        "frames": list(frames),
+        "boxes": list(boxes),
+        "events": [event_of(step, after, before) for step, after, before in zip(moments, boxes, [[], *boxes])],
         "states": [PictureState.of(stage).to_json() for stage in script.stages],
         "setting": script.opening.setting,
         "plot": script.plot,
         "characters": list(script.cast),
+        **_captions(seed, split, script, wordings),
     }
+
+
+def _captions(seed: int, split: str, script: Script, wordings: str) -> dict[str, list[str]]:
+    """Return the captions of a story, of `test_words` those in words of training, too."""
+    columns = {"captions": narrator_of(seed, split, script, wordings=wordings)}
     if split == HELD_OUT_WORDS:
-        story["training_captions"] = tell_script(narrator_of(seed, split, script, training_words=True), script)
-    return story
+        columns["training_captions"] = narrator_of(seed, split, script, training_words=True, wordings=wordings)
+    return {name: tell_script(narrator, script) for name, narrator in columns.items()}
 
 
 def write_script(seed: int, split: str, num_frames: int) -> Script:
@@ -140,7 +150,9 @@ def write_script(seed: int, split: str, num_frames: int) -> Script:
             return script
 
 
-def narrator_of(seed: int, split: str, script: Script, training_words: bool = False) -> Narrator:
+def narrator_of(
+    seed: int, split: str, script: Script, training_words: bool = False, wordings: str = "varied"
+) -> Narrator:
     """Return who tells a story.
 
     Args:
@@ -148,10 +160,12 @@ def narrator_of(seed: int, split: str, script: Script, training_words: bool = Fa
         split: its split; `test_words` is told in held-out words.
         script: what happens.
         training_words: tell it in words of training, whatever the split.
+        wordings: one of `WORDINGS`.
     """
     held_out = split == HELD_OUT_WORDS and not training_words
     words = "training words" if training_words else "words"
-    return Narrator(random.Random(f"storyworld/{words}/{split}/{seed}"), script.cast, held_out)
+    kind = FirstChoice if wordings == "plain" else random.Random
+    return Narrator(kind(f"storyworld/{words}/{split}/{seed}"), script.cast, held_out)
 
 
 def tell_script(narrator: Narrator, script: Script) -> list[str]:
@@ -165,6 +179,7 @@ def load_storyworld(
     num_stories: int | None = None,
     num_frames: int | tuple[int, int] = 6,
     image_size: tuple[int, int] = (64, 96),
+    wordings: str = "varied",
     seed: int = 0,
     cache_dir: str | None = None,
     num_proc: int | None = None,
@@ -176,6 +191,7 @@ def load_storyworld(
         num_stories: number of stories; by default 3500 for `train` and 200 for the others.
         num_frames: frames of a story, at least 2; or the least and the most, between which each story has its number.
         image_size: height and width of the frames, in pixels, at least 16.
+        wordings: see `generate_story`.
         seed: another seed gives other stories of the same kind.
         cache_dir: folder of the cache; by default that of `datasets`.
         num_proc: processes that draw.
@@ -184,25 +200,28 @@ def load_storyworld(
         ValueError: as `generate_story`, and for `num_stories` below 1.
     """
     lengths = num_frames if isinstance(num_frames, tuple) else (num_frames, num_frames)
-    check_options(split, image_size, lengths[0])
+    check_options(split, image_size, lengths[0], wordings)
     if len(lengths) != 2 or lengths[1] < lengths[0]:
         raise ValueError(f"num_frames: got {num_frames}, expected a number, or the least and the most")
     num_stories = NUM_STORIES[split] if num_stories is None else num_stories
     if num_stories < 1:
         raise ValueError(f"num_stories: got {num_stories}, expected at least 1")
-    seeds = [seed * 1_000_000 + number for number in range(num_stories)]
     options = {"split": split, "image_size": tuple(image_size), "num_frames": lengths, "version": STORYWORLD_VERSION}
-    described = sorted(options.items()), seed, num_stories, repr(features_of(split))
-    key = hashlib.sha256(repr(described).encode()).hexdigest()[:16]
+    options |= {} if wordings == "varied" else {"wordings": wordings}
+    key = _digest(sorted(options.items()), seed, num_stories, repr(features_of(split)))
     return Dataset.from_generator(
         _stories,
         features=features_of(split),
         cache_dir=cache_dir,
-        gen_kwargs={"seeds": seeds, **options},
+        gen_kwargs={"seeds": [seed * 1_000_000 + number for number in range(num_stories)], **options},
         num_proc=num_proc,
         split=split,
         fingerprint=f"storyworld-{key}",
     )
+
+
+def _digest(*described: object) -> str:
+    return hashlib.sha256(repr(described).encode()).hexdigest()[:16]
 
 
 def features_of(split: str) -> Features:
@@ -218,21 +237,29 @@ def length_of(seed: int, lengths: tuple[int, int]) -> int:
 
 
 def _stories(
-    seeds: list[int], split: str, image_size: tuple[int, int], num_frames: tuple[int, int], version: int
+    seeds: list[int],
+    split: str,
+    image_size: tuple[int, int],
+    num_frames: tuple[int, int],
+    version: int,
+    wordings: str = "varied",
 ) -> Iterator[dict]:
     """Draw stories for `Dataset.from_generator`; `version` is there for its cache key alone."""
     for seed in seeds:
-        yield generate_story(seed, split, image_size=image_size, num_frames=length_of(seed, num_frames))
+        length = length_of(seed, num_frames)
+        yield generate_story(seed, split, image_size=image_size, num_frames=length, wordings=wordings)
 
 
-def check_options(split: str, image_size: tuple[int, int], num_frames: int) -> None:
+def check_options(split: str, image_size: tuple[int, int], num_frames: int, wordings: str = "varied") -> None:
     """Check the options of `generate_story`.
 
     Raises:
-        ValueError: for an unknown split, fewer than two frames, or a frame of less than 16 pixels a side.
+        ValueError: for unknown splits and wordings, fewer than two frames, or a frame of less than 16 pixels a side.
     """
     if split not in SPLITS:
         raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)} in 'storyworld'")
+    if wordings not in WORDINGS:
+        raise ValueError(f"wordings: got {wordings!r}, expected one of {', '.join(WORDINGS)}")
     if num_frames < 2:
         raise ValueError(f"num_frames: got {num_frames}, expected at least 2")
     if len(image_size) != 2 or min(image_size) < 16:
