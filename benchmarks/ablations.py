@@ -1,7 +1,7 @@
 """
 Measure what each part of the model and each loss is worth: trainings of one budget that differ in one thing.
 
-    python benchmarks/ablations.py --steps 300 --train_batch_size 4 --max_windows 100 \\
+    python benchmarks/ablations.py --steps 400 --train_batch_size 4 --max_windows 100 \\
         --output docs/ablations.json
 
 Each variant is trained with three seeds and measured on `validation`, never on a test split. The numbers of every run
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train what is not trained yet, print the table and write it."""
     parser = new_parser(__doc__)
     parser.add_argument("--recipe", default="configuration/recipes/ablations_tiny.yaml", help="what all runs share")
-    parser.add_argument("--steps", type=positive, default=300, help="optimizer steps of a run")
+    parser.add_argument("--steps", type=positive, default=400, help="optimizer steps of a run")
     parser.add_argument("--train_batch_size", type=positive, default=4, help="stories of a step")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run of every variant for each")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
