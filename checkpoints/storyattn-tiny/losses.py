@@ -104,8 +104,12 @@ def relative_loss(
         the loss, `()`.
     """
     errors = (predicted - target).abs().mean(2).sum((-2, -1))
-    least = math.ceil(changed.shape[-2] * changed.shape[-1] / 100)
-    return masked_mean(errors / changed.sum((-2, -1)).clamp(min=least), mask, count)
+    return masked_mean(errors / changed.sum((-2, -1)).clamp(min=least_changed(changed)), mask, count)
+
+
+def least_changed(changed: torch.Tensor) -> int:
+    """Return the number of pixels that count as changed where fewer of `changed (B, N, H, W)` are: a hundredth."""
+    return math.ceil(changed.shape[-2] * changed.shape[-1] / 100)
 
 
 def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:

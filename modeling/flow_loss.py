@@ -1,0 +1,68 @@
+"""The loss of a generative frame decoder: next frames that are predicted from noisy ones."""
+
+import torch
+import torch.nn.functional as F
+
+from .losses import least_changed, masked_mean, sobel_magnitude
+
+# Below the first noise level a division would let frames that are nearly clean outweigh all others. Where more than the
+# second is noise, the clean frame is a mean of many, which no loss of fine structure should sharpen.
+LEAST_LEVEL, MOST_LEVEL_OF_DETAIL = 0.05, 0.8
+NORMALISING = 0.01  # added to a loss that is divided by its own value
+
+
+def flow_loss(
+    predicted: torch.Tensor,
+    target: torch.Tensor,
+    changed: torch.Tensor,
+    levels: torch.Tensor,
+    mask: torch.Tensor,
+    count: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Compute the squared error of clean frames that are predicted from noisy ones.
+
+    Over the square of the noise level it is the error of the velocity from frame to noise (flow matching, Lipman et al.
+    2023, with a prediction of the clean frame). As in `relative_loss` the sum over pixels is relative to the number of
+    those that changed, so that a small event weighs as much as another light.
+
+    Args:
+        predicted, target (`(B, N, 3, H, W)`): frames in [0, 1].
+        changed (`(B, N, H, W)`, bool): the pixels that changed.
+        levels (`(B, N)`): the noise levels, from 0 to 1; those below 0.05 count as 0.05.
+        mask (`(B, N)`, bool): True for the frames that count.
+        count (`()`, *optional*): as in `masked_mean`.
+
+    Returns:
+        the loss, `()`.
+    """
+    errors = (predicted - target).square().mean(2).sum((-2, -1))
+    errors = errors / changed.sum((-2, -1)).clamp(min=least_changed(changed))
+    return masked_mean(errors / levels.clamp(min=LEAST_LEVEL).square(), mask, count)
+
+
+def detail_losses(
+    predicted: torch.Tensor,
+    target: torch.Tensor,
+    distances: torch.Tensor | None,
+    mask: torch.Tensor,
+    count: torch.Tensor | None = None,
+    edge_window: int = 1,
+) -> dict[str, torch.Tensor]:
+    """Compute L1, edge loss and perceptual distance of frames, each over its own value, so that only directions count.
+
+    Args:
+        predicted, target (`(B, N, 3, H, W)`): frames in [0, 1].
+        distances (`(B, N)`, *optional*): their perceptual distances.
+        mask (`(B, N)`, bool): True for the frames that count.
+        count (`()`, *optional*): as in `masked_mean`.
+        edge_window (`int`): as in `pixel_losses`.
+
+    Returns:
+        `l1`, `edge` and, with distances, `perceptual`, each `()`.
+    """
+    edges = sobel_magnitude(predicted.flatten(0, 1)) - sobel_magnitude(target.flatten(0, 1))
+    edges = F.avg_pool2d(edges, edge_window, ceil_mode=True).unflatten(0, mask.shape)
+    values = {"l1": (predicted - target).abs().mean((2, 3, 4)), "edge": edges.abs().mean((2, 3, 4))}
+    if distances is not None:
+        values["perceptual"] = distances
+    return {name: masked_mean(value / (value.detach() + NORMALISING), mask, count) for name, value in values.items()}
