@@ -162,7 +162,7 @@ class Story(Sequence):
 class Stories(list):
     """A list of stories, which a notebook shows in a row each, and `print` one below the other.
 
-    `scores`, one a story, is what `continue_story` ranked them by, or `None`.
+    `scores`, one a story, is what `continue_story` ranked them by with `rank_by`, else `None`.
     """
 
     def __init__(self, stories: Iterable[Story] = (), scores: list[float] | None = None):

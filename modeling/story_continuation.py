@@ -43,24 +43,23 @@ class StoryContinuationMixin:
             num_frame_steps, frame_guidance_scale, generator: as in `predict_next_frame`; it draws captions, too.
             rank_by (*optional*): orders the futures of a story, the best first, by the `"likelihood"` of their captions
                 or by the `"similarity"` of captions and pictures in the shared space.
-            generation_kwargs: as in `generate`. Each of `num_return_sequences` captions, drawn unless `do_sample` or
-                `num_beams` say otherwise, begins a future of its own; so does each frame that a generative frame
-                decoder paints for a text of `next_captions`. `spatial_...` hold for painting, too.
+            generation_kwargs: as in `generate`, also for painting. Each of `num_return_sequences` captions, drawn
+                unless `do_sample` or `num_beams` say otherwise, begins a future of its own; so does each frame that a
+                generative decoder paints for `next_captions`.
 
         Returns:
-            [`Story`], with the given and the new pages. For B stories, or several futures, [`Stories`], those of a
-            story in a row; with `rank_by` it has `scores`.
+            [`Story`], given and new pages. For B stories, or several futures, [`Stories`], those of one in a row.
 
         Raises:
-            ValueError: for arguments out of range, another processor, and whatever it refuses.
+            ValueError: for arguments out of range, and whatever the processor refuses.
         """
         self._check_continuation(processor, num_steps, rank_by, generation_kwargs)
         options = FrameOptions(num_frame_steps, frame_guidance_scale, generator).checked(self.config.samples_frames)
         stories, is_one = open_stories(frames, captions)
         texts, number = captions_by_step(next_captions, None if is_one else len(stories)), len(stories)
-        common = max(num_steps, len(texts)), return_attention, texts, options, generation_kwargs
-        stories = self._carry_on(processor, stories, *common)
-        stories = ranked(self, processor, stories, common[0], rank_by, number)
+        num_steps = max(num_steps, len(texts))
+        told = self._carry_on(processor, stories, num_steps, return_attention, texts, options, generation_kwargs)
+        stories = ranked(self, processor, told, num_steps, rank_by, number)
         return stories[0] if is_one and len(stories) == 1 else stories
 
     def _check_continuation(

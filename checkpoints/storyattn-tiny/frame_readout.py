@@ -38,8 +38,15 @@ class FrameReadoutMixin:
         mean, std = (pixel_values.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
         return (pixel_values * std + mean).clamp(0, 1)
 
+    @property
+    def _reads_noisy_frames(self) -> bool:
+        """Whether the frames that are read are not the true ones."""
+        return self.training and self.config.context_noise > 0
+
     def _with_context_noise(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Add noise to normalised frames `(B, T, 3, H, W)`, of a level up to `context_noise` for each story."""
+        """Add noise of a level up to `context_noise` for each story to frames `(B, T, 3, H, W)`, in training."""
+        if not self._reads_noisy_frames:
+            return pixel_values
         levels = self.config.context_noise * torch.rand(len(pixel_values), device=pixel_values.device)
         std = pixel_values.new_tensor(self.config.image_std)[:, None, None]
         noise = torch.randn_like(pixel_values) * levels.to(pixel_values.dtype)[:, None, None, None, None]

@@ -59,10 +59,11 @@ class FrameOptions:
     frame_guidance_scale: float | None = None
     generator: torch.Generator | None = None
 
-    def check(self, samples_frames: bool) -> None:
-        """Raise `ValueError` for options that `frame_sampling` refuses; captions may be drawn by the generator."""
+    def checked(self, samples_frames: bool) -> FrameOptions:
+        """Return the options; raise `ValueError` for those that `frame_sampling` refuses, but for a generator."""
         check_generator(self.generator)
         check_options(samples_frames, self.num_frame_steps, self.frame_guidance_scale)
+        return self
 
     def sampling(self, samples_frames: bool, num_sequences: int) -> FrameSampling | None:
         """Return the sampling of `num_sequences` frames of each story; `None` for a regressing frame decoder."""

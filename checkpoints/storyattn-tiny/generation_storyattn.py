@@ -56,26 +56,20 @@ class GenerationStoryAttnMixin(StoryContinuationMixin):
                 look at the captions that are read. `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
 
         Returns:
-            token ids `(B * num_return_sequences, n)`, without the start token; or frames
-            `(B * num_return_sequences, 3, H, W)` in [0, 1].
+            token ids `(B * num_return_sequences, n)`, without the start token; or as many frames, as there.
 
         Raises:
             ValueError: for an unknown task or mode, for options that cannot work, see `generation_options`, and for
                 what [`StoryAttnModel`] refuses.
         """
-        for name, value, expected in (("generation_mode", generation_mode, MODES), ("task", task, TASKS)):
-            if value not in expected:
-                raise ValueError(
-                    f"{name}: got {shortened(repr(value), 80)}, expected one of {', '.join(map(repr, expected))}"
-                )
+        _check_choices(generation_mode=(generation_mode, MODES), task=(task, TASKS))
         spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
         options = {name: generation_kwargs.pop(name, None) for name in FRAME_OPTIONS}
         if generation_mode == "image":
             options["num_return_sequences"] = generation_kwargs.get("num_return_sequences")
             inputs = pixel_values, frame_mask, input_ids, attention_mask, None, None, *spatial
             return self.predict_next_frame(*inputs, **options)
-        if given := [name for name, value in options.items() if value is not None]:
-            raise ValueError(f"{given[0]}: got {kind_of(options[given[0]])}, expected none with generation_mode 'text'")
+        _refuse_frame_options(options)
         stories = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         return self._write(stories, *captions, task, **generation_kwargs)
@@ -159,14 +153,12 @@ class GenerationStoryAttnMixin(StoryContinuationMixin):
         """Paint the frame after the last one of each story; a generative frame decoder samples it.
 
         Args:
-            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
-                as in [`StoryAttnModel`].
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_...: as in [`StoryAttnModel`].
             next_input_ids, next_attention_mask (`(B, L)`, *optional*): the caption of the frame to paint.
             decoder_input_ids, decoder_attention_mask: not read; they are among what the processor gives.
-            num_frame_steps: steps of the sampling, 1 to 8; default 4. One step gives the mean of what may come.
+            num_frame_steps: steps of the sampling, 1 to 8; default 4. One gives the mean of what may come.
             frame_guidance_scale: above 1 it leads a sample away from what would be painted without the caption, or
-                without the story where there is no caption (Ho & Salimans 2022); default 1. It needs a model that was
-                trained with `next_caption_dropout`, or `story_dropout`.
+                without the story where there is no caption (Ho & Salimans 2022); default 1.
             generator: of the noise; default torch's own. The noise is the same for all stories of a batch.
             num_return_sequences: frames of each story, which then follow one another; default 1.
 
@@ -174,21 +166,36 @@ class GenerationStoryAttnMixin(StoryContinuationMixin):
             frames `(B * num_return_sequences, 3, H, W)` in [0, 1].
 
         Raises:
-            ValueError: for one of `next_input_ids` and `next_attention_mask` without the other, for a tensor of another
-                shape or range, and for the last four options with a regressing frame decoder.
+            ValueError: for one of `next_input_ids` and `next_attention_mask` alone, for a tensor of another shape or
+                range, and for the last four options with a regressing frame decoder.
         """
         options = num_frame_steps, frame_guidance_scale, generator, num_return_sequences
-        sampling = frame_sampling(self.config.samples_frames, *options)
-        stories = self.model.encode(
-            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma
-        )
+        sampling, inputs = frame_sampling(self.config.samples_frames, *options), (pixel_values, frame_mask)
+        stories = self.model.encode(*inputs, input_ids, attention_mask, spatial_temperature, spatial_gamma)
         names, checks = ("next_input_ids", "next_attention_mask"), ValueChecks(pixel_values, self.training)
         check_captions(names, next_input_ids, next_attention_mask, pixel_values.shape[:1], self.model.limits, checks)
         checks.run()
-        number = 1 if sampling is None else sampling.num_sequences
         tensors = pixel_values, next_input_ids, next_attention_mask
-        repeated = (None if values is None else values.repeat_interleave(number, dim=0) for values in tensors)
-        return self._next_frame(stories.repeat(number), *repeated, sampling)
+        return self._next_frame(*_repeated(stories, tensors, num_return_sequences or 1), sampling)
+
+
+def _repeated(stories: EncodedStories, tensors: tuple[torch.Tensor | None, ...], number: int) -> tuple:
+    """Return each encoded story, and each row of the tensors, `number` times in a row."""
+    rows = (None if values is None else values.repeat_interleave(number, dim=0) for values in tensors)
+    return stories.repeat(number), *rows
+
+
+def _check_choices(**choices: tuple[object, tuple[str, ...]]) -> None:
+    for name, (value, expected) in choices.items():
+        if value not in expected:
+            got = f"{name}: got {shortened(repr(value), 80)}"
+            raise ValueError(f"{got}, expected one of {', '.join(map(repr, expected))}")
+
+
+def _refuse_frame_options(options: dict) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name}: got {kind_of(value)}, expected none with generation_mode 'text'")
 
 
 @contextmanager

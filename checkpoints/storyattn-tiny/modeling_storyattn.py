@@ -366,11 +366,9 @@ class StoryAttnForConditionalGeneration(
                 With the mean counts of several batches, the mean of their losses is that of one large batch.
             decoder_input_ids, decoder_attention_mask (`(B, T, M)`): captions for `config.decoder_tokenizer`.
         """
-        inputs = pixel_values, frame_mask, input_ids, attention_mask
+        inputs = self._with_context_noise(pixel_values), frame_mask, input_ids, attention_mask
         options = spatial_temperature, spatial_gamma, caption_mask, output_attentions, output_hidden_states
-        is_noised = self.training and self.config.context_noise > 0
-        read = self._with_context_noise(pixel_values) if is_noised else pixel_values
-        stories, frames = self.model.encode(read, *inputs[1:], *options), self.unnormalize(pixel_values)
+        stories, frames = self.model.encode(*inputs, *options), self.unnormalize(pixel_values)
         requested = attention_mask, use_next_caption, next_caption_mask, reconstructed
         chosen = self._choose_targets(stories.frame_mask, *requested)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
@@ -379,7 +377,6 @@ class StoryAttnForConditionalGeneration(
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:
-            supervised = frames, stories.frame_mask, captions, *chosen, self.model.grid
-            supervision = Supervision(*supervised, noise_levels=result.noise_levels)
-            self._add_loss(result, supervision, None if is_noised else stories.feature_maps, loss_counts)
+            targets = frames, stories.frame_mask, captions, *chosen, self.model.grid, result.noise_levels
+            self._add_loss(result, Supervision(*targets), stories.feature_maps, loss_counts)
         return result

@@ -1,10 +1,12 @@
 """Carrying a story on: writing the next caption, painting its frame, and so on, for one future or several."""
 
 import torch
+from PIL import Image
 from transformers import ProcessorMixin
 
 from .familiarity import warn_if_unfamiliar
-from .frame_sampling import FrameOptions, seeded
+from .frame_sampling import MOST_SEQUENCES, FrameOptions, FrameSampling, seeded
+from .outputs import EncodedStories
 from .story import Page, Stories, Story, open_stories
 from .story_inputs import captions_by_step, kind_of
 from .story_ranking import RANKINGS, ranked
@@ -31,40 +33,34 @@ class StoryContinuationMixin:
         """Carry a story, or B stories, on: write the next caption, paint its frame, and so on.
 
         Args:
-            processor (`StoryAttnProcessor`): turns pictures and texts into tensors and back.
-            frames: the frames so far of one story, a list of pictures of all kinds that the processor takes; or a
-                list of B such lists. The last `max_frames - 1` are read. A [`Story`] goes on where it ends.
+            processor: the [`StoryAttnProcessor`] of the model.
+            frames: the pictures so far of one story, of all kinds that the processor takes, or a list of B such lists.
+                The last `max_frames - 1` are read. A [`Story`] goes on where it ends.
             captions (*optional*): one text or `None` a frame; for B stories a list of B such lists.
             num_steps: captions and frames to add, at least 1 and as many as there are `next_captions`.
-            return_attention: also keep the maps of the spatial attention of each step.
+            return_attention: keep the maps of the spatial attention.
             next_captions (*optional*): texts to paint, one a step, before the model writes; for B stories B lists.
-            num_frame_steps, frame_guidance_scale: as in `predict_next_frame`.
-            generator: draws captions, with `do_sample`, and frames; default torch's own.
-            rank_by (*optional*): puts the futures of a story in order, the best first: `"likelihood"`, that of their
-                captions, or `"similarity"`, that of their captions and pictures in the shared space.
-            generation_kwargs: as in `generate`, but for `return_dict_in_generate`. Each of `num_return_sequences`
-                captions, which are drawn unless `do_sample` or `num_beams` say otherwise, begins a future of its own;
-                so does each frame that a generative frame decoder paints for `next_captions`. `spatial_temperature`
-                and `spatial_gamma` hold for painting, too.
+            num_frame_steps, frame_guidance_scale, generator: as in `predict_next_frame`; it draws captions, too.
+            rank_by (*optional*): orders the futures of a story, the best first, by the `"likelihood"` of their captions
+                or by the `"similarity"` of captions and pictures in the shared space.
+            generation_kwargs: as in `generate`, also for painting. Each of `num_return_sequences` captions, drawn
+                unless `do_sample` or `num_beams` say otherwise, begins a future of its own; so does each frame that a
+                generative decoder paints for `next_captions`.
 
         Returns:
-            [`Story`], with the given and the new pages. For B stories, or several futures, [`Stories`], a list of
-            `B * num_return_sequences`, the futures of a story in a row; with `rank_by` it has `scores`.
+            [`Story`], given and new pages. For B stories, or several futures, [`Stories`], those of one in a row.
 
         Raises:
-            ValueError: for `num_steps` below 1, `return_dict_in_generate`, another processor, and whatever it refuses.
+            ValueError: for arguments out of range, and whatever the processor refuses.
         """
         self._check_continuation(processor, num_steps, rank_by, generation_kwargs)
-        options = FrameOptions(num_frame_steps, frame_guidance_scale, generator)
-        options.check(self.config.samples_frames)
+        options = FrameOptions(num_frame_steps, frame_guidance_scale, generator).checked(self.config.samples_frames)
         stories, is_one = open_stories(frames, captions)
         texts, number = captions_by_step(next_captions, None if is_one else len(stories)), len(stories)
         num_steps = max(num_steps, len(texts))
-        stories = self._carry_on(processor, stories, num_steps, return_attention, texts, options, generation_kwargs)
-        scores = None
-        if rank_by is not None:
-            stories, scores = ranked(self, processor, stories, num_steps, rank_by, number)
-        return stories[0] if is_one and len(stories) == 1 else Stories(stories, scores)
+        told = self._carry_on(processor, stories, num_steps, return_attention, texts, options, generation_kwargs)
+        stories = ranked(self, processor, told, num_steps, rank_by, number)
+        return stories[0] if is_one and len(stories) == 1 else stories
 
     def _check_continuation(
         self, processor: ProcessorMixin, num_steps: int, rank_by: str | None, generation_kwargs: dict
@@ -76,6 +72,10 @@ class StoryContinuationMixin:
             raise ValueError(f"processor: got {kind_of(processor)}, expected the StoryAttnProcessor of the model")
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
+        number = generation_kwargs.get("num_return_sequences")
+        if number is not None and not (type(number) is int and 1 <= number <= MOST_SEQUENCES):
+            expected = f"a whole number from 1 to {MOST_SEQUENCES}"
+            raise ValueError(f"num_return_sequences: got {kind_of(number)}, expected {expected}")
         if rank_by not in (None, *RANKINGS):
             raise ValueError(f"rank_by: got {kind_of(rank_by)}, expected one of {', '.join(RANKINGS)}")
 
@@ -138,13 +138,10 @@ class StoryContinuationMixin:
             with seeded(frame_options.generator, self.device):
                 ids = self._write(encoded, *decoder_captions, "continue", **generation_kwargs)
             texts = processor.batch_decode(ids, skip_special_tokens=True)
-        tokens = processor.tokenize_captions([[text] for text in texts]).to(self.device)
-        next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
         number = len(texts) // len(stories)
-        pixel_values = pixel_values.repeat_interleave(number, dim=0)
         sampling = frame_options.sampling(self.config.samples_frames, len(texts) // num_given)
-        painted = self._next_frame(encoded.repeat(number), pixel_values, *next_caption, sampling)
-        painted = processor.postprocess_frames(painted)
+        repeated = encoded.repeat(number), pixel_values.repeat_interleave(number, dim=0)
+        painted = self._paint_texts(processor, *repeated, texts, sampling)
         maps = [None] * len(stories)
         if return_attention:
             attentions = encoded.output.spatial_attentions
@@ -154,3 +151,16 @@ class StoryContinuationMixin:
             for index, (frame, text) in enumerate(zip(painted, texts))
         ]
         return [Story.from_pages([*stories[index // number], page]) for index, page in enumerate(new_pages)]
+
+    def _paint_texts(
+        self,
+        processor: ProcessorMixin,
+        encoded: EncodedStories,
+        pixel_values: torch.Tensor,
+        texts: list[str],
+        sampling: FrameSampling | None,
+    ) -> list[Image.Image]:
+        """Paint the next frame of each encoded story by its text."""
+        tokens = processor.tokenize_captions([[text] for text in texts]).to(self.device)
+        next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
+        return processor.postprocess_frames(self._next_frame(encoded, pixel_values, *next_caption, sampling))

@@ -130,7 +130,7 @@ class StoryLossMixin:
         self,
         result: StoryAttnOutput,
         supervision: Supervision,
-        feature_maps: list[torch.Tensor] | None,
+        feature_maps: list[torch.Tensor],
         counts: dict[str, torch.Tensor] | None,
     ) -> None:
         """Set `loss_parts` of the result, every part whose weight is not 0, and their weighted sum `loss`.
@@ -138,8 +138,7 @@ class StoryLossMixin:
         Args:
             result (`StoryAttnOutput`): what the model gave for the stories.
             supervision (`Supervision`): the targets.
-            feature_maps (`list` of `(B * T, C, h, w)`, *optional*): maps of the vision encoder for the true frames,
-                where it has read them as they are.
+            feature_maps (`list` of `(B * T, C, h, w)`): maps of the vision encoder for the frames that it read.
             counts (`dict[str, torch.Tensor]`, *optional*): what the sums of the parts are divided by; default: the
                 counts of the supervision.
         """
@@ -164,12 +163,12 @@ class StoryLossMixin:
         result.loss = sum(weighted, start=supervision.frames.new_zeros(()))
 
     def _perceptual_distances(
-        self, result: StoryAttnOutput, supervision: "Supervision", feature_maps: list[torch.Tensor] | None
+        self, result: StoryAttnOutput, supervision: "Supervision", feature_maps: list[torch.Tensor]
     ) -> torch.Tensor:
         """Compare predictions and reconstructions in one pass with the maps of the true frames: `(B, T - 1 + R)`."""
         perceptual, frames = self._perceptual_loss(), supervision.frames
         with torch.no_grad():
-            shares_network = self.config.perceptual_model is None and feature_maps is not None
+            shares_network = self.config.perceptual_model is None and not self._reads_noisy_frames
             maps = unit_channels(feature_maps) if shares_network else perceptual.features(frames.flatten(0, 1))
         number = frames.shape[1] - 1
         steps = torch.arange(1, number + 1, device=frames.device).expand(len(frames), -1)

@@ -8,6 +8,7 @@ import torch
 from transformers import ProcessorMixin
 
 from .layers import select_last
+from .story import Stories
 
 if TYPE_CHECKING:
     from .outputs import EncodedStories
@@ -22,26 +23,28 @@ def ranked(
     processor: ProcessorMixin,
     stories: list[Story],
     num_steps: int,
-    rank_by: str,
+    rank_by: str | None,
     num_given: int,
-) -> tuple[list[Story], list[float]]:
-    """Put the futures of each story in order, the best first.
+) -> Stories:
+    """Put the futures of each story in order, the best first; with `rank_by` of None they stay as they are.
 
     Args:
         model: the model that told them.
         processor: its processor.
         stories: the futures of `num_given` stories, those of each in a row.
         num_steps: how many pages of each are new.
-        rank_by: one of `RANKINGS`.
+        rank_by: one of `RANKINGS`, or None.
         num_given: how many stories were given.
 
     Returns:
-        the stories in order, and their scores, see `story_scores`.
+        the stories in order, with their scores, see `story_scores`.
     """
+    if rank_by is None:
+        return Stories(stories)
     scores = story_scores(model, processor, stories, num_steps, rank_by)
     number = len(stories) // num_given
     order = sorted(range(len(stories)), key=lambda index: (index // number, -scores[index]))
-    return [stories[index] for index in order], [scores[index] for index in order]
+    return Stories([stories[index] for index in order], [scores[index] for index in order])
 
 
 @torch.no_grad()
