@@ -21,7 +21,14 @@ DEFAULT_LOSS_WEIGHTS = {
     "attention": 0.1,
 }
 # The further parts of a generative frame decoder, of the frames that it predicts from less than pure noise.
-FLOW_LOSS_WEIGHTS = {"flow_mse": 1.0, "flow_l1": 0.1, "flow_perceptual": 0.1, "flow_edge": 0.1}
+FLOW_LOSS_WEIGHTS = {
+    "flow_mse": 1.0,
+    "flow_painted": 1.0,
+    "flow_moved": 0.5,
+    "flow_l1": 0.1,
+    "flow_perceptual": 0.1,
+    "flow_edge": 0.1,
+}
 FRAME_DECODER_TYPES = ("regression", "flow")
 
 DEFAULT_VISION_CONFIG = {

@@ -104,7 +104,9 @@ class StoryAttnConfig(PreTrainedConfig):
             - `flow_mse`: with `"flow"`, in training: squared difference of the next frame and what is predicted from a
               noisy one, weighed like `next_frame_relative` and over the square of the noise. The parts above then
               compare what is predicted from pure noise alone.
-            - `flow_l1`, `flow_perceptual`, `flow_edge`: the same three differences where less than 0.8 is noise, each
+            - `flow_painted`, `flow_moved`: the same difference of the frame without anything copied, and of moved
+              pieces, over all pixels and over the changed ones.
+            - `flow_l1`, `flow_perceptual`, `flow_edge`: as those of the next frame, where less than 0.8 is noise, each
               over its own value.
             - `describe`: cross-entropy of the caption of a frame, given that frame.
             - `next_caption`: cross-entropy of the next caption, given the story so far.

@@ -40,6 +40,32 @@ def flow_loss(
     return masked_mean(errors / levels.clamp(min=LEAST_LEVEL).square(), mask, count)
 
 
+def candidate_flow_loss(
+    candidate: torch.Tensor,
+    target: torch.Tensor,
+    changed: torch.Tensor,
+    levels: torch.Tensor,
+    mask: torch.Tensor,
+    count: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Compute the squared error of one of the frames that a prediction is mixed of, over the square of the noise level.
+
+    It is the mean over all pixels, and that over the changed ones. Without it nothing would paint where the mixture
+    copies, and the mixture would go on to copy.
+
+    Args:
+        candidate (`(B, N, 3, H, W)`): frames in [0, 1].
+        target, changed, levels, mask, count: as in `flow_loss`.
+
+    Returns:
+        the loss, `()`.
+    """
+    errors = (candidate - target).square().mean(2)
+    of_changed = (errors * changed).sum((-2, -1)) / changed.sum((-2, -1)).clamp(min=1)
+    errors = errors.mean((-2, -1)) + of_changed
+    return masked_mean(errors / levels.clamp(min=LEAST_LEVEL).square(), mask, count)
+
+
 def detail_losses(
     predicted: torch.Tensor,
     target: torch.Tensor,

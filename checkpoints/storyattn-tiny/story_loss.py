@@ -5,7 +5,7 @@ from transformers import AutoModel
 
 from .configuration_storyattn import StoryAttnConfig
 from .contrastive_loss import alignment_loss
-from .flow_loss import MOST_LEVEL_OF_DETAIL, detail_losses, flow_loss
+from .flow_loss import MOST_LEVEL_OF_DETAIL, candidate_flow_loss, detail_losses, flow_loss
 from .layers import select_frames
 from .losses import (
     attention_loss,
@@ -215,6 +215,10 @@ def _flow_parts(
     levels, count = supervision.noise_levels, counts["next_frame"]
     compared, mask = (output.predicted_frames, supervision.frames[:, 1:]), supervision.next_frame & (levels < 1)
     parts = {"flow_mse": flow_loss(*compared, supervision.changed_pixels, levels, mask, count)}
+    for name, candidate in (("painted", output.painted_frames), ("moved", output.moved_frames)):
+        if config.loss_weights[f"flow_{name}"] and candidate is not None:
+            places = supervision.changed_pixels, levels, mask, count
+            parts[f"flow_{name}"] = candidate_flow_loss(candidate, compared[1], *places)
     if any(config.loss_weights[f"flow_{kind}"] for kind in ("l1", "perceptual", "edge")):
         distances = None if distances is None else distances[:, : levels.shape[1]]
         mask = mask & (levels < MOST_LEVEL_OF_DETAIL)
