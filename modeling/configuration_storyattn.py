@@ -226,6 +226,12 @@ class StoryAttnConfig(PreTrainedConfig):
         return self.frame_decoder_type == "flow"
 
     @property
+    def used_loss_weights(self) -> dict[str, float]:
+        """The weights of the parts of the loss that are switched on, those of noisy frames only where there are any."""
+        weights = {name: weight for name, weight in self.loss_weights.items() if weight}
+        return {name: weights[name] for name in weights if self.samples_frames or name not in FLOW_LOSS_WEIGHTS}
+
+    @property
     def vocab_size(self) -> int:
         """Number of tokens that the text decoder can write."""
         return self.decoder_config.vocab_size
