@@ -82,6 +82,8 @@ class StoryAttnConfig(PreTrainedConfig):
             than the last frame, in [0, 1]; guidance needs some.
         context_noise (`float`): most noise, as a standard deviation of pixels in [0, 1], on the frames that are read in
             training; each story has its own level, from 0 to this. Targets and copied pixels have none.
+        own_frames (`float`): share of the frames read in training that the model has painted by itself, by their
+            captions and the true frames before them, in [0, 1]. It learns to read what it paints.
 
     Text decoder:
         decoder_context_captions (`int`): how many of the last captions it reads verbatim, before the story state.
@@ -189,6 +191,7 @@ class StoryAttnConfig(PreTrainedConfig):
     next_caption_dropout: float | int = 0.25
     story_dropout: float | int = 0.0
     context_noise: float | int = 0.0
+    own_frames: float | int = 0.0
     num_reconstructed_frames: int = 1
 
     decoder_context_captions: int = 0
@@ -339,7 +342,7 @@ class StoryAttnConfig(PreTrainedConfig):
         _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {number} numbers above 0")
         self._expect_at_least(0, "num_frame_layers", "frame_context_captions", "frame_sharpening")
         self._expect_at_least(1, "num_reconstructed_frames")
-        for name in ("next_caption_dropout", "story_dropout", "context_noise"):
+        for name in ("next_caption_dropout", "story_dropout", "context_noise", "own_frames"):
             _expect(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         kind = self.frame_decoder_type
         _expect(kind in FRAME_DECODER_TYPES, "frame_decoder_type", kind, f"one of {', '.join(FRAME_DECODER_TYPES)}")

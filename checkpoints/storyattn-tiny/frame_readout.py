@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 
 from .frame_noise import NoisyFrames, add_noise, draw_levels
-from .frame_sampling import GUIDED_LEVELS, FrameSampling, sample_frames
+from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
 from .layers import select_frames, select_last, sinusoid
 from .outputs import EncodedStories
+
+OWN_STEPS = 2  # of the sampling of frames that a training reads
 
 
 class FrameInputs(NamedTuple):
@@ -39,13 +41,47 @@ class FrameReadoutMixin:
         return (pixel_values * std + mean).clamp(0, 1)
 
     @property
-    def _reads_noisy_frames(self) -> bool:
+    def _reads_changed_frames(self) -> bool:
         """Whether the frames that are read are not the true ones."""
-        return self.training and self.config.context_noise > 0
+        return self.training and max(self.config.context_noise, self.config.own_frames) > 0
+
+    def _read_stories(self, inputs: tuple, options: tuple) -> tuple[EncodedStories, torch.Tensor]:
+        """Read stories, in training some frames as the model paints them, and all with noise, as configured.
+
+        Args:
+            inputs: pixel values, frame mask, ids and mask, as in [`StoryAttnModel.encode`].
+            options: its other arguments.
+
+        Returns:
+            what was read, and the frames `(B, T, 3, H, W)` in [0, 1] that may be copied, without noise.
+        """
+        pixel_values, *others = inputs
+        shown = self._with_own_frames(inputs, options)
+        return self.model.encode(self._with_context_noise(shown), *others, *options), self.unnormalize(shown)
+
+    @torch.no_grad()
+    def _with_own_frames(self, inputs: tuple, options: tuple) -> torch.Tensor:
+        """Replace a share of normalised frames `(B, T, 3, H, W)`, not the first, by what the model paints for them."""
+        pixel_values, share = inputs[0], self.config.own_frames if self.training else 0.0
+        if not share or pixel_values.shape[1] < 2:
+            return pixel_values
+        stories, frames = self.model.encode(*inputs, *options), self.unnormalize(pixel_values)
+        reads_caption = stories.text_mask[:, 1:, 1:].any(-1)
+        nothing = torch.zeros(len(frames), 0, dtype=torch.long, device=frames.device)
+        read, noisy = self._inputs_of_all(stories, frames, reads_caption, nothing, drops_story=False), None
+        if self.config.samples_frames:
+            noise, levels = torch.randn_like(frames[:, 1:].float()), noise_levels(OWN_STEPS)
+            noisy = sample_frames(lambda noisy: self.frame_decoder(*read, noisy).frames, noise, levels)
+        painted = self.frame_decoder(*read, noisy).frames
+        mean, std = (frames.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
+        painted = F.pad((painted.to(frames.dtype) - mean) / std, (0, 0, 0, 0, 0, 0, 1, 0))  # (B, T, 3, H, W)
+        is_own = stories.frame_mask & (torch.rand(frames.shape[:2], device=frames.device) < share)
+        is_own[:, 0] = False
+        return torch.where(is_own[..., None, None, None], painted, pixel_values)
 
     def _with_context_noise(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Add noise of a level up to `context_noise` for each story to frames `(B, T, 3, H, W)`, in training."""
-        if not self._reads_noisy_frames:
+        if not (self.training and self.config.context_noise):
             return pixel_values
         levels = self.config.context_noise * torch.rand(len(pixel_values), device=pixel_values.device)
         std = pixel_values.new_tensor(self.config.image_std)[:, None, None]
@@ -56,6 +92,7 @@ class FrameReadoutMixin:
         self,
         stories: EncodedStories,
         frames: torch.Tensor,
+        targets: torch.Tensor,
         next_caption_mask: torch.Tensor,
         reconstructed: torch.Tensor,
     ) -> dict[str, torch.Tensor | None]:
@@ -66,6 +103,7 @@ class FrameReadoutMixin:
         Args:
             stories (`EncodedStories`): what the model read.
             frames (`(B, T, 3, H, W)`): its frames in [0, 1].
+            targets (`(B, T, 3, H, W)`): the true ones, which noise is added to.
             next_caption_mask (`(B, T - 1)`, bool): True where the predicted frame t + 1 reads caption t + 1.
             reconstructed (`(B, R)`): indices of the frames to reconstruct; -1 counts as 0.
 
@@ -75,7 +113,7 @@ class FrameReadoutMixin:
         inputs, noisy = self._inputs_of_all(stories, frames, next_caption_mask, reconstructed), None
         number = inputs.num_predicted
         if self.config.samples_frames and self.training:
-            noisy = add_noise(frames[:, 1:], draw_levels(next_caption_mask.shape, frames.device))
+            noisy = add_noise(targets[:, 1:], draw_levels(next_caption_mask.shape, frames.device))
         elif self.config.samples_frames:
             sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
             noise = sampling.noise(number, frames.shape[2:]).to(frames.device).expand(len(frames), -1, -1, -1, -1)
@@ -97,11 +135,15 @@ class FrameReadoutMixin:
         frames: torch.Tensor,
         next_caption_mask: torch.Tensor,
         reconstructed: torch.Tensor,
+        drops_story: bool = True,
     ) -> FrameInputs:
-        """Return what the frame decoder reads to paint `_all_frames`, which has these arguments."""
+        """Return what the frame decoder reads to paint `_all_frames`, which has these arguments.
+
+        `drops_story`: in training the story is withheld from a share of the frames, as configured.
+        """
         output, reconstructed = stories.output, reconstructed.clamp(min=0)
         batch, num_predicted, device = frames.shape[0], frames.shape[1] - 1, frames.device
-        reads_story = self._reads_story(next_caption_mask)
+        reads_story = self._reads_story(next_caption_mask) if drops_story else None
         context, context_mask = self._context_of_predictions(stories, next_caption_mask, reads_story)
         described = select_frames(output.describe_states, reconstructed)  # (B, R, K, D)
         described_mask = torch.arange(context.shape[2], device=device) < described.shape[2]

@@ -366,13 +366,13 @@ class StoryAttnForConditionalGeneration(
                 With the mean counts of several batches, the mean of their losses is that of one large batch.
             decoder_input_ids, decoder_attention_mask (`(B, T, M)`): captions for `config.decoder_tokenizer`.
         """
-        inputs = self._with_context_noise(pixel_values), frame_mask, input_ids, attention_mask
+        inputs = pixel_values, frame_mask, input_ids, attention_mask
         options = spatial_temperature, spatial_gamma, caption_mask, output_attentions, output_hidden_states
-        stories, frames = self.model.encode(*inputs, *options), self.unnormalize(pixel_values)
+        (stories, shown), frames = self._read_stories(inputs, options), self.unnormalize(pixel_values)
         requested = attention_mask, use_next_caption, next_caption_mask, reconstructed
         chosen = self._choose_targets(stories.frame_mask, *requested)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
-        read_out = self._all_frames(stories, frames, *chosen)
+        read_out = self._all_frames(stories, shown, frames, *chosen)
         if self._writes_in_training or not (self.training and return_loss):  # no work for what has no loss
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)

@@ -168,7 +168,7 @@ class StoryLossMixin:
         """Compare predictions and reconstructions in one pass with the maps of the true frames: `(B, T - 1 + R)`."""
         perceptual, frames = self._perceptual_loss(), supervision.frames
         with torch.no_grad():
-            shares_network = self.config.perceptual_model is None and not self._reads_noisy_frames
+            shares_network = self.config.perceptual_model is None and not self._reads_changed_frames
             maps = unit_channels(feature_maps) if shares_network else perceptual.features(frames.flatten(0, 1))
         number = frames.shape[1] - 1
         steps = torch.arange(1, number + 1, device=frames.device).expand(len(frames), -1)
