@@ -5,7 +5,8 @@ Measure the futures that a model paints of stories of StoryWorld: are they possi
 
 Of each story of `validation` one transition is taken, all positions alike. Painted frames are read by the world's state
 reader, and the next state is legal where an event of the world leads there from the true last state. The table has a
-row for the model at each number of steps, and one for a regressing model; the page shows the futures of some stories.
+row for the model at each number of steps, and one for a regressing model; the page shows the futures of some stories,
+by four steps where they are among those that are measured.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from measuring import add_common_flags, describe_hardware, hardware, new_parser,
 from measuring import take_turns as seconds_of
 from PIL import Image
 from storyattn import Story, StoryAttnForConditionalGeneration, StoryAttnProcessor
+from storyattn.frame_sampling import DEFAULT_STEPS
 from storyattn.losses import changed_pixels, sobel_gradients
 from storyattn.story_drawing import PAINTED, TARGET, Cell, draw_grid
 from storyattn.training.evaluation.distribution_metrics import DistributionMetrics
@@ -132,10 +134,10 @@ def main(argv: list[str] | None = None) -> None:
     for row in rows:
         row["best_over_regression"] = row["best_l1_changed"] / regression if regression else None
     write_json(document, arguments.output)
+    drawn = next((model for model in models if model.options["num_frame_steps"] == DEFAULT_STEPS), models[0])
     with torch.no_grad():
-        save_picture(
-            page(models[0], stories[: arguments.num_drawn], arguments), Path(arguments.output).with_suffix(".png")
-        )
+        drawing = page(drawn, stories[: arguments.num_drawn], arguments)
+    save_picture(drawing, Path(arguments.output).with_suffix(".png"))
     print(describe_hardware(document["hardware"]))
     print(results_table({title: cell(*column) for title, column in COLUMNS.items()}, rows))
     print(kinds_table(rows))

@@ -97,6 +97,15 @@ def test_a_text_has_several_frames_and_a_batch_is_as_its_stories_alone(model, sm
             assert (together - single).abs().max() <= 2.1 / 127.5
 
 
+def test_the_likeliest_caption_may_have_several_frames(model, small_processor, stories):
+    options = {"num_return_sequences": 3, "do_sample": False, **SHORT}
+    futures = model.continue_story(small_processor, *columns(stories), **options, generator=seeded(1))
+    likeliest = model.continue_story(small_processor, *columns(stories), do_sample=False, **SHORT)
+    assert [story[-1].caption for story in futures] == [story[-1].caption for story in likeliest for _ in range(3)]
+    frames = [pixels(story, small_processor)[-1] for story in futures[:3]]
+    assert (frames[0] - frames[1]).abs().max() > 0.01 and (frames[1] - frames[2]).abs().max() > 0.01
+
+
 def test_a_regression_model_draws_captions_and_takes_no_steps(regression, small_processor, stories):
     options = {"num_return_sequences": 3, **SHORT}
     futures, again = (

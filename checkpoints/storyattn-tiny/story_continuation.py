@@ -94,7 +94,8 @@ class StoryContinuationMixin:
         futures = options.get("num_return_sequences") or 1
         if futures != 1 and not options.keys() & {"do_sample", "num_beams", "generation_config"}:
             options["do_sample"] = True
-        if texts and self.config.samples_frames:  # one text has as many frames as are asked for
+        is_likeliest = options.get("do_sample") is False and (options.get("num_beams") or 1) == 1
+        if self.config.samples_frames and (texts or is_likeliest):  # one text has as many frames as are asked for
             stories = [story for story in stories for _ in range(futures)]
             options["num_return_sequences"] = 1
         for step in range(num_steps):
