@@ -104,12 +104,12 @@ class StoryAttnConfig(PreTrainedConfig):
             - `reconstruction_mse`: squared difference of the two.
             - `reconstruction_perceptual`, `reconstruction_edge`: as those of the next frame.
             - `flow_mse`: with `"flow"`, in training: squared difference of the next frame and what is predicted from a
-              noisy one, weighed like `next_frame_relative` and over the square of the noise. The parts above then
-              compare what is predicted from pure noise alone.
+              noisy one, over the square of the noise. The parts above then compare only what is predicted from pure
+              noise with its caption.
             - `flow_painted`, `flow_moved`: the same difference of the frame without anything copied, and of moved
               pieces, over all pixels and over the changed ones.
-            - `flow_l1`, `flow_perceptual`, `flow_edge`: as those of the next frame, where less than 0.8 is noise, each
-              over its own value.
+            - `flow_l1`, `flow_perceptual`, `flow_edge`: as those of the next frame, where less than 0.65 is noise, each
+              over its own mean.
             - `describe`: cross-entropy of the caption of a frame, given that frame.
             - `next_caption`: cross-entropy of the next caption, given the story so far.
             - `alignment`: contrastive loss that brings pictures and their captions together in the shared space.

@@ -3,18 +3,18 @@
 import torch
 import torch.nn.functional as F
 
-from .losses import least_changed, masked_mean, sobel_magnitude
+from .losses import masked_mean, sobel_magnitude
 
 # Below the first noise level a division would let frames that are nearly clean outweigh all others. Where more than the
 # second is noise, the clean frame is a mean of many, which no loss of fine structure should sharpen.
-LEAST_LEVEL, MOST_LEVEL_OF_DETAIL = 0.05, 0.8
+LEAST_LEVEL, MOST_LEVEL_OF_DETAIL = 0.05, 0.65
+USUAL_CHANGE = 0.1  # share of the pixels that an event changes, for a scale like that of the other losses
 NORMALISING = 0.01  # added to a loss that is divided by its own value
 
 
 def flow_loss(
     predicted: torch.Tensor,
     target: torch.Tensor,
-    changed: torch.Tensor,
     levels: torch.Tensor,
     mask: torch.Tensor,
     count: torch.Tensor | None = None,
@@ -22,12 +22,11 @@ def flow_loss(
     """Compute the squared error of clean frames that are predicted from noisy ones.
 
     Over the square of the noise level it is the error of the velocity from frame to noise (flow matching, Lipman et al.
-    2023, with a prediction of the clean frame). As in `relative_loss` the sum over pixels is relative to the number of
-    those that changed, so that a small event weighs as much as another light.
+    2023, with a prediction of the clean frame). All pixels of all frames weigh the same: weights that depend on the
+    true frame, such as those of `relative_loss`, would change how often each future is sampled.
 
     Args:
         predicted, target (`(B, N, 3, H, W)`): frames in [0, 1].
-        changed (`(B, N, H, W)`, bool): the pixels that changed.
         levels (`(B, N)`): the noise levels, from 0 to 1; those below 0.05 count as 0.05.
         mask (`(B, N)`, bool): True for the frames that count.
         count (`()`, *optional*): as in `masked_mean`.
@@ -35,8 +34,7 @@ def flow_loss(
     Returns:
         the loss, `()`.
     """
-    errors = (predicted - target).square().mean(2).sum((-2, -1))
-    errors = errors / changed.sum((-2, -1)).clamp(min=least_changed(changed))
+    errors = (predicted - target).square().mean((2, 3, 4)) / USUAL_CHANGE
     return masked_mean(errors / levels.clamp(min=LEAST_LEVEL).square(), mask, count)
 
 
@@ -55,7 +53,8 @@ def candidate_flow_loss(
 
     Args:
         candidate (`(B, N, 3, H, W)`): frames in [0, 1].
-        target, changed, levels, mask, count: as in `flow_loss`.
+        changed (`(B, N, H, W)`, bool): the pixels that changed.
+        target, levels, mask, count: as in `flow_loss`.
 
     Returns:
         the loss, `()`.
@@ -74,7 +73,9 @@ def detail_losses(
     count: torch.Tensor | None = None,
     edge_window: int = 1,
 ) -> dict[str, torch.Tensor]:
-    """Compute L1, edge loss and perceptual distance of frames, each over its own value, so that only directions count.
+    """Compute L1, edge loss and perceptual distance of frames, each over its own mean, so that only directions count.
+
+    Over the value of each frame, a future in which little happens would weigh most and be sampled too often.
 
     Args:
         predicted, target (`(B, N, 3, H, W)`): frames in [0, 1].
@@ -91,4 +92,5 @@ def detail_losses(
     values = {"l1": (predicted - target).abs().mean((2, 3, 4)), "edge": edges.abs().mean((2, 3, 4))}
     if distances is not None:
         values["perceptual"] = distances
-    return {name: masked_mean(value / (value.detach() + NORMALISING), mask, count) for name, value in values.items()}
+    means = {name: (masked_mean(value.detach(), mask) + NORMALISING) for name, value in values.items()}
+    return {name: masked_mean(value / means[name], mask, count) for name, value in values.items()}

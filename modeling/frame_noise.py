@@ -13,6 +13,10 @@ from .layers import sinusoid
 # In training, the share of frames that are pure noise; the levels of the others have a logistic normal distribution
 # (Esser et al. 2024) of this mean and spread.
 PURE_NOISE_SHARE, LEVEL_MEAN, LEVEL_SPREAD = 0.25, 0.8, 0.8
+# Spread of the noise, for pixels in [-1, 1]. Pictures are redundant: with a spread of 1 what happens in them can be
+# seen at a level of 0.9, above nearly all that training and sampling pass through; then most samples are alike.
+NOISE_SCALE = 2.0
+PIXEL_SPREAD = 0.5  # about that of frames in [-1, 1]
 
 
 class ZeroLinear(nn.Linear):
@@ -24,7 +28,8 @@ class NoisyFrames(NamedTuple):
     N noisy frames of each of B stories.
 
     Args:
-        pixels (`(B, N, 3, H, W)`): `(1 - level) * (2 * frame - 1) + level * noise`, for frames in [0, 1].
+        pixels (`(B, N, 3, H, W)`): `(1 - level) * (2 * frame - 1) + level * NOISE_SCALE * noise`, for frames in [0, 1]
+            and noise of spread 1.
         level (`(B, N)`): how much of them is noise, from 0 to 1.
     """
 
@@ -64,12 +69,18 @@ class NoiseReader(nn.Module):
     def forward(self, noisy: NoisyFrames) -> ReadNoise:
         """Read noisy frames."""
         shape, dtype = noisy.level.shape, self.cells.weight.dtype
-        pixels = noisy.pixels.flatten(0, 1).to(dtype)
+        pixels = _of_unit_spread(noisy).flatten(0, 1).to(dtype)
         cells = self.cells(pixels).flatten(2).transpose(1, 2)  # (B * N, P, D)
         detail = self.detail(F.pixel_unshuffle(pixels, 2))  # (B * N, C, H / 2, W / 2)
         code = sinusoid(1000 * noisy.level, self.cells.weight.shape[0]).to(dtype)
         modulation = self.level(code).unflatten(-1, (self.num_layers, 4, 2, code.shape[-1]))
         return ReadNoise(cells.unflatten(0, shape), detail.unflatten(0, shape), modulation)
+
+
+def _of_unit_spread(noisy: NoisyFrames) -> torch.Tensor:
+    """Divide noisy pixels by their spread at each level."""
+    level = noisy.level[..., None, None, None]
+    return noisy.pixels * (((1 - level) * PIXEL_SPREAD).square() + (level * NOISE_SCALE).square()).rsqrt()
 
 
 def draw_levels(shape: tuple[int, int], device: torch.device) -> torch.Tensor:
@@ -81,4 +92,4 @@ def draw_levels(shape: tuple[int, int], device: torch.device) -> torch.Tensor:
 def add_noise(frames: torch.Tensor, levels: torch.Tensor) -> NoisyFrames:
     """Add noise of `levels (B, N)` to frames `(B, N, 3, H, W)` in [0, 1], at random."""
     clean, share = 2 * frames.float() - 1, levels[..., None, None, None]
-    return NoisyFrames((1 - share) * clean + share * torch.randn_like(clean), levels)
+    return NoisyFrames((1 - share) * clean + share * NOISE_SCALE * torch.randn_like(clean), levels)

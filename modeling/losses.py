@@ -104,12 +104,8 @@ def relative_loss(
         the loss, `()`.
     """
     errors = (predicted - target).abs().mean(2).sum((-2, -1))
-    return masked_mean(errors / changed.sum((-2, -1)).clamp(min=least_changed(changed)), mask, count)
-
-
-def least_changed(changed: torch.Tensor) -> int:
-    """Return the number of pixels that count as changed where fewer of `changed (B, N, H, W)` are: a hundredth."""
-    return math.ceil(changed.shape[-2] * changed.shape[-1] / 100)
+    least = math.ceil(changed.shape[-2] * changed.shape[-1] / 100)
+    return masked_mean(errors / changed.sum((-2, -1)).clamp(min=least), mask, count)
 
 
 def sobel_magnitude(images: torch.Tensor) -> torch.Tensor:

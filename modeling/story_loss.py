@@ -40,7 +40,8 @@ class Supervision:
     - `next_frame (B, T - 1)`: transitions between two frames that are no padding; `next_frame_captioned`: those in
       which the predicted frame reads its caption; `changed`: those of the latter in which a pixel changes, at
       `changed_pixels (B, T - 1, H, W)`.
-    - `regressed (B, T - 1)`: transitions whose frame is predicted from pure noise, or without any; `noise_levels`.
+    - `regressed (B, T - 1)`: transitions that are predicted without noise, or from pure noise with their caption;
+      `noise_levels (B, T - 1)`.
     - `reconstructed (B, R)`: indices of the frames to reconstruct; `reconstruction`: their mask.
     - `moving (B, T)`: frames in which something moves, at `moving_cells (B, T, h, w)`.
     - `describe (B, T, L - 1)`, `next_caption (B, T - 1, L - 1)`: tokens to predict; `captioned (B, T)`: pairs to align.
@@ -70,7 +71,9 @@ class Supervision:
         self.next_frame = frame_mask[:, 1:] & frame_mask[:, :-1]
         self.next_frame_captioned = self.next_frame & next_caption_mask
         self.noise_levels = noise_levels
-        self.regressed = torch.ones_like(self.next_frame) if noise_levels is None else noise_levels == 1
+        self.regressed = (
+            torch.ones_like(self.next_frame) if noise_levels is None else (noise_levels == 1) & next_caption_mask
+        )
         self.changed_pixels = changed_pixels(frames[:, 1:], frames[:, :-1])
         self.changed = self.next_frame_captioned & self.changed_pixels.flatten(2).any(-1)
         self.reconstructed = reconstructed.clamp(min=0)
@@ -211,10 +214,10 @@ def _flow_parts(
     config: StoryAttnConfig,
     distances: torch.Tensor | None,
 ) -> dict[str, torch.Tensor]:
-    """Compare what is predicted from less than pure noise with the true next frames."""
+    """Compare what is predicted from noisy frames with the true next frames."""
     levels, count = supervision.noise_levels, counts["next_frame"]
-    compared, mask = (output.predicted_frames, supervision.frames[:, 1:]), supervision.next_frame & (levels < 1)
-    parts = {"flow_mse": flow_loss(*compared, supervision.changed_pixels, levels, mask, count)}
+    compared, mask = (output.predicted_frames, supervision.frames[:, 1:]), supervision.next_frame
+    parts = {"flow_mse": flow_loss(*compared, levels, mask, count)}
     for name, candidate in (("painted", output.painted_frames), ("moved", output.moved_frames)):
         if config.loss_weights[f"flow_{name}"] and candidate is not None:
             places = supervision.changed_pixels, levels, mask, count

@@ -124,18 +124,23 @@ def test_levels_are_pure_noise_for_a_quarter_and_logistic_normal_else():
     none = add_noise(frames, torch.zeros(2, 3)).pixels
     torch.testing.assert_close(none, 2 * frames - 1)
     pure = add_noise(torch.ones(50, 1, 3, 32, 32), torch.ones(50, 1)).pixels
-    assert pure.mean().abs() < 0.02 and pure.std().item() == pytest.approx(1, abs=0.02)
+    assert pure.mean().abs() < 0.05 and pure.std().item() == pytest.approx(2, abs=0.02)
 
 
-def training_parts(model, batch, monkeypatch, level: float) -> dict[str, torch.Tensor]:
+def training_parts(model, batch, monkeypatch, level: float, reads_caption: bool = True) -> dict[str, torch.Tensor]:
     """Return the parts of the loss where all next frames are read with noise of one level."""
     monkeypatch.setattr(readout, "draw_levels", lambda shape, device: torch.full(shape, level))
-    masks = {"next_caption_mask": torch.ones(3, 2), "reconstructed": torch.zeros(3, 1, dtype=torch.long)}
+    masks = {
+        "next_caption_mask": torch.full((3, 2), float(reads_caption)),
+        "reconstructed": torch.zeros(3, 1, dtype=torch.long),
+    }
     torch.manual_seed(0)
     return model.train()(**batch, **masks, return_loss=True).loss_parts
 
 
-def test_pure_noise_has_the_losses_of_regression(small_processor, batch, monkeypatch):
+def test_pure_noise_with_its_caption_has_the_losses_of_regression(small_processor, monkeypatch):
+    stories = [draw_story(seed, num_frames=3) for seed in (1, 2, 4)]
+    batch = inputs_of(small_processor, [{**story, "captions": ["The fox walks."] * 3} for story in stories])
     regression = make_model(small_processor, frame_decoder_type="regression")
     flow = make_model(small_processor, seed=1)
     flow.load_state_dict(regression.state_dict(), strict=False)
@@ -144,12 +149,16 @@ def test_pure_noise_has_the_losses_of_regression(small_processor, batch, monkeyp
     assert set(parts) - set(expected) == set(FLOW_LOSS_WEIGHTS)
     for name, value in expected.items():
         torch.testing.assert_close(parts[name], value)
-    assert not any(parts[name] for name in FLOW_LOSS_WEIGHTS)
-    less = training_parts(flow, batch, monkeypatch, 0.9)
-    assert less["flow_mse"] > 0 and not any(less[f"flow_{name}"] for name in ("l1", "edge", "perceptual"))
-    assert less["flow_painted"] > 0 and less["flow_moved"] > 0
-    assert not any(less[name] for name in DEFAULT_LOSS_WEIGHTS if name.startswith("next_frame") and name in less)
-    little = training_parts(flow, batch, monkeypatch, 0.5)
+    assert parts["flow_mse"] > 0
+    assert not any(parts[f"flow_{name}"] for name in ("l1", "edge", "perceptual"))
+    without = training_parts(flow, batch, monkeypatch, 1.0, reads_caption=False)
+    less, little = (training_parts(flow, batch, monkeypatch, level) for level in (0.9, 0.5))
+    for several in (without, less):
+        assert not any(
+            several[name] for name in DEFAULT_LOSS_WEIGHTS if name.startswith("next_frame") and name in several
+        )
+        assert all(several[f"flow_{name}"] > 0 for name in ("mse", "painted", "moved"))
+        assert not any(several[f"flow_{name}"] for name in ("l1", "edge", "perceptual"))
     assert all(little[name] > 0 for name in FLOW_LOSS_WEIGHTS)
     torch.testing.assert_close(little["flow_mse"] / less["flow_mse"], torch.tensor((0.9 / 0.5) ** 2), rtol=1e-3, atol=0)
 
@@ -164,20 +173,20 @@ def test_candidates_by_hand():
 
 def test_flow_losses_by_hand():
     target = torch.zeros(1, 2, 3, 10, 10)
-    predicted, changed = target + 0.5, torch.zeros(1, 2, 10, 10, dtype=torch.bool)
-    changed[0, 0, :5] = True  # 50 pixels; of the second frame none, which counts as one
+    predicted = target + 0.5
+    predicted[0, 1] = 0.1
     mask, levels = torch.tensor([[True, True]]), torch.tensor([[0.5, 0.01]])
-    first, second = 0.25 * 100 / 50 / 0.5**2, 0.25 * 100 / 1 / 0.05**2
-    loss = flow_loss(predicted, target, changed, levels, mask)
+    first, second = 0.25 / 0.1 / 0.5**2, 0.01 / 0.1 / 0.05**2
+    loss = flow_loss(predicted, target, levels, mask)
     assert loss.item() == pytest.approx((first + second) / 2)
-    assert flow_loss(predicted, target, changed, levels, mask, count=torch.tensor(4.0)) == loss / 2
-    alone = flow_loss(predicted, target, changed, levels, torch.tensor([[True, False]]))
-    assert alone.item() == pytest.approx(first)
+    assert flow_loss(predicted, target, levels, mask, count=torch.tensor(4.0)) == loss / 2
+    assert flow_loss(predicted, target, levels, torch.tensor([[True, False]])).item() == pytest.approx(first)
     predicted = predicted.requires_grad_()
     details = detail_losses(predicted, target, predicted.mean((2, 3, 4)), mask)
-    assert details["l1"].item() == pytest.approx(0.5 / 0.51) and set(details) == {"l1", "edge", "perceptual"}
+    assert details["l1"].item() == pytest.approx(0.3 / 0.31) and set(details) == {"l1", "edge", "perceptual"}
     (gradient,) = torch.autograd.grad(details["l1"], predicted)
-    assert gradient.sum().item() == pytest.approx(1 / 0.51)  # the divisor is no part of the gradient
+    per_frame = gradient.sum((2, 3, 4))  # alike for both: the divisor is no part of it, and is not that of a frame
+    torch.testing.assert_close(per_frame, torch.full((1, 2), 0.5 / 0.31))
 
 
 @pytest.mark.parametrize("kind", ["regression", "flow"])

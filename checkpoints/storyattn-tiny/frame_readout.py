@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .frame_noise import NoisyFrames, add_noise, draw_levels
+from .frame_noise import NOISE_SCALE, NoisyFrames, add_noise, draw_levels
 from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
 from .layers import select_frames, select_last, sinusoid
@@ -70,8 +70,8 @@ class FrameReadoutMixin:
         nothing = torch.zeros(len(frames), 0, dtype=torch.long, device=frames.device)
         read, noisy = self._inputs_of_all(stories, frames, reads_caption, nothing, drops_story=False), None
         if self.config.samples_frames:
-            noise, levels = torch.randn_like(frames[:, 1:].float()), noise_levels(OWN_STEPS)
-            noisy = sample_frames(lambda noisy: self.frame_decoder(*read, noisy).frames, noise, levels)
+            noise = NOISE_SCALE * torch.randn_like(frames[:, 1:].float())
+            noisy = sample_frames(lambda noisy: self.frame_decoder(*read, noisy).frames, noise, noise_levels(OWN_STEPS))
         painted = self.frame_decoder(*read, noisy).frames
         mean, std = (frames.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
         painted = F.pad((painted.to(frames.dtype) - mean) / std, (0, 0, 0, 0, 0, 0, 1, 0))  # (B, T, 3, H, W)

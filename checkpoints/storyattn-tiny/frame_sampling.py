@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .frame_noise import NoisyFrames
+from .frame_noise import NOISE_SCALE, NoisyFrames
 from .story_inputs import kind_of
 
 # The noise levels of four steps; those of other numbers lie evenly on the line through them.
@@ -42,12 +42,12 @@ class FrameSampling:
         return noise_levels(self.num_steps)
 
     def noise(self, num_rows: int, shape: tuple[int, ...]) -> torch.Tensor:
-        """Draw the noise of samples `(num_rows, *shape)` on the CPU, those of a story in a row.
+        """Draw the noise of samples `(num_rows, *shape)`, of spread `NOISE_SCALE`, those of a story in a row.
 
         All stories have the same noise, so that a batch of stories gives what each alone does.
         """
         seeds = [(self.base_seed + number) % LARGEST_SEED for number in range(self.num_sequences)]
-        drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        drawn = [NOISE_SCALE * torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(drawn).repeat(num_rows // self.num_sequences, *[1] * len(shape))
 
 
