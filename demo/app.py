@@ -71,9 +71,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The demo of StoryAttn.")
     default = os.environ.get("STORYATTN_MODEL") or DEFAULT_MODEL
     parser.add_argument("--model", default=default, help="folder or Hub id of a published model")
-    arguments = parser.parse_args()
+    parser.add_argument("--num_frame_steps", type=int, help="steps in which a generative frame decoder samples, 1 to 8")
+    parser.add_argument("--frame_guidance_scale", type=float, help="above 1: its frames follow their captions more")
+    arguments = vars(parser.parse_args())
     try:
-        teller = Storyteller(arguments.model)
+        teller = Storyteller(arguments.pop("model"), **arguments)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     has_mcp = importlib.util.find_spec("mcp") is not None

@@ -68,12 +68,13 @@ class Storyteller:
 
     Args:
         name: folder or Hub id, loaded by the code that was published with it.
+        frame_options: `num_frame_steps` and `frame_guidance_scale` of a model with a generative frame decoder.
 
     Raises:
-        ValueError: `name` looks like a folder that does not exist.
+        ValueError: `name` looks like a folder that does not exist, and for options that the model does not have.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, **frame_options: float):
         is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
         if is_path and not Path(name).expanduser().is_dir():
             raise ValueError(
@@ -83,6 +84,10 @@ class Storyteller:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.processor = AutoProcessor.from_pretrained(self.name, trust_remote_code=True)
         self.model = AutoModelForMultimodalLM.from_pretrained(self.name, trust_remote_code=True).eval().to(device)
+        self.frame_options = {option: value for option, value in frame_options.items() if value is not None}
+        if self.frame_options and getattr(self.model.config, "frame_decoder_type", None) != "flow":
+            option, value = next(iter(self.frame_options.items()))
+            raise ValueError(f"{option}: got {value} for {name!r}, expected a model with frame_decoder_type 'flow'")
         # The arguments of such a function go to another process; the model must not be one of them.
         for method in ("continue_story", "futures", "paint_again", "describe", "attention_maps", "similarity"):
             setattr(self, method, on_gpu(getattr(self, method)))
@@ -149,6 +154,7 @@ class Storyteller:
             seed: of the sampling; by default a fresh one.
         """
         options = {} if temperature is None else {"do_sample": True, "temperature": temperature}
+        options |= self.frame_options
         _set_seed(seed)
         for _ in range(num_steps):
             story = self.model.continue_story(self.processor, story, **options)
@@ -158,7 +164,8 @@ class Storyteller:
         """Return `NUM_FUTURES` stories that begin with this one and have `num_steps` pages more."""
         _set_seed(None)
         options = {"do_sample": True, "temperature": FUTURE_TEMPERATURE, "num_return_sequences": NUM_FUTURES}
-        return list(self.model.continue_story(self.processor, story, num_steps=num_steps, **options))
+        options |= {"num_steps": num_steps, **self.frame_options}
+        return list(self.model.continue_story(self.processor, story, **options))
 
     def paint_again(self, story: "Story", index: int) -> "Story":
         """Return the story with the frame of page `index`, from 1, painted from its caption and the pages before."""
@@ -169,6 +176,7 @@ class Storyteller:
             **inputs,
             next_input_ids=caption["input_ids"][:, 0],
             next_attention_mask=caption["attention_mask"][:, 0],
+            **self.frame_options,
         )
         page = story[index]._replace(frame=self.processor.postprocess_frames(painted)[0], attention=None)
         return self.story_class.from_pages([*story[:index], page, *story[index + 1 :]])

@@ -5,58 +5,15 @@ import math
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
-# Every loss part by the name it has in `loss_parts`, with its default weight. 0 switches a part off.
-DEFAULT_LOSS_WEIGHTS = {
-    "next_frame_l1": 1.0,
-    "next_frame_mse": 1.0,
-    "next_frame_perceptual": 0.1,
-    "next_frame_edge": 0.1,
-    "next_frame_changed": 0.0,
-    "next_frame_relative": 1.0,
-    "next_frame_painted": 1.0,
-    "next_frame_moved": 0.5,
-    "next_frame_lit": 1.0,
-    "reconstruction_l1": 0.5,
-    "reconstruction_mse": 0.5,
-    "reconstruction_perceptual": 0.05,
-    "reconstruction_edge": 0.05,
-    "describe": 0.2,
-    "next_caption": 0.2,
-    "alignment": 0.1,
-    "attention": 0.1,
-}
-
-DEFAULT_VISION_CONFIG = {
-    "model_type": "convnext",
-    "patch_size": 4,
-    "num_stages": 3,
-    "hidden_sizes": [48, 96, 160],
-    "depths": [1, 1, 2],
-    "layer_scale_init_value": 1.0,
-    "out_features": ["stage1", "stage2", "stage3"],
-}
-DEFAULT_TEXT_CONFIG = {
-    "model_type": "distilbert",
-    "vocab_size": 4096,
-    "dim": 128,
-    "n_layers": 2,
-    "n_heads": 4,
-    "hidden_dim": 384,
-    "dropout": 0.0,
-    "attention_dropout": 0.0,
-    "max_position_embeddings": 256,
-}
-DEFAULT_DECODER_CONFIG = {
-    "model_type": "llama",
-    "vocab_size": 4096,
-    "hidden_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "intermediate_size": 384,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-}
+from .configuration_defaults import (
+    AUTO_MAP,
+    DEFAULT_DECODER_CONFIG,
+    DEFAULT_LOSS_WEIGHTS,
+    DEFAULT_TEXT_CONFIG,
+    DEFAULT_VISION_CONFIG,
+    FLOW_LOSS_WEIGHTS,
+    FRAME_DECODER_TYPES,
+)
 
 
 @strict
@@ -107,10 +64,12 @@ class StoryAttnConfig(PreTrainedConfig):
             knows, as measured after training; below it `continue_story` warns.
 
     Frame decoder:
+        frame_decoder_type (`str`): `"regression"` paints the likeliest next frame, the mean of all that may come;
+            `"flow"` samples it from noise in a few steps. A trained regression model is a warm start of a flow model.
         use_frame_copy (`bool`): off: every pixel is painted; on: pixels may be copied from the frames so far.
         use_frame_motion (`bool`): with `use_frame_copy`, pieces of the frames so far may also be copied elsewhere.
         frame_sharpening (`float`): strength of the unsharp masking of predicted frames outside of training, >= 0: where
-            the next frame cannot be foreseen, as in books, the best guess has too little fine structure.
+            the next frame cannot be foreseen, as in books, the best guess has too little fine structure. 0 with "flow".
         num_frame_layers (`int`): transformer layers over the cells of the frame.
         use_joint_frame_attention (`bool`): on: in these layers the caption and the story state read the cells, too.
         frame_context_captions (`int`): how many of the last captions these layers read word by word, besides the next.
@@ -119,6 +78,12 @@ class StoryAttnConfig(PreTrainedConfig):
         num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
             them where there are no more, and in evaluation.
         next_caption_dropout (`float`): share of training transitions whose next caption is withheld, in [0, 1].
+        story_dropout (`float`): share of training transitions in which the frame decoder reads of the story no more
+            than the last frame, in [0, 1]; guidance needs some.
+        context_noise (`float`): most noise, as a standard deviation of pixels in [0, 1], on the frames that are read in
+            training; each story has its own level, from 0 to this. Targets and copied pixels have none.
+        own_frames (`float`): share of the frames read in training that the model has painted by itself, by their
+            captions and the true frames before them, in [0, 1]. It learns to read what it paints.
 
     Text decoder:
         decoder_context_captions (`int`): how many of the last captions it reads verbatim, before the story state.
@@ -138,6 +103,13 @@ class StoryAttnConfig(PreTrainedConfig):
             - `reconstruction_l1`: absolute difference of a frame and its reconstruction from its own features.
             - `reconstruction_mse`: squared difference of the two.
             - `reconstruction_perceptual`, `reconstruction_edge`: as those of the next frame.
+            - `flow_mse`: with `"flow"`, in training: squared difference of the next frame and what is predicted from a
+              noisy one, over the square of the noise. The parts above then compare only what is predicted from pure
+              noise with its caption.
+            - `flow_painted`, `flow_moved`: the same difference of the frame without anything copied, and of moved
+              pieces, over all pixels and over the changed ones.
+            - `flow_l1`, `flow_perceptual`, `flow_edge`: as those of the next frame, where less than 0.65 is noise, each
+              over its own mean.
             - `describe`: cross-entropy of the caption of a frame, given that frame.
             - `next_caption`: cross-entropy of the next caption, given the story so far.
             - `alignment`: contrastive loss that brings pictures and their captions together in the shared space.
@@ -166,6 +138,7 @@ class StoryAttnConfig(PreTrainedConfig):
         "lit_frames",
         "moved_frames",
         "reconstructed_frames",
+        "noise_levels",
         "describe_logits",
         "next_caption_logits",
     ]
@@ -206,6 +179,7 @@ class StoryAttnConfig(PreTrainedConfig):
     logit_scale_init_value: float | int = math.log(1 / 0.07)
     familiar_similarity: float | int | None = None
 
+    frame_decoder_type: str = "regression"
     use_frame_copy: bool = True
     use_frame_motion: bool = True
     frame_sharpening: float | int = 0.0
@@ -215,6 +189,9 @@ class StoryAttnConfig(PreTrainedConfig):
     frame_stride: int = 8
     frame_channels: list[int] | tuple[int, ...] = (64, 32)
     next_caption_dropout: float | int = 0.25
+    story_dropout: float | int = 0.0
+    context_noise: float | int = 0.0
+    own_frames: float | int = 0.0
     num_reconstructed_frames: int = 1
 
     decoder_context_captions: int = 0
@@ -233,7 +210,7 @@ class StoryAttnConfig(PreTrainedConfig):
             setattr(self, name, _as_config(name, getattr(self, name), default))
         for name in ("image_size", "image_mean", "image_std", "frame_channels"):
             setattr(self, name, list(getattr(self, name)))
-        self.loss_weights = {**DEFAULT_LOSS_WEIGHTS, **(self.loss_weights or {})}
+        self.loss_weights = {**DEFAULT_LOSS_WEIGHTS, **FLOW_LOSS_WEIGHTS, **(self.loss_weights or {})}
         super().__post_init__(**kwargs)
         self.auto_map = getattr(self, "auto_map", None) or dict(AUTO_MAP)
         self.check()
@@ -245,6 +222,17 @@ class StoryAttnConfig(PreTrainedConfig):
         if model_type != cls.model_type:
             raise ValueError(f"config: got model_type {model_type!r}, expected {cls.model_type!r}")
         return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def samples_frames(self) -> bool:
+        """Whether the frame decoder samples frames from noise."""
+        return self.frame_decoder_type == "flow"
+
+    @property
+    def used_loss_weights(self) -> dict[str, float]:
+        """The weights of the parts of the loss that are switched on, those of noisy frames only where there are any."""
+        weights = {name: weight for name, weight in self.loss_weights.items() if weight}
+        return {name: weights[name] for name in weights if self.samples_frames or name not in FLOW_LOSS_WEIGHTS}
 
     @property
     def vocab_size(self) -> int:
@@ -354,11 +342,17 @@ class StoryAttnConfig(PreTrainedConfig):
         _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {number} numbers above 0")
         self._expect_at_least(0, "num_frame_layers", "frame_context_captions", "frame_sharpening")
         self._expect_at_least(1, "num_reconstructed_frames")
-        _expect(0 <= self.next_caption_dropout <= 1, "next_caption_dropout", self.next_caption_dropout, "in [0, 1]")
+        for name in ("next_caption_dropout", "story_dropout", "context_noise", "own_frames"):
+            _expect(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        kind = self.frame_decoder_type
+        _expect(kind in FRAME_DECODER_TYPES, "frame_decoder_type", kind, f"one of {', '.join(FRAME_DECODER_TYPES)}")
+        is_sharp = kind == "regression" or not self.frame_sharpening
+        _expect(is_sharp, "frame_sharpening", self.frame_sharpening, "0 with frame_decoder_type flow")
 
     def _check_losses(self) -> None:
-        unknown = sorted(set(self.loss_weights) - set(DEFAULT_LOSS_WEIGHTS))
-        _expect(not unknown, "loss_weights", unknown, f"names among {sorted(DEFAULT_LOSS_WEIGHTS)}")
+        known = {**DEFAULT_LOSS_WEIGHTS, **FLOW_LOSS_WEIGHTS}
+        unknown = sorted(set(self.loss_weights) - set(known))
+        _expect(not unknown, "loss_weights", unknown, f"names among {sorted(known)}")
         for name, weight in self.loss_weights.items():
             is_number = isinstance(weight, (int, float))
             _expect(is_number and 0 <= weight < math.inf, f"loss_weights.{name}", weight, "a number of at least 0")
@@ -367,18 +361,6 @@ class StoryAttnConfig(PreTrainedConfig):
     def _expect_at_least(self, least: int, *names: str) -> None:
         for name in names:
             _expect(least <= getattr(self, name) < math.inf, name, getattr(self, name), f"at least {least}")
-
-
-# Where the Auto classes and `pipeline` find the code in a published folder.
-AUTO_MAP = {
-    "AutoConfig": "configuration_storyattn.StoryAttnConfig",
-    "AutoModel": "modeling_storyattn.StoryAttnModel",
-    "AutoModelForMultimodalLM": "modeling_storyattn.StoryAttnForConditionalGeneration",
-    "AutoModelForImageTextToText": "modeling_storyattn.StoryAttnForConditionalGeneration",
-}
-TASK = "story-continuation"  # the name of the pipeline
-PIPELINE = "pipeline_storyattn.StoryContinuationPipeline"
-CUSTOM_PIPELINES = {TASK: {"impl": PIPELINE, "pt": ["AutoModelForMultimodalLM"], "type": "multimodal"}}
 
 
 def _as_config(name: str, value: object, default: dict) -> PreTrainedConfig:

@@ -10,6 +10,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import Copier, Mover
+from .frame_noise import NoiseReader, NoisyFrames, ReadNoise
 from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
 
 
@@ -39,6 +40,9 @@ class FrameDecoder(nn.Module):
     bias per channel), and those of each frame as they are. With `use_frame_motion`, pieces of these frames may come
     from elsewhere. Painted frames, moved ones and the last one in its new light have a loss each, so that no candidate
     starves the others. A reconstruction never copies.
+
+    As `"flow"` it also reads a noisy version of each frame to predict, and paints the clean frame that it comes from.
+    In pure noise there is nothing to read, so there it does the task of a regressing decoder.
     """
 
     def __init__(self, config: StoryAttnConfig, grid: tuple[int, int], detail_channels: int | None):
@@ -53,6 +57,7 @@ class FrameDecoder(nn.Module):
         self.painter = Painter(config, detail_channels)
         self.copier = Copier(config) if config.use_frame_copy else None
         self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
+        self.noise_reader = NoiseReader(config) if config.samples_frames else None
 
     def reset_parameters(self, normal_: Callable) -> None:
         """Fill the embeddings with the initialiser `normal_` of the caller."""
@@ -68,6 +73,7 @@ class FrameDecoder(nn.Module):
         source: torch.Tensor,
         visible: torch.Tensor,
         num_predicted: int,
+        noisy: NoisyFrames | None = None,
     ) -> FrameDecoderOutput:
         """Paint N frames of each of B stories.
 
@@ -80,13 +86,16 @@ class FrameDecoder(nn.Module):
             visible (`(B, N, T)`, bool): the frames that each painted frame may read and copy.
             num_predicted: so many of the N frames, the first ones, are predicted. The others are reconstructed, and
                 copy nothing.
+            noisy (`NoisyFrames`): as `"flow"`: the P predicted frames with noise.
         """
+        read = None if self.noise_reader is None else self._read_noise(noisy, source.shape[1])
         frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
-        hidden = self._hidden(cells, context, context_mask, source, visible, num_predicted)  # (B * N, P, D)
+        hidden = self._hidden(cells, context, context_mask, source, visible, num_predicted, read)  # (B * N, P, D)
         plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
         detail = None if details is None else select_frames(details, source).flatten(0, 1)
-        painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail))
+        noise_detail = None if read is None else read.detail.flatten(0, 1)
+        painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail, noise_detail))
         predicted, lit, moved = painted[:, :num_predicted], None, None
         if self.copier is not None:
             hidden, choice, source, visible = (
@@ -98,6 +107,12 @@ class FrameDecoder(nn.Module):
         mixed = torch.cat([self._sharpened(predicted), painted[:, num_predicted:]], dim=1)
         return FrameDecoderOutput(mixed, painted, lit, moved)
 
+    def _read_noise(self, noisy: NoisyFrames, number: int) -> ReadNoise:
+        """Read the P noisy frames; the rest of `number` frames are reconstructed, as if they were pure noise of 0."""
+        missing = number - noisy.level.shape[1]
+        pixels = F.pad(noisy.pixels, (0, 0, 0, 0, 0, 0, 0, missing))
+        return self.noise_reader(NoisyFrames(pixels, F.pad(noisy.level, (0, missing), value=1.0)))
+
     def _hidden(
         self,
         cells: torch.Tensor,
@@ -106,18 +121,21 @@ class FrameDecoder(nn.Module):
         source: torch.Tensor,
         visible: torch.Tensor,
         num_predicted: int,
+        read: ReadNoise | None,
     ) -> torch.Tensor:
         """Run the layers over the cells of all N frames: `(B * N, P, D)`."""
         is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
         task = self.task[is_reconstructed.long()]  # (N, D)
-        hidden = (select_frames(cells, source) + task[:, None].to(cells.dtype)).flatten(0, 1)
+        hidden = select_frames(cells, source) + task[:, None].to(cells.dtype)
+        hidden = (hidden if read is None else hidden + read.cells).flatten(0, 1)
         memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
         visible = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
         memory = memory.flatten(1, 2)
         context = self.context_norm(context).flatten(0, 1)  # (B * N, S, D)
         context_mask = context_mask.flatten(0, 1)[:, None, None]
-        for layer in self.layers:
-            hidden, context = layer(hidden, context, context_mask, memory, visible)
+        for level, layer in enumerate(self.layers):
+            modulation = None if read is None else read.modulation[:, :, level].flatten(0, 1)  # (B * N, 4, 2, D)
+            hidden, context = layer(hidden, context, context_mask, memory, visible, modulation)
         return hidden
 
     def _sharpened(self, frames: torch.Tensor) -> torch.Tensor:
@@ -181,6 +199,7 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
         context_mask: torch.Tensor,
         memory: torch.Tensor,
         visible: torch.Tensor,
+        modulation: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Update the cells `hidden (B * N, P, D)` of N frames of B stories, and their context.
 
@@ -188,16 +207,25 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
             context (`(B * N, S, D)`), context_mask (`(B * N, 1, 1, S)`, bool): story state and caption of each frame.
             memory (`(B, T * M, D)`): cells of the frames so far.
             visible (`(B, 1, N * P, T * M)`, bool): True where a cell may read them.
+            modulation (`(B * N, 4, 2, D)`, *optional*): scale and shift of the four norms.
         """
-        hidden = hidden + self.from_context(self.norms[0](hidden), context, context_mask)
-        queries = self.norms[1](hidden).reshape(memory.shape[0], -1, hidden.shape[-1])  # (B, N * P, D)
+        hidden = hidden + self.from_context(self._normed(0, hidden, modulation), context, context_mask)
+        queries = self._normed(1, hidden, modulation).reshape(memory.shape[0], -1, hidden.shape[-1])  # (B, N * P, D)
         hidden = hidden + self.from_memory(queries, memory, visible).reshape(hidden.shape)
-        cells = self.norms[2](hidden)
+        cells = self._normed(2, hidden, modulation)
         hidden = hidden + self.from_cells(cells, cells)
-        hidden = hidden + self.mlp(self.norms[3](hidden))
+        hidden = hidden + self.mlp(self._normed(3, hidden, modulation))
         if self.context_attention is not None:
             context = self._read_cells(context, context_mask, hidden)
         return hidden, context
+
+    def _normed(self, number: int, hidden: torch.Tensor, modulation: torch.Tensor | None) -> torch.Tensor:
+        """Normalise the cells by the norm of this number, then scale and shift them."""
+        normed = self.norms[number](hidden)
+        if modulation is None:
+            return normed
+        scale, shift = modulation[:, number, :, None].unbind(1)  # (B * N, 1, D)
+        return normed * (1 + scale) + shift
 
     def _read_cells(self, context: torch.Tensor, context_mask: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """Update the context by itself and by the cells; arguments as in `forward`."""
@@ -222,8 +250,10 @@ class Painter(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(width) for width in widths[1:])
         self.pixels = nn.Conv2d(widths[-1], 4 * (5 if config.use_frame_copy else 3), 3, padding=1)
 
-    def forward(self, plan: torch.Tensor, detail: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Paint `plan (N, D, rows, columns)` with the finer maps `detail (N, C, h', w')`.
+    def forward(
+        self, plan: torch.Tensor, detail: torch.Tensor | None, noise_detail: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Paint `plan (N, D, rows, columns)` with the finer maps `detail (N, C, h', w')`, and those of noisy frames.
 
         Returns frames `(N, 3, H, W)` in [0, 1], and the logits `(N, 2, H, W)` with which the copier decides.
         """
@@ -235,6 +265,8 @@ class Painter(nn.Module):
                 if skipped.shape[-2:] != hidden.shape[-2:]:
                     skipped = F.interpolate(skipped, hidden.shape[-2:], mode="bilinear")
                 hidden = hidden + skipped
+            if level == len(self.grow) - 1 and noise_detail is not None:
+                hidden = hidden + noise_detail
             hidden = block(hidden)
         pixels = F.pixel_shuffle(self.pixels(hidden), 2).float()
         return pixels[:, :3].sigmoid(), pixels[:, 3:]

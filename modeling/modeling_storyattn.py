@@ -21,9 +21,11 @@ from transformers.generation import GenerationMixin
 from transformers.utils import can_return_tuple
 
 from .caption_readout import CaptionReadoutMixin
-from .configuration_storyattn import CUSTOM_PIPELINES, StoryAttnConfig
+from .configuration_defaults import CUSTOM_PIPELINES
+from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import ZeroConv
 from .frame_decoder import FrameDecoder
+from .frame_noise import ZeroLinear
 from .frame_readout import FrameReadoutMixin
 from .fusion import CrossModalFusion, TextPooling, mean_and_max_of_tokens, mean_of_tokens
 from .generation_storyattn import GenerationStoryAttnMixin
@@ -64,7 +66,7 @@ class StoryAttnPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Scale linear and convolutional weights by their fan-in; other parts fill their parameters themselves."""
-        if isinstance(module, ZeroConv):
+        if isinstance(module, (ZeroConv, ZeroLinear)):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, (nn.Linear, nn.Conv2d)):
@@ -366,15 +368,15 @@ class StoryAttnForConditionalGeneration(
         """
         inputs = pixel_values, frame_mask, input_ids, attention_mask
         options = spatial_temperature, spatial_gamma, caption_mask, output_attentions, output_hidden_states
-        stories, frames = self.model.encode(*inputs, *options), self.unnormalize(pixel_values)
+        (stories, shown), frames = self._read_stories(inputs, options), self.unnormalize(pixel_values)
         requested = attention_mask, use_next_caption, next_caption_mask, reconstructed
         chosen = self._choose_targets(stories.frame_mask, *requested)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
-        read_out = self._all_frames(stories, frames, *chosen)
+        read_out = self._all_frames(stories, shown, frames, *chosen)
         if self._writes_in_training or not (self.training and return_loss):  # no work for what has no loss
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:
-            supervision = Supervision(frames, stories.frame_mask, captions, *chosen, self.model.grid)
-            self._add_loss(result, supervision, stories.feature_maps, loss_counts)
+            targets = frames, stories.frame_mask, captions, *chosen, self.model.grid, result.noise_levels
+            self._add_loss(result, Supervision(*targets), stories.feature_maps, loss_counts)
         return result

@@ -44,7 +44,9 @@ class StoryAttnOutput(StoryAttnModelOutput):
     Args:
         loss (`()`): weighted sum of `loss_parts`, with `return_loss=True`.
         loss_parts (`dict[str, torch.Tensor]`): each part by name, unweighted, with `return_loss=True`.
-        predicted_frames (`(B, T - 1, 3, H, W)`): in [0, 1]; index t predicts frame t + 1 from what comes before it.
+        predicted_frames (`(B, T - 1, 3, H, W)`): in [0, 1]; index t predicts frame t + 1 from what comes before it. A
+            generative frame decoder samples them from noise that is the same at each call; in training it predicts them
+            from the true frame with noise.
         painted_frames (`(B, T - 1, 3, H, W)`): the same without anything copied.
         lit_frames (`(B, T - 1, 3, H, W)`): frame t in the light of frame t + 1, as it may be copied; with
             `use_frame_copy`.
@@ -52,6 +54,8 @@ class StoryAttnOutput(StoryAttnModelOutput):
             `use_frame_copy` and `use_frame_motion`.
         reconstructed_frames (`(B, T, 3, H, W)`): in [0, 1]; each frame from its own features. In training only
             `num_reconstructed_frames` of them, drawn at random.
+        noise_levels (`(B, T - 1)`): how much of what each prediction reads of its frame is noise, from 0 to 1; in the
+            training of a generative frame decoder.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
             Neither logits are computed in training where no caption has a loss.
         next_caption_logits (`(B, T - 1, L, V)`): the same for caption t + 1 from all that comes before it.
@@ -64,6 +68,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
     lit_frames: torch.FloatTensor | None = None
     moved_frames: torch.FloatTensor | None = None
     reconstructed_frames: torch.FloatTensor | None = None
+    noise_levels: torch.FloatTensor | None = None
     describe_logits: torch.FloatTensor | None = None
     next_caption_logits: torch.FloatTensor | None = None
 

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoModelForMultimodalLM, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_storyattn import CUSTOM_PIPELINES, TASK
+from .configuration_defaults import CUSTOM_PIPELINES, TASK
 from .story import Story
 from .story_inputs import CheckedStory, check_story, kind_of, open_frame
 

@@ -5,6 +5,7 @@ from transformers import AutoModel
 
 from .configuration_storyattn import StoryAttnConfig
 from .contrastive_loss import alignment_loss
+from .flow_loss import MOST_LEVEL_OF_DETAIL, candidate_flow_loss, detail_losses, flow_loss
 from .layers import select_frames
 from .losses import (
     attention_loss,
@@ -39,6 +40,8 @@ class Supervision:
     - `next_frame (B, T - 1)`: transitions between two frames that are no padding; `next_frame_captioned`: those in
       which the predicted frame reads its caption; `changed`: those of the latter in which a pixel changes, at
       `changed_pixels (B, T - 1, H, W)`.
+    - `regressed (B, T - 1)`: transitions that are predicted without noise, or from pure noise with their caption;
+      `noise_levels (B, T - 1)`.
     - `reconstructed (B, R)`: indices of the frames to reconstruct; `reconstruction`: their mask.
     - `moving (B, T)`: frames in which something moves, at `moving_cells (B, T, h, w)`.
     - `describe (B, T, L - 1)`, `next_caption (B, T - 1, L - 1)`: tokens to predict; `captioned (B, T)`: pairs to align.
@@ -51,6 +54,7 @@ class Supervision:
         next_caption_mask (`(B, T - 1)`, bool): True where the predicted frame t + 1 reads caption t + 1.
         reconstructed (`(B, R)`): indices of the frames to reconstruct, -1 for none.
         grid (`tuple[int, int]`): rows and columns of the attention maps.
+        noise_levels (`(B, T - 1)`, *optional*): how much noise a generative frame decoder read in each next frame.
     """
 
     def __init__(
@@ -61,10 +65,15 @@ class Supervision:
         next_caption_mask: torch.Tensor,
         reconstructed: torch.Tensor,
         grid: tuple[int, int],
+        noise_levels: torch.Tensor | None = None,
     ):
         self.frames, (self.input_ids, self.attention_mask) = frames, captions
         self.next_frame = frame_mask[:, 1:] & frame_mask[:, :-1]
         self.next_frame_captioned = self.next_frame & next_caption_mask
+        self.noise_levels = noise_levels
+        self.regressed = (
+            torch.ones_like(self.next_frame) if noise_levels is None else (noise_levels == 1) & next_caption_mask
+        )
         self.changed_pixels = changed_pixels(frames[:, 1:], frames[:, :-1])
         self.changed = self.next_frame_captioned & self.changed_pixels.flatten(2).any(-1)
         self.reconstructed = reconstructed.clamp(min=0)
@@ -132,14 +141,19 @@ class StoryLossMixin:
         Args:
             result (`StoryAttnOutput`): what the model gave for the stories.
             supervision (`Supervision`): the targets.
-            feature_maps (`list` of `(B * T, C, h, w)`): maps of the vision encoder for the true frames.
+            feature_maps (`list` of `(B * T, C, h, w)`): maps of the vision encoder for the frames that it read.
             counts (`dict[str, torch.Tensor]`, *optional*): what the sums of the parts are divided by; default: the
                 counts of the supervision.
         """
         weights, counts = self.config.loss_weights, supervision.counts() if counts is None else counts
-        parts = {}
-        if any(weights[f"{name}_perceptual"] for name in ("next_frame", "reconstruction")):
-            parts |= self._perceptual_parts(result, supervision, counts, feature_maps)
+        parts, distances = {}, None
+        is_noisy = supervision.noise_levels is not None
+        names = ("next_frame", "reconstruction", *(["flow"] if is_noisy else []))
+        if any(weights[f"{name}_perceptual"] for name in names):
+            distances = self._perceptual_distances(result, supervision, feature_maps)
+            parts |= _perceptual_parts(distances, supervision, counts)
+        if is_noisy:
+            parts |= _flow_parts(result, supervision, counts, self.config, distances)
         parts |= _pixel_parts(result, supervision, counts, self.config)
         parts |= _candidate_parts(result, supervision, counts, weights)
         if weights["attention"] and self.config.use_spatial_attention:
@@ -151,17 +165,13 @@ class StoryLossMixin:
         weighted = (weights[name] * part for name, part in result.loss_parts.items())
         result.loss = sum(weighted, start=supervision.frames.new_zeros(()))
 
-    def _perceptual_parts(
-        self,
-        result: StoryAttnOutput,
-        supervision: "Supervision",
-        counts: dict[str, torch.Tensor],
-        feature_maps: list[torch.Tensor],
-    ) -> dict[str, torch.Tensor]:
-        """Compare predictions and reconstructions in one pass with the maps of the true frames."""
+    def _perceptual_distances(
+        self, result: StoryAttnOutput, supervision: "Supervision", feature_maps: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Compare predictions and reconstructions in one pass with the maps of the true frames: `(B, T - 1 + R)`."""
         perceptual, frames = self._perceptual_loss(), supervision.frames
         with torch.no_grad():
-            shares_network = self.config.perceptual_model is None
+            shares_network = self.config.perceptual_model is None and not self._reads_changed_frames
             maps = unit_channels(feature_maps) if shares_network else perceptual.features(frames.flatten(0, 1))
         number = frames.shape[1] - 1
         steps = torch.arange(1, number + 1, device=frames.device).expand(len(frames), -1)
@@ -169,10 +179,7 @@ class StoryLossMixin:
         by_frame = (level.unflatten(0, frames.shape[:2]) for level in maps)
         target_maps = [select_frames(level, targets).flatten(0, 1) for level in by_frame]
         predicted = torch.cat([result.predicted_frames, result.reconstructed_frames], dim=1)
-        distances = perceptual.distances_to(predicted.flatten(0, 1), target_maps).unflatten(0, targets.shape)
-        next_frame = masked_mean(distances[:, :number], supervision.next_frame, counts["next_frame"])
-        reconstruction = masked_mean(distances[:, number:], supervision.reconstruction, counts["reconstruction"])
-        return {"next_frame_perceptual": next_frame, "reconstruction_perceptual": reconstruction}
+        return perceptual.distances_to(predicted.flatten(0, 1), target_maps).unflatten(0, targets.shape)
 
     def perceptual_distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Compute the perceptual distance `(N,)` of pictures `(N, 3, H, W)` in [0, 1], by `config.perceptual_model`."""
@@ -189,13 +196,47 @@ class StoryLossMixin:
         return self._perceptual[0]
 
 
+def _perceptual_parts(
+    distances: torch.Tensor, supervision: "Supervision", counts: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Average the perceptual distances of predictions and of reconstructions, `(B, T - 1 + R)`."""
+    number = supervision.next_frame.shape[1]
+    mask = supervision.next_frame & supervision.regressed
+    next_frame = masked_mean(distances[:, :number], mask, counts["next_frame"])
+    reconstruction = masked_mean(distances[:, number:], supervision.reconstruction, counts["reconstruction"])
+    return {"next_frame_perceptual": next_frame, "reconstruction_perceptual": reconstruction}
+
+
+def _flow_parts(
+    output: StoryAttnOutput,
+    supervision: "Supervision",
+    counts: dict[str, torch.Tensor],
+    config: StoryAttnConfig,
+    distances: torch.Tensor | None,
+) -> dict[str, torch.Tensor]:
+    """Compare what is predicted from noisy frames with the true next frames."""
+    levels, count = supervision.noise_levels, counts["next_frame"]
+    compared, mask = (output.predicted_frames, supervision.frames[:, 1:]), supervision.next_frame
+    parts = {"flow_mse": flow_loss(*compared, levels, mask, count)}
+    for name, candidate in (("painted", output.painted_frames), ("moved", output.moved_frames)):
+        if config.loss_weights[f"flow_{name}"] and candidate is not None:
+            places = supervision.changed_pixels, levels, mask, count
+            parts[f"flow_{name}"] = candidate_flow_loss(candidate, compared[1], *places)
+    if any(config.loss_weights[f"flow_{kind}"] for kind in ("l1", "perceptual", "edge")):
+        distances = None if distances is None else distances[:, : levels.shape[1]]
+        mask = mask & (levels < MOST_LEVEL_OF_DETAIL)
+        details = detail_losses(*compared, distances, mask, count, config.edge_window)
+        parts |= {f"flow_{name}": value for name, value in details.items()}
+    return parts
+
+
 def _pixel_parts(
     output: StoryAttnOutput, supervision: "Supervision", counts: dict[str, torch.Tensor], config: StoryAttnConfig
 ) -> dict[str, torch.Tensor]:
     """Compare predictions and reconstructions with the true frames, pixel by pixel."""
-    parts = {}
+    parts, regressed = {}, supervision.next_frame & supervision.regressed
     for name, predicted, target, mask in (
-        ("next_frame", output.predicted_frames, supervision.frames[:, 1:], supervision.next_frame),
+        ("next_frame", output.predicted_frames, supervision.frames[:, 1:], regressed),
         ("reconstruction", output.reconstructed_frames, supervision.true_reconstructions(), supervision.reconstruction),
     ):
         if any(config.loss_weights[f"{name}_{kind}"] for kind in ("l1", "mse", "edge")):
@@ -209,8 +250,8 @@ def _candidate_parts(
 ) -> dict[str, torch.Tensor]:
     """Compare the changed pixels of predictions, and each candidate that they are mixed of, with the next frame."""
     parts, target = {}, supervision.frames[:, 1:]
-    changed = target, supervision.changed_pixels, supervision.changed, counts["changed"]
-    captioned = supervision.next_frame_captioned, counts["next_frame_captioned"]
+    changed = target, supervision.changed_pixels, supervision.changed & supervision.regressed, counts["changed"]
+    captioned = supervision.next_frame_captioned & supervision.regressed, counts["next_frame_captioned"]
     if weights["next_frame_changed"]:
         parts["next_frame_changed"] = changed_loss(output.predicted_frames, *changed)
     if weights["next_frame_relative"]:

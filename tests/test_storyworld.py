@@ -104,7 +104,7 @@ def test_nobody_meets_a_second_self():
                 assert len(set(part.stage.held.values())) == len(part.stage.held)
 
 
-def test_two_events_in_one_step_both_show():
+def test_two_events_in_one_stepboth_show():
     """The picture differs from that before and from that after the first event; nobody moves twice."""
     pairs = [step for seed in range(300) for step in script_of_any_split(seed, 10).steps if step.kind == "two_events"]
     for step in pairs:

@@ -93,6 +93,9 @@ class ModelArguments:
     vision_tuning: Tuning = _flag("tuned", "train the pretrained vision model, leave it frozen, or train LoRA adapters")
     text_tuning: Tuning = _flag("tuned", "the same for the text encoder")
     decoder_tuning: Tuning = _flag("tuned", "the same for the text decoder")
+    trained_parts: str | None = _flag(
+        None, "parts to train, such as frame_decoder, with commas between them; all others are frozen"
+    )
     lora_rank: int = _flag(8, "rank of LoRA adapters, which are merged into the published weights; needs PEFT")
     lora_alpha: float = _flag(16.0, "factor of LoRA adapters, times the rank")
     license: str = _flag(
@@ -116,6 +119,7 @@ class ModelArguments:
             _expect(self, f"pretrained_{part}", not (pretrained and self.baseline), "none with --baseline")
             tuned = getattr(self, f"{part}_tuning") == "tuned"
             _expect(self, f"{part}_tuning", pretrained or tuned, "a pretrained part or --model_name_or_path")
+        _expect(self, "trained_parts", not (self.trained_parts and self.baseline), "none with --baseline")
         for name in ("lora_rank", "lora_alpha"):
             _expect(self, name, getattr(self, name) > 0, "above 0")
         _expect(self, "license", LICENSE_NAME.fullmatch(self.license), "a name such as mit, apache-2.0 or cc-by-4.0")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from PIL import Image
-from storyattn import Story, StoryAttnForConditionalGeneration, StoryAttnProcessor
+from storyattn import Stories, Story, StoryAttnForConditionalGeneration, StoryAttnProcessor
 from storyattn.generation_options import MOST, SMALLEST_TEMPERATURE
 from storyattn.input_checks import check_factor
 from storyattn.pictures import read_picture
@@ -38,9 +38,19 @@ def tell(arguments: argparse.Namespace) -> list[str]:
         raise ValueError(f"model: got {baseline} in {arguments.model!r}, expected a model that continues stories")
     options = {"seed": arguments.seed, "next_captions": arguments.next_captions, **_generation_options(arguments)}
     num_steps = arguments.steps or len(arguments.next_captions or ()) or 3
+    options["frame_options"] = _frame_options(arguments)
     story, notes = tell_story(model, processor, frames, captions, num_steps, **options)
-    story.save(arguments.output)
+    for future, path in zip([story] if isinstance(story, Story) else story, output_files(arguments)):
+        future.save(path)
     return [*notes, str(story)]
+
+
+def output_files(arguments: argparse.Namespace) -> list[Path]:
+    """Return the file of each future: the output, or with several futures a numbered one beside it for each."""
+    output = Path(arguments.output)
+    if arguments.futures == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{number}") for number in range(1, arguments.futures + 1)]
 
 
 def tell_story(
@@ -52,8 +62,9 @@ def tell_story(
     *,
     seed: int = 0,
     next_captions: list[str] | None = None,
+    frame_options: dict[str, object] | None = None,
     **generation_kwargs: object,
-) -> tuple[Story, list[str]]:
+) -> tuple[Story | Stories, list[str]]:
     """
     Continue a story, and describe its pictures first where they have no captions.
 
@@ -66,10 +77,11 @@ def tell_story(
         num_steps: how many captions and frames to add.
         seed: the seed of sampling.
         next_captions: texts to paint, one a step, in place of the first captions that the model would write.
+        frame_options: options of `continue_story` alone, such as `num_frame_steps` and `num_return_sequences`.
         generation_kwargs: options of `generate`.
 
     Returns:
-        The whole story, and notes, a line each.
+        The whole story, or its futures, and notes, a line each.
     """
     set_seed(seed)
     limit = model.config.max_frames - 1
@@ -81,7 +93,7 @@ def tell_story(
         notes.append("note: no captions given, the pictures are described by the model")
         (captions,) = describe_stories(model, processor, [frames], **generation_kwargs)
     given = Story(frames, captions, written=[is_described] * len(frames))
-    options = {"num_steps": num_steps, "next_captions": next_captions, **generation_kwargs}
+    options = {"num_steps": num_steps, "next_captions": next_captions, **generation_kwargs, **(frame_options or {})}
     return model.continue_story(processor, given, **options), notes
 
 
@@ -126,6 +138,7 @@ def _check(arguments: argparse.Namespace) -> None:
         ("given", None),
         ("num_beams", MOST["num_beams"]),
         ("max_new_tokens", None),
+        ("futures", MOST["num_beams"]),
     ):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -145,7 +158,10 @@ def _check(arguments: argparse.Namespace) -> None:
     check_seed(arguments.seed)
     if Path(arguments.output).suffix.lower() not in FORMATS:
         raise ValueError(f"output: got {arguments.output!r}, expected the name of a file in {', '.join(FORMATS)}")
-    check_file("output", arguments.output)
+    for path in output_files(arguments):
+        check_file("output", str(path))
+    if arguments.rank_by is not None and arguments.futures == 1:
+        raise ValueError(f"rank_by: got {arguments.rank_by!r} with one future, expected --futures of 2 or more")
 
 
 def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], list[str | None] | None]:
@@ -172,6 +188,16 @@ def _open_image(path: str) -> Image.Image:
     if os.path.isdir(path):
         raise IsADirectoryError(f"frames: got the folder {path!r}, expected its image files, one after the other")
     return read_picture(Path(path), "frames")
+
+
+def _frame_options(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return the flags that `continue_story` understands beside those of `generate`."""
+    names = ("num_frame_steps", "frame_guidance_scale", "rank_by")
+    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.futures > 1:
+        options["num_return_sequences"] = arguments.futures
+        options["do_sample"] = arguments.do_sample or arguments.num_beams == 1
+    return options
 
 
 def _generation_options(arguments: argparse.Namespace) -> dict[str, object]:

@@ -1,11 +1,35 @@
 """The read-out of frames: which ones are painted, and what the frame decoder reads for each."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 
+from .frame_noise import NOISE_SCALE, NoisyFrames, add_noise, draw_levels
+from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
 from .layers import select_frames, select_last, sinusoid
 from .outputs import EncodedStories
+
+OWN_STEPS = 2  # of the sampling of frames that a training reads
+
+
+class FrameInputs(NamedTuple):
+    """The arguments of [`FrameDecoder`] for N frames of B stories, but for noisy frames."""
+
+    frames: torch.Tensor
+    features: torch.Tensor
+    details: torch.Tensor | None
+    context: torch.Tensor
+    context_mask: torch.Tensor
+    source: torch.Tensor
+    visible: torch.Tensor
+    num_predicted: int
+
+    def predicted(self) -> "FrameInputs":
+        """Return the same without the frames that are reconstructed."""
+        names = ("context", "context_mask", "source", "visible")
+        return self._replace(**{name: getattr(self, name)[:, : self.num_predicted] for name in names})
 
 
 class FrameReadoutMixin:
@@ -16,59 +40,145 @@ class FrameReadoutMixin:
         mean, std = (pixel_values.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
         return (pixel_values * std + mean).clamp(0, 1)
 
+    @property
+    def _reads_changed_frames(self) -> bool:
+        """Whether the frames that are read are not the true ones."""
+        return self.training and max(self.config.context_noise, self.config.own_frames) > 0
+
+    def _read_stories(self, inputs: tuple, options: tuple) -> tuple[EncodedStories, torch.Tensor]:
+        """Read stories, in training some frames as the model paints them, and all with noise, as configured.
+
+        Args:
+            inputs: pixel values, frame mask, ids and mask, as in [`StoryAttnModel.encode`].
+            options: its other arguments.
+
+        Returns:
+            what was read, and the frames `(B, T, 3, H, W)` in [0, 1] that may be copied, without noise.
+        """
+        pixel_values, *others = inputs
+        shown = self._with_own_frames(inputs, options)
+        return self.model.encode(self._with_context_noise(shown), *others, *options), self.unnormalize(shown)
+
+    @torch.no_grad()
+    def _with_own_frames(self, inputs: tuple, options: tuple) -> torch.Tensor:
+        """Replace a share of normalised frames `(B, T, 3, H, W)`, not the first, by what the model paints for them."""
+        pixel_values, share = inputs[0], self.config.own_frames if self.training else 0.0
+        if not share or pixel_values.shape[1] < 2:
+            return pixel_values
+        stories, frames = self.model.encode(*inputs, *options), self.unnormalize(pixel_values)
+        reads_caption = stories.text_mask[:, 1:, 1:].any(-1)
+        nothing = torch.zeros(len(frames), 0, dtype=torch.long, device=frames.device)
+        read, noisy = self._inputs_of_all(stories, frames, reads_caption, nothing, drops_story=False), None
+        if self.config.samples_frames:
+            noise = NOISE_SCALE * torch.randn_like(frames[:, 1:].float())
+            noisy = sample_frames(lambda noisy: self.frame_decoder(*read, noisy).frames, noise, noise_levels(OWN_STEPS))
+        painted = self.frame_decoder(*read, noisy).frames
+        mean, std = (frames.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
+        painted = F.pad((painted.to(frames.dtype) - mean) / std, (0, 0, 0, 0, 0, 0, 1, 0))  # (B, T, 3, H, W)
+        is_own = stories.frame_mask & (torch.rand(frames.shape[:2], device=frames.device) < share)
+        is_own[:, 0] = False
+        return torch.where(is_own[..., None, None, None], painted, pixel_values)
+
+    def _with_context_noise(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Add noise of a level up to `context_noise` for each story to frames `(B, T, 3, H, W)`, in training."""
+        if not (self.training and self.config.context_noise):
+            return pixel_values
+        levels = self.config.context_noise * torch.rand(len(pixel_values), device=pixel_values.device)
+        std = pixel_values.new_tensor(self.config.image_std)[:, None, None]
+        noise = torch.randn_like(pixel_values) * levels.to(pixel_values.dtype)[:, None, None, None, None]
+        return pixel_values + noise / std
+
     def _all_frames(
         self,
         stories: EncodedStories,
         frames: torch.Tensor,
+        targets: torch.Tensor,
         next_caption_mask: torch.Tensor,
         reconstructed: torch.Tensor,
     ) -> dict[str, torch.Tensor | None]:
         """Paint the T - 1 predictions, with what they are mixed of, and the R reconstructions, all in one pass.
 
+        A generative decoder reads the true next frames with noise in training, and samples the predictions otherwise.
+
         Args:
             stories (`EncodedStories`): what the model read.
             frames (`(B, T, 3, H, W)`): its frames in [0, 1].
+            targets (`(B, T, 3, H, W)`): the true ones, which noise is added to.
             next_caption_mask (`(B, T - 1)`, bool): True where the predicted frame t + 1 reads caption t + 1.
             reconstructed (`(B, R)`): indices of the frames to reconstruct; -1 counts as 0.
 
         Returns:
             fields of [`StoryAttnOutput`].
         """
+        inputs, noisy = self._inputs_of_all(stories, frames, next_caption_mask, reconstructed), None
+        number = inputs.num_predicted
+        if self.config.samples_frames and self.training:
+            noisy = add_noise(targets[:, 1:], draw_levels(next_caption_mask.shape, frames.device))
+        elif self.config.samples_frames:
+            sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
+            noise = sampling.noise(number, frames.shape[2:]).to(frames.device).expand(len(frames), -1, -1, -1, -1)
+            predicted = inputs.predicted()
+            noisy = sample_frames(lambda noisy: self.frame_decoder(*predicted, noisy).frames, noise, sampling.levels)
+        decoded = self.frame_decoder(*inputs, noisy)
+        return {
+            "predicted_frames": decoded.frames[:, :number],
+            "painted_frames": decoded.painted[:, :number],
+            "lit_frames": decoded.lit,
+            "moved_frames": decoded.moved,
+            "reconstructed_frames": decoded.frames[:, number:],
+            "noise_levels": noisy.level if noisy is not None and self.training else None,
+        }
+
+    def _inputs_of_all(
+        self,
+        stories: EncodedStories,
+        frames: torch.Tensor,
+        next_caption_mask: torch.Tensor,
+        reconstructed: torch.Tensor,
+        drops_story: bool = True,
+    ) -> FrameInputs:
+        """Return what the frame decoder reads to paint `_all_frames`, which has these arguments.
+
+        `drops_story`: in training the story is withheld from a share of the frames, as configured.
+        """
         output, reconstructed = stories.output, reconstructed.clamp(min=0)
         batch, num_predicted, device = frames.shape[0], frames.shape[1] - 1, frames.device
-        context, context_mask = self._context_of_predictions(stories, next_caption_mask)
+        reads_story = self._reads_story(next_caption_mask) if drops_story else None
+        context, context_mask = self._context_of_predictions(stories, next_caption_mask, reads_story)
         described = select_frames(output.describe_states, reconstructed)  # (B, R, K, D)
         described_mask = torch.arange(context.shape[2], device=device) < described.shape[2]
         described = F.pad(described, (0, 0, 0, context.shape[2] - described.shape[2]))
         steps = torch.arange(num_predicted, device=device).expand(batch, -1)
         source = torch.cat([steps, reconstructed], dim=1)  # (B, T - 1 + R)
-        decoded = self.frame_decoder(
+        visible = _visible_frames(stories.frame_mask, source, num_predicted)
+        if reads_story is not None:
+            reads = F.pad(reads_story, (0, reconstructed.shape[1]), value=True)
+            visible = without_story(visible, source, reads)
+        return FrameInputs(
             frames,
             stories.gated_features,
             stories.detail_features,
             torch.cat([context, described], dim=1),
             torch.cat([context_mask, described_mask.expand(*reconstructed.shape, -1)], dim=1),
             source,
-            _visible_frames(stories.frame_mask, source, num_predicted),
+            visible,
             num_predicted,
         )
-        return {
-            "predicted_frames": decoded.frames[:, :num_predicted],
-            "painted_frames": decoded.painted[:, :num_predicted],
-            "lit_frames": decoded.lit,
-            "moved_frames": decoded.moved,
-            "reconstructed_frames": decoded.frames[:, num_predicted:],
-        }
+
+    def _reads_story(self, transitions: torch.Tensor) -> torch.Tensor | None:
+        """Draw for transitions `(B, T - 1)` whether they read the story, bool; `None` where all of them do."""
+        if not (self.training and self.config.story_dropout):
+            return None
+        return torch.rand(transitions.shape, device=transitions.device) >= self.config.story_dropout
 
     def _context_of_predictions(
-        self, stories: EncodedStories, next_caption_mask: torch.Tensor
+        self, stories: EncodedStories, next_caption_mask: torch.Tensor, reads_story: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the T - 1 predictions read, `(B, T - 1, S, D)`, and its mask `(B, T - 1, S)`."""
         captions = stories.text_states[:, 1:], stories.text_mask[:, 1:]
-        context, mask = join_context(stories.output.continue_states[:, :-1], *captions, next_caption_mask)
         earlier, earlier_mask = self._earlier_captions(stories)
-        context = torch.cat([context, earlier[:, :-1].to(context.dtype)], dim=2)
-        return context, torch.cat([mask, earlier_mask[:, :-1]], dim=2)
+        states = stories.output.continue_states[:, :-1]
+        return join_context(states, *captions, next_caption_mask, (earlier[:, :-1], earlier_mask[:, :-1]), reads_story)
 
     def _next_frame(
         self,
@@ -76,8 +186,42 @@ class FrameReadoutMixin:
         pixel_values: torch.Tensor,
         next_input_ids: torch.Tensor | None,
         next_attention_mask: torch.Tensor | None,
+        sampling: FrameSampling | None,
     ) -> torch.Tensor:
-        """Paint the frame `(B, 3, H, W)` after the last one of each story, by its caption `(B, L)` if there is one."""
+        """Paint the frame `(B, 3, H, W)` after the last one of each story, by its caption `(B, L)` if there is one.
+
+        With `sampling`, which a generative decoder needs, `num_sequences` of the B stories in a row are the same story.
+        """
+        inputs = stories, pixel_values, next_input_ids, next_attention_mask
+        read = self._inputs_of_next(*inputs)
+        if sampling is None:
+            return self.frame_decoder(*read).frames[:, 0]
+        is_guided = sampling.guidance_scale != 1
+        unguided = self._inputs_of_next(*inputs, without_condition=True) if is_guided else None
+
+        def predict(noisy: NoisyFrames) -> torch.Tensor:
+            clean = self.frame_decoder(*read, noisy).frames
+            low, high = GUIDED_LEVELS
+            if unguided is None or not low <= noisy.level[0, 0] <= high:
+                return clean
+            away = self.frame_decoder(*unguided, noisy).frames
+            return (away + sampling.guidance_scale * (clean - away)).clamp(0, 1)
+
+        noise = sampling.noise(len(pixel_values), pixel_values.shape[2:]).to(pixel_values.device)
+        return predict(sample_frames(predict, noise[:, None], sampling.levels))[:, 0]
+
+    def _inputs_of_next(
+        self,
+        stories: EncodedStories,
+        pixel_values: torch.Tensor,
+        next_input_ids: torch.Tensor | None,
+        next_attention_mask: torch.Tensor | None,
+        without_condition: bool = False,
+    ) -> FrameInputs:
+        """Return what the frame decoder reads to paint `_next_frame`.
+
+        `without_condition` leaves out the caption; where there is none, the story before the last frame.
+        """
         mask = stories.frame_mask
         last = mask.sum(1, keepdim=True) - 1  # (B, 1)
         states = select_last(stories.output.continue_states, mask)[:, None]
@@ -87,19 +231,14 @@ class FrameReadoutMixin:
             reads_caption = next_attention_mask.bool().any(-1)
         text, text_mask, _ = self.model.read_captions(next_input_ids, next_attention_mask, last.shape)
         text, text_mask = text.unflatten(0, last.shape), text_mask.unflatten(0, last.shape)
-        context, context_mask = join_context(states, text, text_mask, reads_caption)
-        earlier, earlier_mask = self._earlier_captions(stories)
-        decoded = self.frame_decoder(
-            self.unnormalize(pixel_values),
-            stories.gated_features,
-            stories.detail_features,
-            torch.cat([context, select_frames(earlier, last).to(context.dtype)], dim=2),
-            torch.cat([context_mask, select_frames(earlier_mask, last)], dim=2),
-            last,
-            mask[:, None],
-            num_predicted=1,
-        )
-        return decoded.frames[:, 0]
+        earlier = tuple(select_frames(values, last) for values in self._earlier_captions(stories))
+        visible, reads_story = mask[:, None], None
+        if without_condition:
+            reads_story, reads_caption = reads_caption, torch.zeros_like(reads_caption)
+            visible = without_story(visible, last, reads_story)
+        context, context_mask = join_context(states, text, text_mask, reads_caption, earlier, reads_story)
+        read = self.unnormalize(pixel_values), stories.gated_features, stories.detail_features
+        return FrameInputs(*read, context, context_mask, last, visible, num_predicted=1)
 
     def _earlier_captions(self, stories: EncodedStories) -> tuple[torch.Tensor, torch.Tensor]:
         """Join the last `frame_context_captions` captions up to each of T frames, the latest first, as far as read.
@@ -179,19 +318,38 @@ def _visible_frames(frame_mask: torch.Tensor, source: torch.Tensor, num_predicte
     return visible | (source[..., None] == steps)
 
 
+def without_story(visible: torch.Tensor, source: torch.Tensor, reads_story: torch.Tensor) -> torch.Tensor:
+    """Leave of the visible frames `(B, N, T)` only `source (B, N)` where `reads_story (B, N)` is False."""
+    steps = torch.arange(visible.shape[2], device=visible.device)
+    return visible & (reads_story[..., None] | (source[..., None] == steps))
+
+
 def join_context(
-    states: torch.Tensor, text_states: torch.Tensor, text_mask: torch.Tensor, reads_caption: torch.Tensor
+    states: torch.Tensor,
+    text_states: torch.Tensor,
+    text_mask: torch.Tensor,
+    reads_caption: torch.Tensor,
+    earlier: tuple[torch.Tensor, torch.Tensor] | None = None,
+    reads_story: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Join story state and caption for N frames to paint.
+    """Join story state, caption and earlier captions for N frames to paint.
 
     Args:
         states (`(B, N, K, D)`): the story states.
         text_states (`(B, N, L, D)`), text_mask (`(B, N, L)`, bool): the captions.
         reads_caption (`(B, N)`, bool): False for frames that are painted without their caption.
+        earlier (*optional*): states `(B, N, S, D)` of earlier captions and their mask `(B, N, S)`.
+        reads_story (`(B, N)`, bool, *optional*): False for frames that are painted without the story, whose state is
+            then 0 and whose earlier captions are masked.
 
     Returns:
-        `(B, N, K + L, D)` and its mask.
+        `(B, N, K + L + S, D)` and its mask.
     """
     always = torch.ones(*states.shape[:3], dtype=torch.bool, device=states.device)
-    context = torch.cat([states, text_states.to(states.dtype)], dim=2)
-    return context, torch.cat([always, text_mask & reads_caption[..., None]], dim=2)
+    parts, masks = [states, text_states], [always, text_mask & reads_caption[..., None]]
+    if earlier is not None:
+        parts, masks = [*parts, earlier[0]], [*masks, earlier[1]]
+    if reads_story is not None:
+        parts[0] = states * reads_story[..., None, None].to(states.dtype)
+        masks[2:] = [mask & reads_story[..., None] for mask in masks[2:]]
+    return torch.cat([part.to(states.dtype) for part in parts], dim=2), torch.cat(masks, dim=2)

@@ -5,24 +5,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel
 
 from .caption_readout import TASKS
 from .custom_generation import with_custom_generate
-from .familiarity import warn_if_unfamiliar
+from .frame_sampling import frame_sampling
 from .generation_options import generation_options
 from .input_checks import ValueChecks, check_captions
 from .layers import select_last
 from .outputs import EncodedStories
 from .pictures import shortened
-from .story import Page, Stories, Story, open_stories
-from .story_inputs import captions_by_step, kind_of
+from .story_continuation import StoryContinuationMixin
+from .story_inputs import kind_of
 
 MODES = ("text", "image")
+FRAME_OPTIONS = ("num_frame_steps", "frame_guidance_scale", "generator")  # of a generative frame decoder
 MOST_TOKENS = 1_000_000  # of a text decoder without limit; the library takes memory for all of them
 
 
-class GenerationStoryAttnMixin:
+class GenerationStoryAttnMixin(StoryContinuationMixin):
     """`generate`, `predict_next_frame` and `continue_story` of [`StoryAttnForConditionalGeneration`]."""
 
     @with_custom_generate
@@ -46,29 +47,30 @@ class GenerationStoryAttnMixin:
             task: `"continue"` writes the caption after the last frame; `"describe"` writes that of the last frame, from
                 the pictures and the captions before it, without reading its caption.
             decoder_input_ids, decoder_attention_mask: as in [`StoryAttnForConditionalGeneration`].
-            generation_mode: `"text"`, or `"image"` for what `predict_next_frame` gives, which ignores all that concerns
-                writing. The library's any-to-any pipeline asks for it.
+            generation_mode: `"text"`, or `"image"` for what `predict_next_frame` gives, which takes its
+                `num_frame_steps`, `frame_guidance_scale`, `generator` and `num_return_sequences` and ignores all that
+                concerns writing. The library's any-to-any pipeline asks for it.
             generation_kwargs: arguments of the library's `generate` (`max_new_tokens`, `num_beams`, ...) that win over
                 `generation_config`; up to `max_caption_length` tokens are written where neither has a length.
                 `max_length`, `min_length` and penalties count what is written, without the start token; `encoder_*`
                 look at the captions that are read. `spatial_temperature` and `spatial_gamma` as in [`StoryAttnModel`].
 
         Returns:
-            token ids `(B * num_return_sequences, n)`, without the start token; or frames `(B, 3, H, W)` in [0, 1].
+            token ids `(B * num_return_sequences, n)`, without the start token; or as many frames, as there.
 
         Raises:
             ValueError: for an unknown task or mode, for options that cannot work, see `generation_options`, and for
                 what [`StoryAttnModel`] refuses.
         """
-        for name, value, expected in (("generation_mode", generation_mode, MODES), ("task", task, TASKS)):
-            if value not in expected:
-                raise ValueError(
-                    f"{name}: got {shortened(repr(value), 80)}, expected one of {', '.join(map(repr, expected))}"
-                )
+        _check_choices(generation_mode=(generation_mode, MODES), task=(task, TASKS))
         spatial = [generation_kwargs.pop(name, None) for name in ("spatial_temperature", "spatial_gamma")]
-        stories = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
+        options = {name: generation_kwargs.pop(name, None) for name in FRAME_OPTIONS}
         if generation_mode == "image":
-            return self._next_frame(stories, pixel_values, None, None)
+            options["num_return_sequences"] = generation_kwargs.get("num_return_sequences")
+            inputs = pixel_values, frame_mask, input_ids, attention_mask, None, None, *spatial
+            return self.predict_next_frame(*inputs, **options)
+        _refuse_frame_options(options)
+        stories = self.model.encode(pixel_values, frame_mask, input_ids, attention_mask, *spatial)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         return self._write(stories, *captions, task, **generation_kwargs)
 
@@ -143,115 +145,57 @@ class GenerationStoryAttnMixin:
         spatial_gamma: float | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
+        num_frame_steps: int | None = None,
+        frame_guidance_scale: float | None = None,
+        generator: torch.Generator | None = None,
+        num_return_sequences: int | None = None,
     ) -> torch.Tensor:
-        """Paint the frame after the last one of each story.
+        """Paint the frame after the last one of each story; a generative frame decoder samples it.
 
         Args:
-            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma:
-                as in [`StoryAttnModel`].
+            pixel_values, frame_mask, input_ids, attention_mask, spatial_...: as in [`StoryAttnModel`].
             next_input_ids, next_attention_mask (`(B, L)`, *optional*): the caption of the frame to paint.
             decoder_input_ids, decoder_attention_mask: not read; they are among what the processor gives.
+            num_frame_steps: steps of the sampling, 1 to 8; default 4. One gives the mean of what may come.
+            frame_guidance_scale: above 1 it leads a sample away from what would be painted without the caption, or
+                without the story where there is no caption (Ho & Salimans 2022); default 1.
+            generator: of the noise; default torch's own. The noise is the same for all stories of a batch.
+            num_return_sequences: frames of each story, which then follow one another; default 1.
 
         Returns:
-            frames `(B, 3, H, W)` in [0, 1].
+            frames `(B * num_return_sequences, 3, H, W)` in [0, 1].
 
         Raises:
-            ValueError: for one of `next_input_ids` and `next_attention_mask` without the other, and for a tensor of
-                another shape or range.
+            ValueError: for one of `next_input_ids` and `next_attention_mask` alone, for a tensor of another shape or
+                range, and for the last four options with a regressing frame decoder.
         """
-        stories = self.model.encode(
-            pixel_values, frame_mask, input_ids, attention_mask, spatial_temperature, spatial_gamma
-        )
+        options = num_frame_steps, frame_guidance_scale, generator, num_return_sequences
+        sampling, inputs = frame_sampling(self.config.samples_frames, *options), (pixel_values, frame_mask)
+        stories = self.model.encode(*inputs, input_ids, attention_mask, spatial_temperature, spatial_gamma)
         names, checks = ("next_input_ids", "next_attention_mask"), ValueChecks(pixel_values, self.training)
         check_captions(names, next_input_ids, next_attention_mask, pixel_values.shape[:1], self.model.limits, checks)
         checks.run()
-        return self._next_frame(stories, pixel_values, next_input_ids, next_attention_mask)
+        tensors = pixel_values, next_input_ids, next_attention_mask
+        return self._next_frame(*_repeated(stories, tensors, num_return_sequences or 1), sampling)
 
-    @torch.no_grad()
-    def continue_story(
-        self,
-        processor: ProcessorMixin,
-        frames: Story | list,
-        captions: list | None = None,
-        num_steps: int = 1,
-        return_attention: bool = False,
-        next_captions: list | None = None,
-        **generation_kwargs,
-    ) -> Story | Stories:
-        """Carry a story, or B stories, on: write the next caption, paint its frame, and so on.
 
-        Args:
-            processor (`StoryAttnProcessor`): turns pictures and texts into tensors and back.
-            frames: the frames so far of one story, a list of pictures of all kinds that the processor takes; or a
-                list of B such lists. The last `max_frames - 1` are read. A [`Story`] goes on where it ends.
-            captions (*optional*): one text or `None` a frame; for B stories a list of B such lists.
-            num_steps: captions and frames to add, at least 1 and as many as there are `next_captions`.
-            return_attention: also keep the maps of the spatial attention of each step.
-            next_captions (*optional*): texts to paint, one a step, before the model writes; for B stories B lists.
-            generation_kwargs: as in `generate`, but for `return_dict_in_generate`. Each of `num_return_sequences`
-                captions begins a future of its own. `spatial_temperature` and `spatial_gamma` hold for painting, too.
+def _repeated(stories: EncodedStories, tensors: tuple[torch.Tensor | None, ...], number: int) -> tuple:
+    """Return each encoded story, and each row of the tensors, `number` times in a row."""
+    rows = (None if values is None else values.repeat_interleave(number, dim=0) for values in tensors)
+    return stories.repeat(number), *rows
 
-        Returns:
-            [`Story`], with the given and the new pages. For B stories, or several futures, [`Stories`], a list of
-            `B * num_return_sequences`, the futures of a story in a row.
 
-        Raises:
-            ValueError: for `num_steps` below 1, `return_dict_in_generate`, another processor, and whatever it refuses.
-        """
-        if generation_kwargs.get("return_dict_in_generate"):
-            raise ValueError("return_dict_in_generate: got True, expected False: stories are carried on by token ids")
-        if not callable(getattr(processor, "postprocess_frames", None)):
-            raise ValueError(f"processor: got {kind_of(processor)}, expected the StoryAttnProcessor of the model")
-        if not isinstance(num_steps, int) or num_steps < 1:
-            raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
-        stories, is_one = open_stories(frames, captions)
-        texts = captions_by_step(next_captions, None if is_one else len(stories))
-        for step in range(max(num_steps, len(texts))):
-            text = texts[step] if step < len(texts) else None
-            stories = self._continue_once(processor, stories, return_attention, text, **generation_kwargs)
-            if text is None:
-                generation_kwargs["num_return_sequences"] = 1
-        return stories[0] if is_one and len(stories) == 1 else Stories(stories)
+def _check_choices(**choices: tuple[object, tuple[str, ...]]) -> None:
+    for name, (value, expected) in choices.items():
+        if value not in expected:
+            got = f"{name}: got {shortened(repr(value), 80)}"
+            raise ValueError(f"{got}, expected one of {', '.join(map(repr, expected))}")
 
-    def _continue_once(
-        self,
-        processor: ProcessorMixin,
-        stories: list[Story],
-        return_attention: bool,
-        texts: list[str] | None,
-        spatial_temperature: float | None = None,
-        spatial_gamma: float | None = None,
-        **generation_kwargs,
-    ) -> list[Story]:
-        """Take one step of `continue_story`: return `num_return_sequences` longer stories for each; one by its text."""
-        last = [story[-(self.config.max_frames - 1) :] for story in stories]
-        frames, captions = [story.frames for story in last], [story.captions for story in last]
-        inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(self.device, self.dtype)
-        encoder_captions = inputs["input_ids"], inputs["attention_mask"]
-        pixel_values, spatial = inputs["pixel_values"], (spatial_temperature, spatial_gamma)
-        encoded = self.model.encode(pixel_values, inputs["frame_mask"], *encoder_captions, *spatial)
-        if not any(page.is_painted for story in last for page in story):
-            warn_if_unfamiliar(self, encoded.output, inputs["attention_mask"])
-        is_written = texts is None
-        if is_written:
-            decoder_captions = inputs.get("decoder_input_ids"), inputs.get("decoder_attention_mask")
-            decoder_captions = self.decoder_captions(*encoder_captions, *decoder_captions)
-            ids = self._write(encoded, *decoder_captions, "continue", **generation_kwargs)
-            texts = processor.batch_decode(ids, skip_special_tokens=True)
-        tokens = processor.tokenize_captions([[text] for text in texts]).to(self.device)
-        next_caption = tokens["input_ids"][:, 0], tokens["attention_mask"][:, 0]
-        number = len(texts) // len(stories)
-        pixel_values = pixel_values.repeat_interleave(number, dim=0)
-        painted = processor.postprocess_frames(self._next_frame(encoded.repeat(number), pixel_values, *next_caption))
-        maps = [None] * len(stories)
-        if return_attention:
-            attentions = encoded.output.spatial_attentions
-            maps = [one[: len(story)].float().cpu() for one, story in zip(attentions, last)]
-        new_pages = [
-            Page(frame, text, True, is_written, maps[index // number])
-            for index, (frame, text) in enumerate(zip(painted, texts))
-        ]
-        return [Story.from_pages([*stories[index // number], page]) for index, page in enumerate(new_pages)]
+
+def _refuse_frame_options(options: dict) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name}: got {kind_of(value)}, expected none with generation_mode 'text'")
 
 
 @contextmanager

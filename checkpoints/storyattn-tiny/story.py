@@ -160,10 +160,19 @@ class Story(Sequence):
 
 
 class Stories(list):
-    """A list of stories, which a notebook shows in a row each, and `print` one below the other."""
+    """A list of stories, which a notebook shows in a row each, and `print` one below the other.
+
+    `scores`, one a story, is what `continue_story` ranked them by with `rank_by`, else `None`.
+    """
+
+    def __init__(self, stories: Iterable[Story] = (), scores: list[float] | None = None):
+        super().__init__(stories)
+        self.scores = scores
 
     def __getitem__(self, index: int | slice) -> Story | Stories:
-        return Stories(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        return Stories(super().__getitem__(index), None if self.scores is None else self.scores[index])
 
     def __str__(self) -> str:
         return "\n\n".join(f"Story {number}\n{story}" for number, story in enumerate(self, start=1))

@@ -39,15 +39,21 @@ def build_parser() -> CommandParser:
     add("--do_sample", action="store_true", help="draw captions instead of taking the likeliest")
     add("--temperature", type=float, default=1.0, help="of drawing captions; needs --do_sample")
     add("--max_new_tokens", type=int, help="longest caption; default: the model's")
-    add("--seed", type=int, default=0, help="of drawing captions")
+    add("--seed", type=int, default=0, help="of drawing captions and frames")
+    add = parser.add_topic("how frames are sampled, by a generative frame decoder").add_argument
+    add("--num_frame_steps", type=int, help="steps of the sampling, 1 to 8; default: 4")
+    add("--frame_guidance_scale", type=float, help="above 1: frames follow their captions more closely; default: 1")
+    add = parser.add_topic("several futures").add_argument
+    add("--futures", type=int, default=1, help="how many futures of the story; each is saved in a file of its own")
+    add("--rank_by", choices=("likelihood", "similarity"), help="put the best future first; default: as they come")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command; a wrong argument ends it with one line and exit status 2."""
     arguments = build_parser().parse_args(argv)
-    from ..telling import tell
+    from ..telling import output_files, tell
 
     with one_line(COMMAND):
         lines = tell(arguments)
-    print("\n".join([*lines, f"saved to {arguments.output}"]))
+    print("\n".join([*lines, f"saved to {', '.join(map(str, output_files(arguments)))}"]))

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
 from safetensors.torch import load_file
 from storyattn import StoryAttnProcessor
+from storyattn.configuration_defaults import FLOW_LOSS_WEIGHTS
 from storyattn.story_loss import COUNTED
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
@@ -363,7 +364,8 @@ class TrainingLoop:
 
 def check_metric(name: str, loss_weights: dict[str, float]) -> None:
     """Raise `ValueError` for a metric that evaluations during training do not have; `loss_weights` name its parts."""
-    parts = [f"loss_parts/{part}" for part, weight in loss_weights.items() if weight]
+    measured = {part: weight for part, weight in loss_weights.items() if part not in FLOW_LOSS_WEIGHTS}
+    parts = [f"loss_parts/{part}" for part, weight in measured.items() if weight]
     names = ["loss", "next_frame/l1", "next_frame/l1_changed", *parts]
     if name not in names:
         raise ValueError(f"metric_for_best_model: got {name!r}, expected one of {', '.join(names)}")

@@ -45,6 +45,8 @@ def export_model(
     model, processor = load_model(name, "cpu")
     if not isinstance(model, StoryAttnForConditionalGeneration):
         raise ValueError(f"model: got the baseline {type(model).__name__} in {name!r}, expected the model")
+    if model.config.samples_frames:
+        raise ValueError(f"model: got frame_decoder_type 'flow' in {name!r}, expected 'regression'")
     model = model.float()
     atol = TOLERANCES[dtype] if atol is None else atol
     sizes = write_graphs(model, output_dir, dtype, opset)

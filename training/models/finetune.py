@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def tune_parts(model: StoryAttnForConditionalGeneration, args: ModelArguments) -> None:
-    """Freeze parts or give them adapters, as `vision_tuning`, `text_tuning` and `decoder_tuning` say.
+    """Freeze parts or give them adapters, as `vision_tuning`, `text_tuning`, `decoder_tuning`, `trained_parts` say.
 
     Raises:
-        ValueError: where PEFT is not installed, or a part has no layer that it can adapt.
+        ValueError: where PEFT is not installed, a part has no layer that it can adapt, or there is no such part.
     """
     for part, module in model.parts.items():
         tuning = getattr(args, f"{part}_tuning")
@@ -25,6 +25,22 @@ def tune_parts(model: StoryAttnForConditionalGeneration, args: ModelArguments) -
             module.requires_grad_(False)
         elif tuning == "lora":
             add_adapters(part, module, args.lora_rank, args.lora_alpha)
+    if args.trained_parts is not None:
+        freeze_others(model, [name.strip() for name in args.trained_parts.split(",")])
+
+
+def freeze_others(model: StoryAttnForConditionalGeneration, names: list[str]) -> None:
+    """Freeze every weight that is in no part of these names, of the model or of its encoding half.
+
+    Raises:
+        ValueError: where there is no such part.
+    """
+    parts = {**dict(model.model.named_children()), **dict(model.named_children())}
+    if unknown := [name for name in names if name not in parts]:
+        raise ValueError(f"trained_parts: got {unknown[0]!r}, expected names among {', '.join(sorted(parts))}")
+    trained = {parameter for name in names for parameter in parts[name].parameters() if parameter.requires_grad}
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter in trained)
 
 
 def add_adapters(part: str, module: nn.Module, rank: int, alpha: float) -> None:

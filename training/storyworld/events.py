@@ -275,14 +275,14 @@ def _two_events(rng: random.Random, stage: Stage, who: str, value: str, settings
         after = first.stage
         actor = who if who in after.where and rng.random() < 0.7 else rng.choice(list(after.where))
         second = draw_event(rng, after, rng.choice(PAIRED), settings, actor)
-        if second is None or not _both_show(first, second):
+        if second is None or not both_show(first, second):
             continue
         entity = second.entity or first.entity
         return Step(stage, second.stage, "two_events", first.who, 0, first.other, "", entity, (first, second))
     return None
 
 
-def _both_show(first: Step, second: Step) -> bool:
+def both_show(first: Step, second: Step) -> bool:
     """Return whether the picture after two events shows both of them."""
     looks = [step.look() for step in (first.before, first.stage, second.stage)]
     same_actor = first.who == second.who
