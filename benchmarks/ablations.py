@@ -22,6 +22,7 @@ from measuring import new_parser, positive, results_table, write_json
 from storyattn.configuration_storyattn import DEFAULT_LOSS_WEIGHTS
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.evaluation.tables import value_at
+from storyattn.training.models.config_overrides import apply_overrides
 from storyattn.training.models.presets import load_preset
 from tqdm.auto import tqdm
 
@@ -130,6 +131,8 @@ def run(arguments: argparse.Namespace, variant: str, seed: str) -> dict:
     folder = Path(arguments.runs) / "".join(c if c.isalnum() else "_" for c in variant) / f"seed-{seed}"
     recipe = parse_arguments([str(ROOT / arguments.recipe)])[0]
     config = load_preset(recipe.preset)
+    if recipe.config_overrides:
+        apply_overrides(config, recipe.config_overrides)
     # As many transitions a step: a window of T frames has T - 1 of them, the pairs of `no_context` one.
     per_story = config.max_frames - 1 if variant == NO_CONTEXT else 1
     command = [sys.executable, ROOT / "train.py", ROOT / arguments.recipe, "--output_dir", folder, "--seed", seed]

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from storyattn import StoryAttnConfig
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.models.config_overrides import apply_overrides
 from storyattn.training.models.presets import load_preset
@@ -51,10 +52,17 @@ def flags(tmp_path, *more: str) -> list[str]:
 
 
 def test_every_change_is_of_one_thing(ablations):
-    whole = load_preset("tiny").to_dict()
+    recipe = parse_arguments([str(ablations.ROOT / "configuration/recipes/ablations_tiny.yaml")])[0]
+
+    def config_with(*changes: str) -> StoryAttnConfig:
+        config = load_preset(recipe.preset)
+        for change in (recipe.config_overrides, *changes):
+            apply_overrides(config, change)
+        return config
+
+    whole = config_with().to_dict()
     for name, change in ablations.CHANGES.items():
-        config = load_preset("tiny")
-        apply_overrides(config, change)
+        config = config_with(change)
         differ = [key for key, value in config.to_dict().items() if value != whole[key]]
         assert 1 <= len(differ) <= 2, name
     for name, flags in ablations.VARIANTS.items():
@@ -73,7 +81,7 @@ def test_a_run_that_is_done_is_not_repeated(ablations, trainings, tmp_path, caps
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
     ablations.main(flags(tmp_path))
     assert len(trainings) == 4
-    with pytest.raises(SystemExit, match="steps: got 300 in .*, expected 5; or another --output"):
+    with pytest.raises(SystemExit, match="steps: got 400 in .*, expected 5; or another --output"):
         ablations.main(flags(tmp_path, "--steps", "5"))
 
 
@@ -90,7 +98,7 @@ def test_runs_from_before_it_broke_off_are_not_repeated(ablations, trainings, tm
 def test_without_story_context_a_step_has_as_many_transitions(ablations, trainings, tmp_path):
     ablations.main(flags(tmp_path, "--variants", ablations.FULL, ablations.NO_CONTEXT, "--train_batch_size", "3"))
     sizes = [parse_arguments(line[2:])[2].train_batch_size for line in trainings]
-    assert sizes == [3, 12] * 2
+    assert sizes == [3, 15] * 2
     assert [parse_arguments(line[2:])[0].baseline for line in trainings] == [None, "no_context"] * 2
 
 
