@@ -303,6 +303,18 @@ def test_a_flow_model_samples_one_of_two_futures_where_one_step_paints_their_mea
     assert mean.median() > 0.6 * apart
 
 
+def test_a_reconstruction_reads_no_noise(model, batch, monkeypatch):
+    read, reader = [], model.frame_decoder.noise_reader
+    monkeypatch.setattr(
+        reader, "forward", lambda noisy, read_noise=reader.forward: read.append(noisy) or read_noise(noisy)
+    )
+    with torch.no_grad():
+        model(**batch)
+    assert [noisy.level.shape[1] for noisy in read] == [2, 2, 2, 5]
+    assert (read[-1].level[:, 2:] == 1).all() and not read[-1].pixels[:, 2:].any()
+    assert read[-1].pixels[:, :2].any()
+
+
 def test_evaluations_sample_the_same_frames_each_time(model, batch):
     torch.manual_seed(0)
     with torch.no_grad():
