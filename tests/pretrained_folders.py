@@ -116,4 +116,4 @@ def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: fl
 def tuning(**parts: str) -> SimpleNamespace:
     """Return the flags by which `tune_parts` tunes each part; a part that is left out is tuned."""
     flags = {f"{part}_tuning": parts.get(part, "tuned") for part in ("vision", "text", "decoder")}
-    return SimpleNamespace(**flags, lora_rank=2, lora_alpha=4.0)
+    return SimpleNamespace(**flags, trained_parts=None, lora_rank=2, lora_alpha=4.0)
