@@ -103,11 +103,8 @@ def frame_sampling(
     """
     check_generator(generator)
     check_options(samples_frames, num_frame_steps, frame_guidance_scale)
+    check_sequences(num_return_sequences)
     number = 1 if num_return_sequences is None else num_return_sequences
-    if type(number) is not int or not 1 <= number <= MOST_SEQUENCES:
-        raise ValueError(
-            f"num_return_sequences: got {kind_of(number)}, expected a whole number from 1 to {MOST_SEQUENCES}"
-        )
     if not samples_frames:
         _refuse_with_regression(generator=generator, num_return_sequences=None if number == 1 else number)
         return None
@@ -125,6 +122,13 @@ def check_options(samples_frames: bool, num_frame_steps: int | None, frame_guida
         raise ValueError(f"num_frame_steps: got {kind_of(steps)}, expected a whole number from 1 to {MOST_STEPS}")
     if scale is not None and not (type(scale) in (int, float) and 0 <= scale <= MOST_GUIDANCE):
         raise ValueError(f"frame_guidance_scale: got {kind_of(scale)}, expected a number from 0 to {MOST_GUIDANCE:g}")
+
+
+def check_sequences(number: int | None) -> None:
+    """Raise `ValueError` for a `num_return_sequences` out of range."""
+    if number is not None and not (type(number) is int and 1 <= number <= MOST_SEQUENCES):
+        expected = f"a whole number from 1 to {MOST_SEQUENCES}"
+        raise ValueError(f"num_return_sequences: got {kind_of(number)}, expected {expected}")
 
 
 def _refuse_with_regression(**options: object) -> None:

@@ -14,6 +14,7 @@ from .common.defaults import NUM_STORIES, TIMED_DEVICES
 from .common.tables import text_table
 from .data.sources import STORYWORLD
 from .engine.compilation import checkpoint_activations
+from .engine.cpu_attention import attend_in_float32
 from .engine.optimizer import build_optimizer
 from .engine.step_cost import StepCost, count_step, stories_of_noise
 from .model_kinds import model_kind
@@ -182,7 +183,9 @@ def _device_table(
 
 def _seconds_of_a_step(model: StoryAttnForConditionalGeneration, args: TrainingArguments) -> float:
     """Return the seconds of the fastest of some optimizer steps of one process, on the device of the model."""
-    optimizer = build_optimizer(model, args)
+    optimizer = build_optimizer(model, args, args.mixed_precision or "no")
+    if model.device.type == "cpu" and args.mixed_precision == "bf16":
+        attend_in_float32()
     config = model.config
     batch = stories_of_noise(config, args.train_batch_size, config.max_frames, config.max_caption_length, model.device)
     seconds = []

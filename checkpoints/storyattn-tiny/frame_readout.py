@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from .configuration_storyattn import StoryAttnConfig
 from .frame_noise import NOISE_SCALE, NoisyFrames, add_noise, draw_levels
 from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
@@ -37,7 +38,7 @@ class FrameReadoutMixin:
 
     def unnormalize(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Turn the processor's `pixel_values (..., 3, H, W)` into pictures in [0, 1]."""
-        mean, std = (pixel_values.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
+        mean, std = pixel_scale(self.config, pixel_values)
         return (pixel_values * std + mean).clamp(0, 1)
 
     @property
@@ -71,9 +72,9 @@ class FrameReadoutMixin:
         read, noisy = self._inputs_of_all(stories, frames, reads_caption, nothing, drops_story=False), None
         if self.config.samples_frames:
             noise = NOISE_SCALE * torch.randn_like(frames[:, 1:].float())
-            noisy = sample_frames(lambda noisy: self.frame_decoder(*read, noisy).frames, noise, noise_levels(OWN_STEPS))
+            noisy = self._sampled(read, noise, noise_levels(OWN_STEPS))
         painted = self.frame_decoder(*read, noisy).frames
-        mean, std = (frames.new_tensor(v)[:, None, None] for v in (self.config.image_mean, self.config.image_std))
+        mean, std = pixel_scale(self.config, frames)
         painted = F.pad((painted.to(frames.dtype) - mean) / std, (0, 0, 0, 0, 0, 0, 1, 0))  # (B, T, 3, H, W)
         is_own = stories.frame_mask & (torch.rand(frames.shape[:2], device=frames.device) < share)
         is_own[:, 0] = False
@@ -84,7 +85,7 @@ class FrameReadoutMixin:
         if not (self.training and self.config.context_noise):
             return pixel_values
         levels = self.config.context_noise * torch.rand(len(pixel_values), device=pixel_values.device)
-        std = pixel_values.new_tensor(self.config.image_std)[:, None, None]
+        _, std = pixel_scale(self.config, pixel_values)
         noise = torch.randn_like(pixel_values) * levels.to(pixel_values.dtype)[:, None, None, None, None]
         return pixel_values + noise / std
 
@@ -117,8 +118,7 @@ class FrameReadoutMixin:
         elif self.config.samples_frames:
             sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
             noise = sampling.noise(number, frames.shape[2:]).to(frames.device).expand(len(frames), -1, -1, -1, -1)
-            predicted = inputs.predicted()
-            noisy = sample_frames(lambda noisy: self.frame_decoder(*predicted, noisy).frames, noise, sampling.levels)
+            noisy = self._sampled(inputs.predicted(), noise, sampling.levels)
         decoded = self.frame_decoder(*inputs, noisy)
         return {
             "predicted_frames": decoded.frames[:, :number],
@@ -128,6 +128,10 @@ class FrameReadoutMixin:
             "reconstructed_frames": decoded.frames[:, number:],
             "noise_levels": noisy.level if noisy is not None and self.training else None,
         }
+
+    def _sampled(self, inputs: FrameInputs, noise: torch.Tensor, levels: list[float]) -> NoisyFrames:
+        """Take all steps but the last from noise to the frames of these inputs, see `sample_frames`."""
+        return sample_frames(lambda noisy: self.frame_decoder(*inputs, noisy).frames, noise, levels)
 
     def _inputs_of_all(
         self,
@@ -316,6 +320,12 @@ def _visible_frames(frame_mask: torch.Tensor, source: torch.Tensor, num_predicte
     is_predicted = torch.arange(source.shape[1], device=source.device)[:, None] < num_predicted
     visible = (source[..., None] >= steps) & frame_mask[:, None] & is_predicted
     return visible | (source[..., None] == steps)
+
+
+def pixel_scale(config: StoryAttnConfig, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and spread of normalised pixels, each `(3, 1, 1)`, of the type and on the device of a tensor."""
+    mean, std = (like.new_tensor(values)[:, None, None] for values in (config.image_mean, config.image_std))
+    return mean, std
 
 
 def without_story(visible: torch.Tensor, source: torch.Tensor, reads_story: torch.Tensor) -> torch.Tensor:

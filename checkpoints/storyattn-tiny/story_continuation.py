@@ -5,7 +5,7 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from .familiarity import warn_if_unfamiliar
-from .frame_sampling import MOST_SEQUENCES, FrameOptions, FrameSampling, seeded
+from .frame_sampling import FrameOptions, FrameSampling, check_sequences, seeded
 from .outputs import EncodedStories
 from .story import Page, Stories, Story, open_stories
 from .story_inputs import captions_by_step, kind_of
@@ -72,10 +72,7 @@ class StoryContinuationMixin:
             raise ValueError(f"processor: got {kind_of(processor)}, expected the StoryAttnProcessor of the model")
         if not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"num_steps: got {num_steps!s:.80}, expected a whole number of at least 1")
-        number = generation_kwargs.get("num_return_sequences")
-        if number is not None and not (type(number) is int and 1 <= number <= MOST_SEQUENCES):
-            expected = f"a whole number from 1 to {MOST_SEQUENCES}"
-            raise ValueError(f"num_return_sequences: got {kind_of(number)}, expected {expected}")
+        check_sequences(generation_kwargs.get("num_return_sequences"))
         if rank_by not in (None, *RANKINGS):
             raise ValueError(f"rank_by: got {kind_of(rank_by)}, expected one of {', '.join(RANKINGS)}")
 

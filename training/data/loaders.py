@@ -79,8 +79,8 @@ def source_options(args: DataArguments, config: StoryAttnConfig) -> dict:
     options = {**columns_of(args), **access_of(args)}
     if args.dataset == STORYWORLD:
         lengths = args.story_frames, args.max_story_frames or args.story_frames
-        options["storyworld_options"] = {"image_size": tuple(config.image_size), "num_frames": lengths}
-        options["storyworld_options"]["wordings"] = args.wordings
+        drawn = {"image_size": tuple(config.image_size), "num_frames": lengths, "wordings": args.wordings}
+        options["storyworld_options"] = drawn
     return options
 
 

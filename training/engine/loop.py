@@ -364,8 +364,7 @@ class TrainingLoop:
 
 def check_metric(name: str, loss_weights: dict[str, float]) -> None:
     """Raise `ValueError` for a metric that evaluations during training do not have; `loss_weights` name its parts."""
-    measured = {part: weight for part, weight in loss_weights.items() if part not in FLOW_LOSS_WEIGHTS}
-    parts = [f"loss_parts/{part}" for part, weight in measured.items() if weight]
+    parts = [f"loss_parts/{part}" for part, weight in loss_weights.items() if weight and part not in FLOW_LOSS_WEIGHTS]
     names = ["loss", "next_frame/l1", "next_frame/l1_changed", *parts]
     if name not in names:
         raise ValueError(f"metric_for_best_model: got {name!r}, expected one of {', '.join(names)}")
