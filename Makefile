@@ -12,15 +12,23 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 OUTPUT ?= runs/tiny
-# accelerate launch would set one thread per process; give it those asked for, or one per CPU.
-THREADS ?= $(or $(OMP_NUM_THREADS),$(shell getconf _NPROCESSORS_ONLN))
+CPUS := $(shell getconf _NPROCESSORS_ONLN)
+GPU := $(shell command -v nvidia-smi)
+# Without a GPU, two processes share each step's four stories, which is faster than one process with all threads; accelerate
+# launch would set one thread per process. bfloat16 is faster where the CPU computes with it, and far slower elsewhere.
+PROCESSES ?= $(if $(GPU),1,$(if $(filter 1,$(CPUS)),1,2))
+THREADS ?= $(or $(OMP_NUM_THREADS),$(shell expr $(CPUS) / $(PROCESSES)))
+PRECISION ?= $(if $(GPU),bf16,$(if $(shell grep -m 1 -s amx_bf16 /proc/cpuinfo),bf16,no))
+LAUNCH_ONE := --num_processes 1 --num_machines 1 --dynamo_backend no
+LAUNCH := $(if $(filter 1,$(PROCESSES)),$(LAUNCH_ONE),--config_file configuration/accelerate/multi_cpu.yaml)
 
 .PHONY: train test lint tables docs install clean
 
 train: $(INSTALLED)
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	$(if $(GPU),,ACCELERATE_USE_CPU=true) $(BIN)/accelerate launch $(LAUNCH) --mixed_precision $(PRECISION) \
 		--num_cpu_threads_per_process $(THREADS) \
-		train.py configuration/recipes/storyworld_tiny.yaml --output_dir $(OUTPUT)
+		train.py configuration/recipes/storyworld_tiny.yaml --train_batch_size $(shell expr 4 / $(PROCESSES)) \
+		--output_dir $(OUTPUT)
 
 # Byte code is kept even where the environment says otherwise: dozens of processes that tests start would compile it anew.
 test: lint

@@ -1,13 +1,14 @@
 """
 Measure what each part of the model and each loss is worth: trainings of one budget that differ in one thing.
 
-    python benchmarks/ablations.py --steps 400 --train_batch_size 4 --max_windows 100 \\
-        --output docs/ablations.json
+    python benchmarks/ablations.py --steps 600 --train_batch_size 4 --max_windows 100 \\
+        --seeds 0 1 2 --variant_seeds 0 --output docs/ablations.json
 
-Each variant is trained with three seeds and measured on `validation`, never on a test split. The numbers of every run
-are written to `--output` once it is done; runs that the file has are not trained again, so the command may be broken
-off and given again. Writes a table (Markdown, beside the JSON) of means and spreads: the sample standard deviation over
-the seeds. A part earns its place where a measure without it is worse by more than the spread of both.
+"Everything on" is trained with the seeds of `--seeds`, each variant with those of `--variant_seeds`; all are measured
+on `validation`, never on a test split. The numbers of every run are written to `--output` once it is done; runs that
+the file has are not trained again, so the command may be broken off and given again. Writes a table (Markdown, beside
+the JSON) of means and spreads: the sample standard deviation over the seeds. A part earns its place where a measure
+without it is worse by more than the spread of both; a variant with one seed is taken to spread as "everything on".
 """
 
 import argparse
@@ -75,9 +76,12 @@ def main(argv: list[str] | None = None) -> None:
     """Train what is not trained yet, print the table and write it."""
     parser = new_parser(__doc__)
     parser.add_argument("--recipe", default="configuration/recipes/ablations_tiny.yaml", help="what all runs share")
-    parser.add_argument("--steps", type=positive, default=400, help="optimizer steps of a run")
+    parser.add_argument("--steps", type=positive, default=600, help="optimizer steps of a run")
     parser.add_argument("--train_batch_size", type=positive, default=4, help="stories of a step")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run of every variant for each")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help=f"a run of {FULL!r} for each")
+    parser.add_argument(
+        "--variant_seeds", nargs="+", type=int, help="a run of every variant for each; default: --seeds"
+    )
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
     parser.add_argument("--max_windows", type=positive, default=100, help="windows of validation that are measured")
     parser.add_argument("--runs", default="runs/ablations", help="folder of the runs")
@@ -86,18 +90,29 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     document = {**{name: getattr(arguments, name) for name in BUDGET}, "measures": list(MEASURES)}
     measured = read_measured(arguments.output, document)
-    cases = [(variant, str(seed)) for seed in arguments.seeds for variant in arguments.variants]
+    seeds = seeds_of_variants(arguments)
+    every = dict.fromkeys(seed for some in seeds.values() for seed in some)
+    cases = [(variant, seed) for seed in every for variant in seeds if seed in seeds[variant]]
     missing = [(variant, seed) for variant, seed in cases if seed not in measured.get(variant, {})]
     for variant, seed in tqdm(missing, desc="training", unit="run"):
         measured.setdefault(variant, {})[seed] = measures_of(run(arguments, variant, seed))
-        write_json({**document, "seeds": arguments.seeds, "measured": measured}, arguments.output)
-    runs = {variant: [measured[variant][str(seed)] for seed in arguments.seeds] for variant in arguments.variants}
-    rows = [{"variant": variant, **summary(runs[variant])} for variant in arguments.variants]
-    write_json({**document, "seeds": arguments.seeds, "rows": rows, "measured": measured}, arguments.output)
+        write_json({**document, "seeds": seeds, "measured": measured}, arguments.output)
+    runs = {variant: [measured[variant][seed] for seed in seeds[variant]] for variant in seeds}
+    rows = [{"variant": variant, "runs": len(done), **summary(done)} for variant, done in runs.items()]
+    write_json({**document, "seeds": seeds, "rows": rows, "measured": measured}, arguments.output)
     table = table_of(rows)
     Path(arguments.output).with_suffix(".md").write_text(f"{table}\n", encoding="utf-8")
-    budget = f"{arguments.steps} steps of {arguments.train_batch_size} stories, seeds {arguments.seeds}"
+    budget = f"{arguments.steps} steps of {arguments.train_batch_size} stories"
     print(f"\n{budget}, mean ± spread on validation\n\n{table}\n\nwritten to {arguments.output}")
+
+
+def seeds_of_variants(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the seeds, in digits, of every variant that is asked for."""
+    of_variants = arguments.seeds if arguments.variant_seeds is None else arguments.variant_seeds
+    return {
+        variant: [str(seed) for seed in (arguments.seeds if variant == FULL else of_variants)]
+        for variant in arguments.variants
+    }
 
 
 def read_measured(output: str, document: dict) -> dict[str, dict[str, dict[str, float]]]:
@@ -164,15 +179,21 @@ def summary(measured: list[dict[str, float | None]]) -> dict[str, tuple[float, f
 
 
 def table_of(rows: list[dict]) -> str:
-    """Return means and spreads as Markdown; bold where a variant is worse than `FULL` by more than both spreads."""
+    """
+    Return means and spreads as Markdown; bold where a variant is worse than `FULL` by more than both spreads.
+
+    A variant of a single run shows no spread, and is compared by twice the spread of `FULL`.
+    """
     whole = next((row for row in rows if row["variant"] == FULL), None)
 
     def show(row: dict, name: str) -> str:
         mean, spread = row[name]
-        text = f"{mean:.4f} ± {spread:.4f}"
+        is_single = row.get("runs") == 1
+        text = f"{mean:.4f}" if is_single else f"{mean:.4f} ± {spread:.4f}"
         if whole is None or row is whole:
             return text
         worse = (whole[name][0] - mean) * (1 if MEASURES[name][1] else -1)
+        spread = whole[name][1] if is_single else spread
         return f"**{text}**" if worse > spread + whole[name][1] else text
 
     columns = {"Variant": lambda row: row["variant"]}

@@ -81,7 +81,7 @@ def test_a_run_that_is_done_is_not_repeated(ablations, trainings, tmp_path, caps
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
     ablations.main(flags(tmp_path))
     assert len(trainings) == 4
-    with pytest.raises(SystemExit, match="steps: got 400 in .*, expected 5; or another --output"):
+    with pytest.raises(SystemExit, match="steps: got 600 in .*, expected 5; or another --output"):
         ablations.main(flags(tmp_path, "--steps", "5"))
 
 
@@ -93,6 +93,15 @@ def test_runs_from_before_it_broke_off_are_not_repeated(ablations, trainings, tm
     seeds = [parse_arguments(line[2:])[2].seed for line in trainings]
     assert seeds == [1, 1, 2, 0, 0]
     assert json.loads((tmp_path / "numbers.json").read_text())["rows"][0]["l1"][0] == 1.5
+
+
+def test_variants_have_seeds_of_their_own(ablations, trainings, tmp_path):
+    """One run of each variant beside several of the whole: the table shows no spread that was not measured."""
+    ablations.main(flags(tmp_path, "--variant_seeds", "1"))
+    names = [Path(parse_arguments(line[2:])[2].output_dir).parts[-2:] for line in trainings]
+    assert names == [("everything_on", "seed-0"), ("everything_on", "seed-1"), ("no_fusion", "seed-1")]
+    table = (tmp_path / "numbers.md").read_text()
+    assert "| everything on | 1.5000 ± 0.7071 |" in table and "| no fusion | 2.0000 |" in table
 
 
 def test_without_story_context_a_step_has_as_many_transitions(ablations, trainings, tmp_path):
@@ -114,6 +123,10 @@ def test_bold_is_what_is_worse_by_more_than_both_spreads(ablations):
     far = {"variant": "far", **dict.fromkeys(names, (0.9, 0.1))}
     lines = ablations.table_of([whole, near, far]).splitlines()
     assert "**" not in lines[2] + lines[3]
+    for mean, is_bold in ((0.69, False), (0.71, True)):  # a single run counts as spread as the whole
+        single = {"variant": "single", "runs": 1, **dict.fromkeys(names, (0.5, 0.0)), "l1": (mean, 0.0)}
+        line = ablations.table_of([whole, single]).splitlines()[3]
+        assert line.split("|")[2].strip() == (f"**{mean:.4f}**" if is_bold else f"{mean:.4f}")
     less_is_better = [not better for _, better in ablations.MEASURES.values()]
     assert ["**" in cell for cell in lines[4].split("|")[2:-1]] == less_is_better
 
