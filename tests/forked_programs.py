@@ -1,11 +1,15 @@
 """
 Programs that are forked from a server which has loaded the libraries: in a fresh Python these take ten seconds.
 
-The server has not loaded `storyattn`, so that what is forked from it imports the package, or does without it.
+The server is forked from the process that runs the tests before that one loads `storyattn`, so that what is forked from
+the server imports the package, or does without it.
 """
 
+import gc
+import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -13,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,38 +51,78 @@ LIBRARIES = (
     "sacrebleu",
     "safetensors.torch",
 )
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(list(LIBRARIES))
+CONTEXT = multiprocessing.get_context("fork")
+SERVER: Connection | None = None  # what the server is asked through
+
+
+def start_server() -> None:
+    """Load the libraries and fork the server."""
+    global SERVER
+    assert "storyattn" not in sys.modules
+    for name in LIBRARIES:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    SERVER, there = multiprocessing.Pipe()
+    if not os.fork():
+        try:
+            SERVER.close()
+            _serve(there)
+        finally:
+            os._exit(0)
+    there.close()
+
+
+def _serve(requests: Connection) -> None:
+    """Start programs and tell how they have ended, until the process that runs the tests is gone."""
+    gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    programs = {}
+    while True:
+        try:
+            request = requests.recv()
+        except EOFError:
+            return
+        if isinstance(request, bytes):
+            program = CONTEXT.Process(target=_begin, args=(request, requests))
+            program.start()
+            programs[program.pid] = program
+            requests.send(program.pid)
+        else:
+            requests.send(programs[request].exitcode)
 
 
 class Program:
     """A program in a session of its own, with the methods of `subprocess.Popen`."""
 
     def __init__(self, work: Callable[..., None], *arguments: object, out: Path, **options: object):
-        """Start `work(*arguments)`, which prints to the file `out`; `options` are those of `_begin`."""
-        self.process = CONTEXT.Process(target=_begin, args=(work, arguments, out), kwargs=options)
-        self.process.start()
-        self.pid = self.process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self.process.exitcode
+        """Start `work(*arguments)`, which prints to the file `out`; `options` are those of `_run`."""
+        called = pickle.dumps((work, arguments, out, options))
+        self.pid, self.returncode = _ask(pickle.dumps((sys.path, called))), None
 
     def poll(self) -> int | None:
-        return self.process.exitcode
+        if self.returncode is None:
+            self.returncode = _ask(self.pid)
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        self.process.join(timeout)
-        if self.process.exitcode is None:
-            raise subprocess.TimeoutExpired("a forked program", timeout)
-        return self.process.exitcode
+        until = time.monotonic() + (timeout or float("inf"))
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("a forked program", timeout)
+            time.sleep(0.01)
+        return self.returncode
 
     def kill(self) -> None:
         """Kill the program and what it has started."""
         for send in (os.killpg, os.kill):  # it may not have its session yet
             with suppress(ProcessLookupError):
                 send(self.pid, signal.SIGKILL)
-        self.process.join()
+        self.wait()
+
+
+def _ask(request: bytes | int) -> int | None:
+    SERVER.send(request)
+    return SERVER.recv()
 
 
 def train_program(flags: dict, sharded: bool = False, results: bool = True) -> None:
@@ -160,7 +205,17 @@ def _be_stranger(code: str, arguments: tuple[str, ...], modules: Path) -> None:
     exec(compile(code, "<stranger>", "exec"), {"__name__": "__main__"})
 
 
-def _begin(
+def _begin(request: bytes, requests: Connection) -> None:
+    """Do the work of a request in a process that is forked for it."""
+    requests.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.enable()
+    sys.path[:], called = pickle.loads(request)
+    work, arguments, out, options = pickle.loads(called)  # imports what they are of
+    _run(work, arguments, out, **options)
+
+
+def _run(
     work: Callable[..., None],
     arguments: tuple,
     out: Path,
@@ -172,9 +227,10 @@ def _begin(
     import torch
 
     os.setsid()
-    for path, descriptor in ((out, 1), (err or out, 2)):
+    for path, stream, descriptor in ((out, sys.stdout, 1), (err or out, sys.stderr, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(opened, descriptor)
+        for number in (descriptor, stream.fileno()):  # which pytest has made another
+            os.dup2(opened, number)
         os.close(opened)
     os.chdir(cwd)
     os.environ.update(environment or {})
