@@ -1,7 +1,7 @@
 """
 Measure what each part of the model and each loss is worth: trainings of one budget that differ in one thing.
 
-    python benchmarks/ablations.py --steps 600 --train_batch_size 4 --max_windows 100 \\
+    python benchmarks/ablations.py --steps 400 --train_batch_size 4 --max_windows 100 \\
         --seeds 0 1 2 --variant_seeds 0 --output docs/ablations.json
 
 "Everything on" is trained with the seeds of `--seeds`, each variant with those of `--variant_seeds`; all are measured
@@ -47,7 +47,6 @@ CHANGES = {
     "no copying": "use_frame_copy=false",
     "no moving": "use_frame_motion=false",
     **{f"without {name}": ",".join(f"loss_weights.{part}=0" for part in parts) for name, parts in LOSSES.items()},
-    "next_frame_changed for _relative": "loss_weights.next_frame_changed=1,loss_weights.next_frame_relative=0",
 }
 # The flags of train.py that a variant adds.
 VARIANTS = {
@@ -76,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train what is not trained yet, print the table and write it."""
     parser = new_parser(__doc__)
     parser.add_argument("--recipe", default="configuration/recipes/ablations_tiny.yaml", help="what all runs share")
-    parser.add_argument("--steps", type=positive, default=600, help="optimizer steps of a run")
+    parser.add_argument("--steps", type=positive, default=400, help="optimizer steps of a run")
     parser.add_argument("--train_batch_size", type=positive, default=4, help="stories of a step")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help=f"a run of {FULL!r} for each")
     parser.add_argument(

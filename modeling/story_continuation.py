@@ -9,6 +9,7 @@ from .frame_sampling import FrameOptions, FrameSampling, check_sequences, seeded
 from .outputs import EncodedStories
 from .story import Page, Stories, Story, open_stories
 from .story_inputs import captions_by_step, kind_of
+from .story_memory import read_pages, with_references
 from .story_ranking import RANKINGS, ranked
 
 
@@ -28,6 +29,8 @@ class StoryContinuationMixin:
         frame_guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
         rank_by: str | None = None,
+        reference_frames: list | None = None,
+        reference_captions: list | None = None,
         **generation_kwargs,
     ) -> Story | Stories:
         """Carry a story, or B stories, on: write the next caption, paint its frame, and so on.
@@ -35,17 +38,17 @@ class StoryContinuationMixin:
         Args:
             processor: the [`StoryAttnProcessor`] of the model.
             frames: the pictures so far of one story, of all kinds that the processor takes, or a list of B such lists.
-                The last `max_frames - 1` are read. A [`Story`] goes on where it ends.
+                A long one is read by its last and `num_memory_frames` earlier ones. A [`Story`] goes on where it ends.
             captions (*optional*): one text or `None` a frame; for B stories a list of B such lists.
             num_steps: captions and frames to add, at least 1 and as many as there are `next_captions`.
             return_attention: keep the maps of the spatial attention.
             next_captions (*optional*): texts to paint, one a step, before the model writes; for B stories B lists.
             num_frame_steps, frame_guidance_scale, generator: as in `predict_next_frame`; it draws captions, too.
-            rank_by (*optional*): orders the futures of a story, the best first, by the `"likelihood"` of their captions
-                or by the `"similarity"` of captions and pictures in the shared space.
-            generation_kwargs: as in `generate`, also for painting. Each of `num_return_sequences` captions, drawn
-                unless `do_sample` or `num_beams` say otherwise, begins a future of its own; so does each frame that a
-                generative decoder paints for `next_captions`.
+            rank_by (*optional*): puts the best future first, by `"likelihood"` of captions or `"similarity"` of both.
+            reference_frames, reference_captions (*optional*): pictures that are read before each story and are no part
+                of it, such as portraits, and a text or `None` each; a list for all, or B lists. A [`Story`] keeps them.
+            generation_kwargs: as in `generate`, also for painting. Each of `num_return_sequences` captions (drawn by
+                default), or frames that a generative decoder samples for `next_captions`, begins a future of its own.
 
         Returns:
             [`Story`], given and new pages. For B stories, or several futures, [`Stories`], those of one in a row.
@@ -53,14 +56,30 @@ class StoryContinuationMixin:
         Raises:
             ValueError: for arguments out of range, and whatever the processor refuses.
         """
-        self._check_continuation(processor, num_steps, rank_by, generation_kwargs)
         options = FrameOptions(num_frame_steps, frame_guidance_scale, generator).checked(self.config.samples_frames)
-        stories, is_one = open_stories(frames, captions)
-        texts, number = captions_by_step(next_captions, None if is_one else len(stories)), len(stories)
-        num_steps = max(num_steps, len(texts))
+        self._check_continuation(processor, num_steps, rank_by, generation_kwargs)
+        stories, is_one, texts = self._opened(frames, captions, reference_frames, reference_captions, next_captions)
         told = self._carry_on(processor, stories, num_steps, return_attention, texts, options, generation_kwargs)
-        stories = ranked(self, processor, told, num_steps, rank_by, number)
-        return stories[0] if is_one and len(stories) == 1 else stories
+        futures = ranked(self, processor, stories, told, rank_by)
+        return futures[0] if is_one and len(futures) == 1 else futures
+
+    def _opened(
+        self,
+        frames: Story | list,
+        captions: list | None,
+        reference_frames: list | None,
+        reference_captions: list | None,
+        next_captions: list | None,
+    ) -> tuple[list[Story], bool, list[list[str]]]:
+        """Open stories with their references; whether one was given that is not in a list; and the texts by step."""
+        stories, is_one = open_stories(frames, captions)
+        stories = with_references(stories, reference_frames, reference_captions, *self._reading_limits)
+        return stories, is_one, captions_by_step(next_captions, None if is_one else len(stories))
+
+    @property
+    def _reading_limits(self) -> tuple[int, int]:
+        """The most pages that are read at once, and how many of them are earlier ones of a longer story."""
+        return self.config.max_frames - 1, self.config.num_memory_frames
 
     def _check_continuation(
         self, processor: ProcessorMixin, num_steps: int, rank_by: str | None, generation_kwargs: dict
@@ -86,7 +105,7 @@ class StoryContinuationMixin:
         frame_options: FrameOptions,
         generation_kwargs: dict,
     ) -> list[Story]:
-        """Take all steps of `continue_story`; `texts` of the first steps are given, one a story."""
+        """Take `num_steps`, or more for more `texts`, which are given for the first steps, one a story."""
         number, options = len(stories), dict(generation_kwargs)
         futures = options.get("num_return_sequences") or 1
         if futures != 1 and not options.keys() & {"do_sample", "num_beams", "generation_config"}:
@@ -95,7 +114,7 @@ class StoryContinuationMixin:
         if self.config.samples_frames and (texts or is_likeliest):  # one text has as many frames as are asked for
             stories = [story for story in stories for _ in range(futures)]
             options["num_return_sequences"] = 1
-        for step in range(num_steps):
+        for step in range(max(num_steps, len(texts))):
             given = texts[step] if step < len(texts) else None
             if given is not None:
                 given = [text for text in given for _ in range(len(stories) // number)]
@@ -121,7 +140,7 @@ class StoryContinuationMixin:
 
         The stories are futures of `num_given` ones.
         """
-        last = [story[-(self.config.max_frames - 1) :] for story in stories]
+        last = [read_pages(story, *self._reading_limits) for story in stories]
         frames, captions = [story.frames for story in last], [story.captions for story in last]
         inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(self.device, self.dtype)
         encoder_captions = inputs["input_ids"], inputs["attention_mask"]
@@ -148,7 +167,8 @@ class StoryContinuationMixin:
             Page(frame, text, True, is_written, maps[index // number])
             for index, (frame, text) in enumerate(zip(painted, texts))
         ]
-        return [Story.from_pages([*stories[index // number], page]) for index, page in enumerate(new_pages)]
+        before = [story for story in stories for _ in range(number)]
+        return [Story.from_pages([*story, page], story.references) for story, page in zip(before, new_pages)]
 
     def _paint_texts(
         self,

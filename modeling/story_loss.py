@@ -6,6 +6,7 @@ from transformers import AutoModel
 from .configuration_storyattn import StoryAttnConfig
 from .contrastive_loss import alignment_loss
 from .flow_loss import MOST_LEVEL_OF_DETAIL, candidate_flow_loss, detail_losses, flow_loss
+from .input_checks import ValueChecks, check_mask
 from .layers import select_frames
 from .losses import (
     attention_loss,
@@ -37,9 +38,9 @@ class Supervision:
     """Targets of B stories of T frames, and masks of the places that the parts of the loss average over.
 
     - `frames (B, T, 3, H, W)`, `input_ids` and `attention_mask (B, T, L)`: the targets.
-    - `next_frame (B, T - 1)`: transitions between two frames that are no padding; `next_frame_captioned`: those in
-      which the predicted frame reads its caption; `changed`: those of the latter in which a pixel changes, at
-      `changed_pixels (B, T - 1, H, W)`.
+    - `next_frame (B, T - 1)`: transitions between two frames that are no padding and follow one another;
+      `next_frame_captioned`: those in which the predicted frame reads its caption; `changed`: those of the latter in
+      which a pixel changes, at `changed_pixels (B, T - 1, H, W)`.
     - `regressed (B, T - 1)`: transitions that are predicted without noise, or from pure noise with their caption;
       `noise_levels (B, T - 1)`.
     - `reconstructed (B, R)`: indices of the frames to reconstruct; `reconstruction`: their mask.
@@ -55,6 +56,7 @@ class Supervision:
         reconstructed (`(B, R)`): indices of the frames to reconstruct, -1 for none.
         grid (`tuple[int, int]`): rows and columns of the attention maps.
         noise_levels (`(B, T - 1)`, *optional*): how much noise a generative frame decoder read in each next frame.
+        transition_mask (`(B, T - 1)`, *optional*): as in `forward`.
     """
 
     def __init__(
@@ -66,9 +68,16 @@ class Supervision:
         reconstructed: torch.Tensor,
         grid: tuple[int, int],
         noise_levels: torch.Tensor | None = None,
+        transition_mask: torch.Tensor | None = None,
     ):
         self.frames, (self.input_ids, self.attention_mask) = frames, captions
-        self.next_frame = frame_mask[:, 1:] & frame_mask[:, :-1]
+        follows = torch.ones_like(frame_mask[:, 1:])
+        if transition_mask is not None:
+            checks = ValueChecks(frames, training=True)
+            check_mask("transition_mask", transition_mask, tuple(follows.shape), checks)
+            checks.run()
+            follows = transition_mask.bool()
+        self.next_frame = frame_mask[:, 1:] & frame_mask[:, :-1] & follows
         self.next_frame_captioned = self.next_frame & next_caption_mask
         self.noise_levels = noise_levels
         self.regressed = (
@@ -83,7 +92,7 @@ class Supervision:
         self.describe = self.next_caption = self.captioned = None
         if self.attention_mask is not None:
             self.describe = self.attention_mask[:, :, 1:].bool()
-            self.next_caption = self.attention_mask[:, 1:, 1:].bool()
+            self.next_caption = self.attention_mask[:, 1:, 1:].bool() & follows[..., None]
             self.captioned = self.attention_mask.any(-1) & frame_mask
 
     def counts(self) -> dict[str, torch.Tensor]:
@@ -111,13 +120,17 @@ class StoryLossMixin:
         reconstructed: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
+        transition_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> dict[str, torch.Tensor]:
         """Count the frames, tokens and pairs that the parts of the loss average over, see [`Supervision`].
 
+        With the mean counts of several batches, the mean of their losses is that of one large batch.
+
         Args:
             pixel_values, frame_mask, input_ids, attention_mask, next_caption_mask, reconstructed, decoder_input_ids,
-            decoder_attention_mask: as in `forward`, which must get the same `next_caption_mask` and `reconstructed`.
+            decoder_attention_mask, transition_mask: as in `forward`, which must get the same `next_caption_mask`,
+            `reconstructed` and `transition_mask`.
             kwargs: further arguments of `forward`, which change no count.
 
         Returns:
@@ -127,7 +140,7 @@ class StoryLossMixin:
         chosen = self._choose_targets(frame_mask, attention_mask, True, next_caption_mask, reconstructed)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         frames = self.unnormalize(pixel_values)
-        return Supervision(frames, frame_mask, captions, *chosen, self.model.grid).counts()
+        return Supervision(frames, frame_mask, captions, *chosen, self.model.grid, None, transition_mask).counts()
 
     def _add_loss(
         self,

@@ -81,7 +81,7 @@ def test_a_run_that_is_done_is_not_repeated(ablations, trainings, tmp_path, caps
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
     ablations.main(flags(tmp_path))
     assert len(trainings) == 4
-    with pytest.raises(SystemExit, match="steps: got 600 in .*, expected 5; or another --output"):
+    with pytest.raises(SystemExit, match="steps: got 400 in .*, expected 5; or another --output"):
         ablations.main(flags(tmp_path, "--steps", "5"))
 
 

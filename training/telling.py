@@ -32,6 +32,7 @@ def tell(arguments: argparse.Namespace) -> list[str]:
     """
     _check(arguments)
     frames, captions = _first_frames(arguments)
+    references = [_open_image(path, "reference_frames") for path in arguments.reference_frames or ()]
     model, processor = load_model(arguments.model, arguments.device)
     if isinstance(model, BaselineModel):
         baseline = f"the baseline {model.config.model_type}"
@@ -39,6 +40,9 @@ def tell(arguments: argparse.Namespace) -> list[str]:
     options = {"seed": arguments.seed, "next_captions": arguments.next_captions, **_generation_options(arguments)}
     num_steps = arguments.steps or len(arguments.next_captions or ()) or 3
     options["frame_options"] = _frame_options(arguments)
+    if references:
+        shown = {"reference_frames": references, "reference_captions": arguments.reference_captions}
+        options["frame_options"] |= shown
     story, notes = tell_story(model, processor, frames, captions, num_steps, **options)
     for future, path in zip([story] if isinstance(story, Story) else story, output_files(arguments)):
         future.save(path)
@@ -71,23 +75,19 @@ def tell_story(
     Args:
         model: the model.
         processor: its processor.
-        frames: the first pictures of the story. Of more than the model was trained to read (`config.max_frames` - 1)
-            it reads the last ones.
+        frames: the first pictures of the story.
         captions: their captions; `None` lets the model describe each picture first.
         num_steps: how many captions and frames to add.
         seed: the seed of sampling.
         next_captions: texts to paint, one a step, in place of the first captions that the model would write.
-        frame_options: options of `continue_story` alone, such as `num_frame_steps` and `num_return_sequences`.
+        frame_options: options of `continue_story` alone, such as `num_frame_steps` and `reference_frames`.
         generation_kwargs: options of `generate`.
 
     Returns:
         The whole story, or its futures, and notes, a line each.
     """
     set_seed(seed)
-    limit = model.config.max_frames - 1
     notes = []
-    if len(frames) > limit:
-        notes.append(f"note: the model reads the last {limit} of {len(frames)} frames")
     is_described = captions is None
     if is_described:
         notes.append("note: no captions given, the pictures are described by the model")
@@ -152,6 +152,10 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError("captions: got --captions with --dataset, expected them only with --frames")
     if arguments.captions is not None and len(arguments.captions) != len(arguments.frames):
         raise ValueError(f"captions: got {len(arguments.captions)}, expected {len(arguments.frames)}, one per frame")
+    number = len(arguments.reference_frames or ())
+    if arguments.reference_captions is not None and len(arguments.reference_captions) != number:
+        got = f"reference_captions: got {len(arguments.reference_captions)}"
+        raise ValueError(f"{got}, expected {number}, one per reference frame")
     if not 0 < arguments.temperature < float("inf") or (arguments.temperature != 1.0 and not arguments.do_sample):
         raise ValueError(f"temperature: got {arguments.temperature}, expected above 0 and together with --do_sample")
     check_factor("temperature", arguments.temperature, least=SMALLEST_TEMPERATURE, includes_least=True)
@@ -182,12 +186,12 @@ def _first_frames(arguments: argparse.Namespace) -> tuple[list[Image.Image], lis
         raise ValueError(name_problem(story["story_id"], str(error))) from error
 
 
-def _open_image(path: str) -> Image.Image:
+def _open_image(path: str, field: str = "frames") -> Image.Image:
     if not os.path.exists(path):
-        raise FileNotFoundError(f"frames: got {path!r}, which does not exist, expected an image file")
+        raise FileNotFoundError(f"{field}: got {path!r}, which does not exist, expected an image file")
     if os.path.isdir(path):
-        raise IsADirectoryError(f"frames: got the folder {path!r}, expected its image files, one after the other")
-    return read_picture(Path(path), "frames")
+        raise IsADirectoryError(f"{field}: got the folder {path!r}, expected its image files, one after the other")
+    return read_picture(Path(path), field)
 
 
 def _frame_options(arguments: argparse.Namespace) -> dict[str, object]:

@@ -30,6 +30,9 @@ class StoryAttnConfig(PreTrainedConfig):
         image_size (`list[int]`): `[height, width]` of a frame in pixels, each a multiple of `frame_stride`.
         image_mean, image_std (`list[float]`): per channel, in the [0, 1] range; the processor normalises with them.
         max_frames (`int`): frames of one training window: the model reads up to `max_frames - 1` and predicts one more.
+        num_memory_frames (`int`): earlier frames of a story of more frames among those that are read, the first of them
+            the story's first; the others are its last ones. In training half of the windows that do not begin with
+            their story have as many in place of their first frames, drawn at random.
         max_caption_length (`int`): tokens of a caption, its start and end tokens included; longer ones are cut.
         pad_token_id, bos_token_id, eos_token_id (`int`): special tokens of the tokenizer, the text decoder's if there
             are two.
@@ -151,6 +154,7 @@ class StoryAttnConfig(PreTrainedConfig):
     image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     max_frames: int = 5
+    num_memory_frames: int = 0
     max_caption_length: int = 64
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
@@ -307,6 +311,8 @@ class StoryAttnConfig(PreTrainedConfig):
             _expect(fits, name, getattr(self, name), "three numbers, one per channel")
         _expect(min(self.image_std) > 0, "image_std", self.image_std, "numbers above 0")
         self._expect_at_least(2, "max_frames")
+        fits = 0 <= self.num_memory_frames <= self.max_frames - 2
+        _expect(fits, "num_memory_frames", self.num_memory_frames, f"0 to max_frames - 2 = {self.max_frames - 2}")
 
     def _check_captions(self) -> None:
         self._expect_at_least(3, "max_caption_length")

@@ -351,6 +351,7 @@ class StoryAttnForConditionalGeneration(
         caption_mask: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
+        transition_mask: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs,
@@ -358,13 +359,12 @@ class StoryAttnForConditionalGeneration(
         """Run one pass over B stories of T frames: all T - 1 transitions, all T reconstructions, all captions.
 
         Args, besides those of [`StoryAttnModel`] (what `caption_mask` hides is a target all the same):
-            return_loss: adds `loss` and `loss_parts`.
+            return_loss: adds `loss` and `loss_parts`, which are divided by `loss_counts`, if given; see that method.
             use_next_caption, next_caption_mask (`(B, T - 1)`): whether the predicted frame t + 1 reads caption t + 1.
                 Default: everywhere; in training `next_caption_dropout` of the captions are withheld at random.
             reconstructed (`(B, R)`): frames to reconstruct, -1 for none. Default: all; in training some at random.
-            loss_counts: of `loss_counts`; the parts of the loss are divided by these and not by this batch's counts.
-                With the mean counts of several batches, the mean of their losses is that of one large batch.
             decoder_input_ids, decoder_attention_mask (`(B, T, M)`): captions for `config.decoder_tokenizer`.
+            transition_mask (`(B, T - 1)`): 0 where frame t + 1 does not follow frame t, and has no loss. Default: 1.
         """
         inputs = pixel_values, frame_mask, input_ids, attention_mask
         options = spatial_temperature, spatial_gamma, caption_mask, output_attentions, output_hidden_states
@@ -378,5 +378,5 @@ class StoryAttnForConditionalGeneration(
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:
             targets = frames, stories.frame_mask, captions, *chosen, self.model.grid, result.noise_levels
-            self._add_loss(result, Supervision(*targets), stories.feature_maps, loss_counts)
+            self._add_loss(result, Supervision(*targets, transition_mask), stories.feature_maps, loss_counts)
         return result

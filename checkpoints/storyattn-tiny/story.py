@@ -19,7 +19,8 @@ class Story(Sequence):
     """A picture story: pages that were given, and pages that a model added.
 
     `len`, indices, slices and loops go over the pages, each a [`Page`]; a slice is a story. `print` shows the captions,
-    a notebook shows the pictures, and `save` writes the story as a file.
+    a notebook shows the pictures, and `save` writes the story as a file. `references` are pages that are no part of the
+    story and are read before it, see `continue_story`.
 
     ```python
     >>> story = model.continue_story(processor, ["one.png", "two.png"], ["A fox wakes.", None], num_steps=3)
@@ -60,17 +61,17 @@ class Story(Sequence):
             if len(values) != count:
                 kind = "painted frame" if name == "attentions" else "frame"
                 raise ValueError(f"{name}: got {len(values)}, expected {count}, one for each {kind}")
-        left = iter(maps)
+        left, self.references = iter(maps), []
         self.pages = [
             page._replace(is_painted=is_painted, is_written=is_written, attention=next(left) if is_painted else None)
             for page, is_painted, is_written in zip(pages, painted, written)
         ]
 
     @classmethod
-    def from_pages(cls, pages: Iterable[Page]) -> Story:
-        """Return the story of these pages, which may be of several stories."""
+    def from_pages(cls, pages: Iterable[Page], references: Iterable[Page] = ()) -> Story:
+        """Return the story of these pages, which may be of several stories, and with these `references`."""
         story = cls.__new__(cls)
-        story.pages = list(pages)
+        story.pages, story.references = list(pages), list(references)
         return story
 
     @property
@@ -142,7 +143,9 @@ class Story(Sequence):
         return len(self.pages)
 
     def __getitem__(self, index: int | slice) -> Page | Story:
-        return self.from_pages(self.pages[index]) if isinstance(index, slice) else self.pages[index]
+        if not isinstance(index, slice):
+            return self.pages[index]
+        return self.from_pages(self.pages[index], self.references)
 
     def __repr__(self) -> str:
         return f"<Story of {self.num_given} given and {len(self) - self.num_given} painted pages>"

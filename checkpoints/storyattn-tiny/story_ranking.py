@@ -9,6 +9,7 @@ from transformers import ProcessorMixin
 
 from .layers import select_last
 from .story import Stories
+from .story_memory import read_pages
 
 if TYPE_CHECKING:
     from .outputs import EncodedStories
@@ -21,28 +22,26 @@ RANKINGS = ("likelihood", "similarity")
 def ranked(
     model: StoryContinuationMixin,
     processor: ProcessorMixin,
+    given: list[Story],
     stories: list[Story],
-    num_steps: int,
     rank_by: str | None,
-    num_given: int,
 ) -> Stories:
     """Put the futures of each story in order, the best first; with `rank_by` of None they stay as they are.
 
     Args:
         model: the model that told them.
         processor: its processor.
-        stories: the futures of `num_given` stories, those of each in a row.
-        num_steps: how many pages of each are new.
+        given: the stories that were given.
+        stories: their futures, those of each in a row, all longer by the same number of pages.
         rank_by: one of `RANKINGS`, or None.
-        num_given: how many stories were given.
 
     Returns:
         the stories in order, with their scores, see `story_scores`.
     """
     if rank_by is None:
         return Stories(stories)
-    scores = story_scores(model, processor, stories, num_steps, rank_by)
-    number = len(stories) // num_given
+    scores = story_scores(model, processor, stories, len(stories[0]) - len(given[0]), rank_by)
+    number = len(stories) // len(given)
     order = sorted(range(len(stories)), key=lambda index: (index // number, -scores[index]))
     return Stories([stories[index] for index in order], [scores[index] for index in order])
 
@@ -59,7 +58,8 @@ def story_scores(
     sums = torch.zeros(len(stories), 2)  # of values, and of what they are divided by
     for step in range(num_steps):
         ends = [len(story) - num_steps + step + 1 for story in stories]
-        pages = [story[max(0, end - model.config.max_frames) : end] for story, end in zip(stories, ends)]
+        limits = model.config.max_frames, model.config.num_memory_frames
+        pages = [read_pages(story[:end], *limits) for story, end in zip(stories, ends)]
         frames, captions = [part.frames for part in pages], [part.captions for part in pages]
         inputs = processor(frames=frames, captions=captions, return_tensors="pt").to(model.device, model.dtype)
         read = inputs["input_ids"], inputs["attention_mask"]

@@ -26,6 +26,9 @@ def build_parser() -> CommandParser:
     add("--frames", nargs="+", metavar="FILE", help="image files, in the order of the story")
     add("--captions", nargs="+", help="one caption per frame; left out: the model describes the frames first")
     add("--next_captions", nargs="+", metavar="TEXT", help="texts to paint, in place of what the model would write")
+    add = parser.add_topic("pictures to read before the story, such as portraits of its characters").add_argument
+    add("--reference_frames", nargs="+", metavar="FILE", help="image files; they are no part of the story")
+    add("--reference_captions", nargs="+", metavar="TEXT", help="one text each, such as 'This is Mara.'")
     topic = parser.add_topic("or a story of a data set")
     add = topic.add_argument
     add("--dataset", help="storyworld, a folder or a Hub id with frames and captions")

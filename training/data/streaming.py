@@ -17,7 +17,7 @@ from .frame_cache import prepare_story
 from .number_ranges import NumberRanges
 from .stream_source import rows_of
 from .validation import judge_bad_stories, name_problem, story_problem
-from .windows import TrainingCollator, draw_start, draw_tasks
+from .windows import TrainingCollator, draw_tasks, draw_window, transitions_of
 from .workers import load_batches
 
 MAX_BAD_IN_A_ROW = 1000  # stories after which a reader gives up
@@ -117,10 +117,9 @@ class StoryStream(TorchIterableDataset):
         if problem is not None:
             return {"problem": problem}
         drawn_by = self.seed, epoch, row["story_id"]
-        start = draw_start(len(row["frames"]), self.config.max_frames, *drawn_by)
-        window = slice(start, start + self.config.max_frames)
-        captions = row["captions"][window]
-        shown = {"frames": row["frames"][window], "captions": captions}
+        window = draw_window(len(row["frames"]), self.config, *drawn_by)
+        captions = [row["captions"][frame] for frame in window]
+        shown = {"frames": [row["frames"][frame] for frame in window], "captions": captions}
         prepared = prepare_story(shown, self.processor.image_processor)
         size = self.processor.image_processor.size
         pixels = np.frombuffer(prepared["pixels"], np.uint8).reshape(-1, size["height"], size["width"], 3)
@@ -128,7 +127,7 @@ class StoryStream(TorchIterableDataset):
         tasks = draw_tasks(len(captions), self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout)
         kinds = self.processor.tokenizers
         texts = {f"{kind}caption_ids": self.processor.encode_captions(captions, kind) for kind in kinds}
-        return {**prepared, "pixels": pixels, **texts, **tasks}
+        return {**prepared, "pixels": pixels, **texts, **tasks, **transitions_of(window, self.config)}
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:
         """Yield `(epoch, row)` of a reader's share, epoch after epoch, each in another order."""

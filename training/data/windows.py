@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -65,14 +66,15 @@ class StoryTransitions(StoryWindows):
 
 
 class TrainingWindows(TorchDataset):
-    """A window of `config.max_frames` frames of each story, drawn anew each epoch.
+    """A window of `config.max_frames` frames of each story, drawn anew each epoch, see `draw_window`.
 
     Item `(epoch, story)` is a function of these two and of `seed`, in every process and worker. Every window of a story
     is equally likely. So a long story is seen evenly over the epochs, except for its first and last frames, which lie
     in fewer windows. A short story gives as many windows as a long one.
 
     An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`; `caption_ids`, one array a frame (with
-    two tokenizers also `decoder_caption_ids`); `story_id`; `start`; and the masks of `draw_tasks`.
+    two tokenizers also `decoder_caption_ids`); `story_id`; `start`; the masks of `draw_tasks`; and, with
+    `config.num_memory_frames`, `transition_mask`: of each frame but the first whether it follows the one before it.
 
     Args:
         stories: the stories.
@@ -104,15 +106,16 @@ class TrainingWindows(TorchDataset):
     def __getitem__(self, position: tuple[int, int]) -> dict:
         epoch, story = position
         drawn_by = self.seed, epoch, story
-        start = draw_start(self.lengths[story], self.config.max_frames, *drawn_by)
-        stop = min(start + self.config.max_frames, self.lengths[story])
+        window = draw_window(self.lengths[story], self.config, *drawn_by)
+        pixels = np.concatenate([self.stories.pixels(story, run[0], run[-1] + 1) for run in runs_of(window)])
         first = self.first_captions[story]
         return {
-            "pixels": self.augmentation.apply(self.stories.pixels(story, start, stop), *drawn_by),
-            **{name: ids[first + start : first + stop] for name, ids in self.caption_ids.items()},
+            "pixels": self.augmentation.apply(pixels, *drawn_by),
+            **{name: [ids[first + frame] for frame in window] for name, ids in self.caption_ids.items()},
             "story_id": self.stories["story_id"][story],
-            "start": start,
-            **draw_tasks(stop - start, self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout),
+            "start": window[0],
+            **transitions_of(window, self.config),
+            **draw_tasks(len(window), self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout),
         }
 
 
@@ -177,16 +180,17 @@ class TrainingCollator:
         Returns:
             `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)` (with two
             tokenizers also `decoder_input_ids` and `decoder_attention_mask`), `next_caption_mask (B,T-1)`,
-            `reconstructed (B,R)` and `caption_mask (B,T)`.
+            `reconstructed (B,R)`, `caption_mask (B,T)` and, where windows have it, `transition_mask (B,T-1)`.
         """
         batch = dict(self.processor.batch_frames([item["pixels"] for item in items]))
         num_frames = batch["frame_mask"].shape[1]
         for kind in self.processor.tokenizers:
             captions = [item[f"{kind}caption_ids"] for item in items]
             batch.update(self.processor.pad_captions(captions, num_frames, kind))
+        by_transition = [name for name in ("next_caption_mask", "transition_mask") if name in items[0]]
         return {
             **batch,
-            "next_caption_mask": _padded([item["next_caption_mask"] for item in items], 0, num_frames - 1),
+            **{name: _padded([item[name] for item in items], 0, num_frames - 1) for name in by_transition},
             "reconstructed": _padded([item["reconstructed"] for item in items], -1),
             "caption_mask": _padded([item["caption_mask"] for item in items], 0, num_frames),
         }
@@ -239,6 +243,45 @@ def draw_start(length: int, num_frames: int, seed: int, epoch: int, story: int |
         story: number or id of the story.
     """
     return random.Random(f"{seed}/{epoch}/{story}").randint(0, last_start(length, num_frames))
+
+
+def draw_window(length: int, config: StoryAttnConfig, seed: int, epoch: int, story: int | str) -> list[int]:
+    """Draw the window that a story gives in an epoch.
+
+    Every window of consecutive frames is equally likely. With `config.num_memory_frames`, half of the windows that do
+    not begin with their story have as many earlier frames, drawn at random, in place of their first ones.
+
+    Args:
+        length: frames of the story.
+        config: configuration of the model, with the frames of a window.
+        seed: seed of the run.
+        epoch: number of the epoch.
+        story: number or id of the story.
+
+    Returns:
+        the indices of its frames, in order.
+    """
+    start = draw_start(length, config.max_frames, seed, epoch, story)
+    window = list(range(start, min(start + config.max_frames, length)))
+    number, rng = getattr(config, "num_memory_frames", 0), random.Random(f"{seed}/{epoch}/{story}/memory")
+    if number and start and rng.random() < 0.5:
+        window[:number] = sorted(rng.sample(range(start + number), number))
+    return window
+
+
+def transitions_of(window: list[int], config: StoryAttnConfig) -> dict[str, list[bool]]:
+    """Return the `transition_mask` of a window, where the configuration draws frames that do not follow one another."""
+    if not getattr(config, "num_memory_frames", 0):
+        return {}
+    return {"transition_mask": [after == before + 1 for before, after in pairwise(window)]}
+
+
+def runs_of(window: list[int]) -> list[list[int]]:
+    """Split a window into runs of frames that follow one another."""
+    runs = [window[:1]]
+    for before, after in pairwise(window):
+        runs[-1].append(after) if after == before + 1 else runs.append([after])
+    return runs
 
 
 def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
