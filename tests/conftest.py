@@ -19,6 +19,7 @@ atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 # Files that take longest: workers that share the tests begin with them, so as to end together.
 LONGEST = ("test_processes", "test_health", "test_sources_matrix", "test_compile", "test_contract", "test_hub")
 LONGEST += ("test_demo", "test_training", "test_best_model", "test_hub_faults", "test_part_tuning", "test_resuming")
+LONGEST += ("test_export", "test_lazy_package", "test_kills", "test_finetune", "test_notebooks")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import draw_story
-from fresh_process import run_without_package
+from forked_programs import run_stranger
 from sample_results import FACTS, RESULTS
 from storyattn import Story, StoryAttnForConditionalGeneration
 from storyattn.training.publishing.export import write_hub_folder
@@ -40,7 +40,7 @@ def test_a_stranger_tells_a_story_by_generate(folder):
     """In a process without the package; without `frames`, `generate` is that of the model."""
     for name, picture in zip(("one.png", "two.png"), draw_story(3)["frames"]):
         picture.save(folder / name)
-    printed = run_without_package(PROGRAM, folder, HF_HUB_OFFLINE="1")
+    printed = run_stranger(PROGRAM, folder, modules="modules")
     assert json.loads(printed.splitlines()[-1]) == [4, 3, True]
 
 
