@@ -85,12 +85,6 @@ def ablations_table() -> str:
     return table_of(json.loads((ROOT / "docs" / "ablations.json").read_text(encoding="utf-8"))["rows"])
 
 
-def make_train_table() -> str:
-    """Return the main table of the model of `make train`, of a copy of its `results.json`."""
-    results = json.loads((ROOT / "docs" / "make_train.json").read_text(encoding="utf-8"))
-    return main_table(results["metrics"], results["split"])
-
-
 def all_numbers(name: str, split: str = "metrics") -> str:
     """Return all tables of a split of the checkpoint `name`."""
     return result_tables(read_results(CHECKPOINTS / name)[split])
@@ -103,7 +97,6 @@ TABLES = {
     "storyattn-tiny-test": lambda: all_numbers("storyattn-tiny"),
     "storyattn-tiny-test-unseen": lambda: all_numbers("storyattn-tiny", "test_unseen"),
     "ablations": ablations_table,
-    "make-train": make_train_table,
 }
 
 

@@ -137,7 +137,7 @@ def test_accumulated_batches_equal_one_large_batch(train_only, tmp_path):
     for whole, accumulated in zip(*logs):
         assert accumulated["loss"] == pytest.approx(whole["loss"], rel=1e-5)
         # Gradients are summed in another order: equal at the same weights; then the difference grows with each step.
-        bound = 1e-6 if whole["step"] == 1 else 1e-4
+        bound = 1e-6 if whole["step"] == 1 else 1e-3
         assert accumulated["grad_norm"] == pytest.approx(whole["grad_norm"], rel=bound)
         names = {name for name, weight in DEFAULT_LOSS_WEIGHTS.items() if weight} - {"alignment"}
         assert accumulated["loss_parts"].keys() == whole["loss_parts"].keys() == names
