@@ -2,7 +2,7 @@
 Measure what each part of the model and each loss is worth: trainings of one budget that differ in one thing.
 
     python benchmarks/ablations.py --steps 400 --train_batch_size 4 --max_windows 100 \\
-        --seeds 0 1 2 --variant_seeds 0 --output docs/ablations.json
+        --seeds 0 1 2 --variant_seeds 0 --output ablations.json
 
 "Everything on" is trained with the seeds of `--seeds`, each variant with those of `--variant_seeds`; all are measured
 on `validation`, never on a test split. The numbers of every run are written to `--output` once it is done; runs that

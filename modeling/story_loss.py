@@ -140,7 +140,8 @@ class StoryLossMixin:
         chosen = self._choose_targets(frame_mask, attention_mask, True, next_caption_mask, reconstructed)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         frames = self.unnormalize(pixel_values)
-        return Supervision(frames, frame_mask, captions, *chosen, self.model.grid, None, transition_mask).counts()
+        targets = frames, frame_mask, captions, *chosen, self.model.grid
+        return Supervision(*targets, transition_mask=transition_mask).counts()
 
     def _add_loss(
         self,

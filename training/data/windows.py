@@ -107,7 +107,8 @@ class TrainingWindows(TorchDataset):
         epoch, story = position
         drawn_by = self.seed, epoch, story
         window = draw_window(self.lengths[story], self.config, *drawn_by)
-        pixels = np.concatenate([self.stories.pixels(story, run[0], run[-1] + 1) for run in runs_of(window)])
+        runs = [self.stories.pixels(story, run[0], run[-1] + 1) for run in runs_of(window)]
+        pixels = runs[0] if len(runs) == 1 else np.concatenate(runs)  # which would copy the usual window
         first = self.first_captions[story]
         return {
             "pixels": self.augmentation.apply(pixels, *drawn_by),
@@ -263,9 +264,11 @@ def draw_window(length: int, config: StoryAttnConfig, seed: int, epoch: int, sto
     """
     start = draw_start(length, config.max_frames, seed, epoch, story)
     window = list(range(start, min(start + config.max_frames, length)))
-    number, rng = getattr(config, "num_memory_frames", 0), random.Random(f"{seed}/{epoch}/{story}/memory")
-    if number and start and rng.random() < 0.5:
-        window[:number] = sorted(rng.sample(range(start + number), number))
+    number = getattr(config, "num_memory_frames", 0)
+    if number and start:
+        rng = random.Random(f"{seed}/{epoch}/{story}/memory")
+        if rng.random() < 0.5:
+            window[:number] = sorted(rng.sample(range(start + number), number))
     return window
 
 
