@@ -57,3 +57,13 @@ def test_windows_lead_to_the_measured_frame_and_are_chosen_alike_each_time():
     some, again = (MeasuredWindows(stories, 3, 4).captions_of for _ in range(2))
     assert some == again and len(some) == 4
     assert len(MeasuredWindows(stories, 3, 100)) == 9
+
+
+def test_windows_of_a_memory_hold_the_first_frame_of_a_long_story():
+    windows = MeasuredWindows(level_stories([[0, 2, 5, 6, 7, 9], [1, 4, 2]]), 4, num_memory=1)
+    assert windows.captions_of == [
+        *(["0", "2"], ["0", "2", "5"], ["0", "2", "5", "6"], ["0", "5", "6", "7"], ["0", "6", "7", "9"]),
+        *(["1", "4"], ["1", "4", "2"]),
+    ]
+    assert [windows[i]["captions"] for i in range(len(windows))] == windows.captions_of
+    assert [windows[i]["last"] for i in range(len(windows))] == [1, 2, 3, 4, 5, 1, 2]

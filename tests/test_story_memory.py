@@ -1,13 +1,18 @@
 """Stories longer than what a model reads at once: which pages are read, in use and in training; and references."""
 
+from unittest.mock import DEFAULT, Mock
+
 import pytest
 import torch
 from conftest import draw_story, refused_line, uneven_model
+from PIL import Image
 from storyattn import Story, StoryAttnConfig
 from storyattn.story_loss import Supervision
 from storyattn.story_memory import pages_to_read
 from storyattn.training.cli import tell
 from storyattn.training.data.windows import draw_window, runs_of, transitions_of
+from storyattn.training.evaluation.closed_loop import paint_stories
+from storyattn.training.telling import describe_stories
 from transformers.utils import logging
 
 SHORT = {"max_new_tokens": 4}
@@ -55,6 +60,25 @@ def test_a_long_story_is_read_by_its_first_and_last_pages(model, small_processor
     whole = told(model, small_processor, long_story, range(6))
     assert is_same(whole, told(model, small_processor, long_story, [0, 4, 5]))
     assert not is_same(whole, told(model, small_processor, long_story, [3, 4, 5]))
+
+
+@pytest.mark.parametrize("page, is_read", [(0, True), (1, False), (3, True)])
+def test_closed_loops_and_descriptions_read_what_a_continuation_reads(
+    model, small_processor, long_story, page, is_read
+):
+    """The model reads four pages to describe the last one, three to paint it: the first page is among them."""
+    story = {name: long_story[name] for name in ("frames", "captions")}
+    frames = list(story["frames"])
+    frames[page] = frames[page].transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    changed = {**story, "frames": frames}
+    last, other = (paint_stories(model, small_processor, [one], closed=False)[0][-1] for one in (story, changed))
+    assert (last.tobytes() != other.tobytes()) == is_read
+    read = []
+    recorder = Mock(wraps=small_processor, side_effect=lambda **given: read.append(given) or DEFAULT)
+    (written,) = describe_stories(model, recorder, [story["frames"]], **SHORT)
+    assert [len(given["frames"][0]) for given in read] == [1, 2, 3, 4, 4, 4]
+    assert any(picture is story["frames"][page] for picture in read[-1]["frames"][0]) == is_read
+    assert read[-1]["captions"] == [[written[0], written[3], written[4], None]]
 
 
 def test_what_is_not_read_is_named(model, small_processor, long_story, caplog, monkeypatch):

@@ -10,6 +10,7 @@ from storyattn.generation_options import MOST, SMALLEST_TEMPERATURE
 from storyattn.input_checks import check_factor
 from storyattn.pictures import read_picture
 from storyattn.story_formats import FORMATS
+from storyattn.story_memory import pages_to_read
 from transformers import set_seed
 
 from .common.access_flags import access_of
@@ -115,14 +116,14 @@ def describe_stories(
     Returns:
         The captions of each story, one a frame.
     """
-    limit = model.config.max_frames
+    limit, num_memory = model.config.max_frames, model.config.num_memory_frames
     captions: list[list[str]] = [[] for _ in stories]
     for end in range(1, max(map(len, stories)) + 1):
-        start = max(0, end - limit)
+        *before, current = pages_to_read(end, limit, num_memory)
         reached = [number for number, frames in enumerate(stories) if len(frames) >= end]
         inputs = processor(
-            frames=[stories[number][start:end] for number in reached],
-            captions=[[*captions[number][start:], None] for number in reached],
+            frames=[[stories[number][page] for page in (*before, current)] for number in reached],
+            captions=[[*(captions[number][page] for page in before), None] for number in reached],
             return_tensors="pt",
         )
         ids = model.generate(**inputs.to(model.device), task="describe", **generation_kwargs)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnProcessor
+from storyattn.story_memory import pages_to_read
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
@@ -22,8 +23,9 @@ PER_FRAME = ("frames", "captions", "training_captions", "boxes", "events", "stat
 class StoryWindows(TorchDataset):
     """Every run of `num_frames` frames of the stories, in order; a shorter story is one window.
 
-    An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` (index of its
-    first frame) and, where the stories have them, `boxes`, `events`, `states` and `references`.
+    An item is `frames` (pictures), `captions` (of each frame a `str` or `None`), `story_id`, `start` and `last`
+    (indices of its first and last frame) and, where the stories have them, `boxes`, `events`, `states` and
+    `references`.
 
     Args:
         stories: stories in the schema of `read_stories`.
@@ -45,24 +47,27 @@ class StoryWindows(TorchDataset):
 
     def __getitem__(self, position: int) -> dict:
         story, start = self.index[position]
-        return _window(self.stories[story], slice(start, start + self.num_frames))
+        length = len(self.stories[story]["captions"])
+        return _window(self.stories[story], list(range(start, min(start + self.num_frames, length))))
 
 
 class StoryTransitions(StoryWindows):
     """Every transition of the stories, in order, as the window that it ends; see `window_to`.
 
     Every frame of a story but the first ends one window; a story of a single frame has none. Items, arguments and
-    errors are those of `StoryWindows`. `index` has the story and the last frame of each window.
+    errors are those of `StoryWindows`; `num_memory` is that of `window_to`. `index` has the story and the last frame of
+    each window.
     """
 
-    def __init__(self, stories: Dataset | PreparedStories, num_frames: int):
+    def __init__(self, stories: Dataset | PreparedStories, num_frames: int, num_memory: int = 0):
         super().__init__(stories, num_frames)
+        self.num_memory = num_memory
         lengths = [len(captions) for captions in stories["captions"]]
         self.index = [(story, last) for story, length in enumerate(lengths) for last in range(1, length)]
 
     def __getitem__(self, position: int) -> dict:
         story, last = self.index[position]
-        return _window(self.stories[story], window_to(last, self.num_frames))
+        return _window(self.stories[story], window_to(last, self.num_frames, self.num_memory))
 
 
 class TrainingWindows(TorchDataset):
@@ -287,14 +292,24 @@ def runs_of(window: list[int]) -> list[list[int]]:
     return runs
 
 
-def windows_of(stories: Iterable[list], num_frames: int) -> list[list]:
+def windows_of(stories: Iterable[list], num_frames: int, num_memory: int = 0) -> list[list]:
     """Cut lists of one item a frame, one list a story, into windows, in the order of `StoryTransitions`."""
-    return [items[window_to(last, num_frames)] for items in stories for last in range(1, len(items))]
+    return [
+        [items[frame] for frame in window_to(last, num_frames, num_memory)]
+        for items in stories
+        for last in range(1, len(items))
+    ]
 
 
-def window_to(last: int, num_frames: int) -> slice:
-    """Return the window of at most `num_frames` frames that ends with frame `last` of a story."""
-    return slice(max(0, last - num_frames + 1), last + 1)
+def window_to(last: int, num_frames: int, num_memory: int = 0) -> list[int]:
+    """Return the frames of the window that ends with frame `last` of a story, at least the second.
+
+    Args:
+        last: index of the last frame.
+        num_frames: the most frames of the window, at least 2.
+        num_memory: so many of them are early frames of a longer story, chosen as `continue_story` chooses them.
+    """
+    return [*pages_to_read(last, num_frames - 1, num_memory), last]
 
 
 def draw_tasks(
@@ -338,10 +353,11 @@ def last_start(length: int, num_frames: int) -> int:
     return max(0, length - num_frames)
 
 
-def _window(row: dict, window: slice) -> dict:
+def _window(row: dict, window: list[int]) -> dict:
     """Return a window of a story, an item of `StoryWindows`."""
     columns = [name for name in PER_FRAME if row.get(name) is not None]
-    return {**{name: row[name][window] for name in columns}, "story_id": row["story_id"], "start": window.start}
+    items = {name: [row[name][frame] for frame in window] for name in columns}
+    return {**items, "story_id": row["story_id"], "start": window[0], "last": window[-1]}
 
 
 def _shared(encoded: list[list[int]]) -> list[np.ndarray]:

@@ -3,8 +3,9 @@
 import torch
 from PIL import Image
 from storyattn import StoryAttnProcessor
+from storyattn.story_memory import pages_to_read
 
-from .windows import Model, frames_shown
+from .windows import Model, frames_shown, memory_frames
 
 
 def paint_stories(
@@ -18,7 +19,8 @@ def paint_stories(
         processor: the model's.
         stories: `frames` (pictures) and `captions` of each.
         closed: whether the model sees its own paintings in place of the true frames, all but the first.
-        context_frames: the most frames that it is shown, the latest; by default as many as it reads.
+        context_frames: the most frames that it is shown; by default as many as it reads. They are the latest, and
+            `num_memory_frames` early ones where its configuration has this.
 
     Returns:
         for each story one picture less than it has frames.
@@ -28,8 +30,9 @@ def paint_stories(
     paintings: list[list[Image.Image]] = [[] for _ in stories]
     for position in range(1, max(len(story["frames"]) for story in stories)):
         rows = [row for row, story in enumerate(stories) if len(story["frames"]) > position]
-        frames = [histories[row][-shown:] for row in rows]
-        captions = [stories[row]["captions"][:position][-shown:] for row in rows]
+        read = pages_to_read(position, shown, memory_frames(model.config))
+        frames = [[histories[row][page] for page in read] for row in rows]
+        captions = [[stories[row]["captions"][page] for page in read] for row in rows]
         following = [stories[row]["captions"][position] for row in rows]
         painted = _paint(model, processor, frames, captions, following)
         for row, picture in zip(rows, painted):

@@ -45,7 +45,7 @@ from .instruments import Instruments
 from .scone_metrics import check_max_frames, exact_match
 from .state_evaluation import has_states
 from .story_evaluation import StoryEvaluation
-from .windows import MeasuredWindows, Model, WindowBatch, chunks, frames_shown, measured_frames
+from .windows import MeasuredWindows, Model, WindowBatch, chunks, frames_shown
 from .wording_metrics import wording_metrics
 
 # What is measured, and the field of a model's output that it is measured on.
@@ -124,7 +124,7 @@ class _Evaluation:
         self.model, self.processor, self.stories, self.context_frames = model, processor, stories, context_frames
         check_max_frames(stories, model.config)
         self.seed, self.exact_match = seed, {}
-        self.windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
+        self.windows = MeasuredWindows.of_model(model, stories, max_windows)
         self.training = None if train_stories is None else training_data(train_stories, model, processor, seed)
         median_frame = None if self.training is None else self.training.median_frame
         self.of_stories = StoryEvaluation(processor, model.config.image_size)

@@ -14,7 +14,7 @@ from ..common.captions import has_text
 from ..data.prepared_stories import PreparedStories
 from ..data.windows import windows_of
 from .caption_metrics import decoder_tokens
-from .windows import Model, measured_frames, to_pixels
+from .windows import Model, measured_frames, memory_frames, to_pixels
 
 MEDIAN_FRAMES = 2000
 
@@ -48,7 +48,7 @@ def training_data(
     median = train_median(stories, lambda frames: to_pixels(model, processor, frames), seed)
     return TrainingData(
         captions=captions,
-        windows=windows_of(stories["captions"], measured_frames(model.config)),
+        windows=windows_of(stories["captions"], measured_frames(model.config), memory_frames(model.config)),
         tokens=decoder_tokens(processor, captions),
         median_frame=median.to(model.device),
     )

@@ -120,7 +120,7 @@ class FrameEvaluation:
         """Measure the next frame by its position and, where the stories have `events`, by the kind of its event."""
         for row, item in enumerate(batch.items):
             frames = predictions[row], batch.targets[row], batch.previous_frames[row]
-            self.groups["by_position"].update(item["start"] + len(item["frames"]) - 1, *frames)
+            self.groups["by_position"].update(item["last"], *frames)
             if item.get("events"):
                 self.groups["by_event"].update(item["events"][-1]["kind"], *frames)
 

@@ -47,7 +47,7 @@ def evaluation_picture(
     Raises:
         ValueError: no story has two frames.
     """
-    first_windows = _first_windows(MeasuredWindows(stories, model.config.max_frames), num_stories)
+    first_windows = _first_windows(MeasuredWindows.of_model(model, stories), num_stories)
     with evaluation_mode(model):
         rows = [(str(item["story_id"]), _story_cells(model, processor, item)) for item in first_windows]
     if paintings_alone:
@@ -83,7 +83,7 @@ def before_after_picture(
     Raises:
         ValueError: no story has two frames.
     """
-    windows = MeasuredWindows(stories, model.config.max_frames)
+    windows = MeasuredWindows.of_model(model, stories)
     count = min(num_windows, len(windows))
     items = [windows[index * len(windows) // count] for index in range(count)]
     rows = []

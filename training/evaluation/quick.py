@@ -9,7 +9,7 @@ from storyattn import StoryAttnOutput, StoryAttnProcessor
 from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
 from .frame_metrics import FrameErrors
-from .windows import MeasuredWindows, Model, WindowBatch, chunks, measured_frames
+from .windows import MeasuredWindows, Model, WindowBatch, chunks
 
 
 def quick_metrics(
@@ -39,7 +39,7 @@ def quick_metrics(
     Raises:
         ValueError: no story has two frames.
     """
-    windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
+    windows = MeasuredWindows.of_model(model, stories, max_windows)
     sums, errors = {}, {"next_frame": FrameErrors(), "copy_last": FrameErrors()}
     with evaluation_mode(model):
         for positions in chunks(len(windows), batch_size):

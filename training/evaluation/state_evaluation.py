@@ -63,7 +63,7 @@ class StateEvaluation:
     def update_groups(self, hits: list[dict[str, bool]], items: list[dict]) -> None:
         """Add what is right in the last frame of windows to the measures by kind of event and by position."""
         for hit, item in zip(hits, items):
-            self.groups["by_position"][item["start"] + len(item["frames"]) - 1].append(hit)
+            self.groups["by_position"][item["last"]].append(hit)
             if item.get("events"):
                 self.groups["by_event"][item["events"][-1]["kind"]].append(hit)
 

@@ -28,6 +28,7 @@ class MeasuredWindows:
         stories: stories of the schema of `read_stories`.
         num_frames: the most frames of a window.
         max_windows: the most windows to take, see `spread`; all by default.
+        num_memory: so many of the frames of a window are early ones of a longer story, as of `continue_story`.
 
     Raises:
         ValueError: no story has two frames.
@@ -36,8 +37,10 @@ class MeasuredWindows:
     story_of: list[int]  # by window: the index of its story
     captions_of: list[list[str | None]]  # by window: the captions of its frames
 
-    def __init__(self, stories: Dataset | PreparedStories, num_frames: int, max_windows: int | None = None):
-        self._windows = StoryTransitions(stories, num_frames)
+    def __init__(
+        self, stories: Dataset | PreparedStories, num_frames: int, max_windows: int | None = None, num_memory: int = 0
+    ):
+        self._windows = StoryTransitions(stories, num_frames, num_memory)
         captions, index = list(stories["captions"]), self._windows.index
         self.num_left_out = sum(len(story_captions) == 1 for story_captions in captions)
         if not index:
@@ -47,7 +50,16 @@ class MeasuredWindows:
             self._indices = spread(index, max_windows)
         measured = [index[i] for i in self._indices]
         self.story_of = [story for story, _ in measured]
-        self.captions_of = [captions[story][window_to(last, num_frames)] for story, last in measured]
+        self.captions_of = [
+            [captions[story][frame] for frame in window_to(last, num_frames, num_memory)] for story, last in measured
+        ]
+
+    @classmethod
+    def of_model(
+        cls, model: Model, stories: Dataset | PreparedStories, max_windows: int | None = None
+    ) -> "MeasuredWindows":
+        """Return the windows that a model is measured on; of a long story they hold what the model reads of it."""
+        return cls(stories, measured_frames(model.config), max_windows, memory_frames(model.config))
 
     @property
     def stories(self) -> list[int]:
@@ -106,6 +118,11 @@ def measured_frames(config: StoryAttnConfig | BaselineConfig) -> int:
     A window that ends early in a story has fewer.
     """
     return getattr(config, "measured_frames", config.max_frames)
+
+
+def memory_frames(config: StoryAttnConfig | BaselineConfig) -> int:
+    """Return how many early frames of a long story a model reads beside its last ones."""
+    return getattr(config, "num_memory_frames", 0)
 
 
 def frames_shown(config: StoryAttnConfig | BaselineConfig, context_frames: int | None = None) -> int:

@@ -15,7 +15,7 @@ from ..common.evaluation_mode import evaluation_mode
 from ..data.prepared_stories import PreparedStories
 from .frame_metrics import FrameErrors, ratio
 from .state_evaluation import StateEvaluation
-from .windows import MeasuredWindows, Model, WindowBatch, chunks, measured_frames
+from .windows import MeasuredWindows, Model, WindowBatch, chunks
 
 TRAINING_CAPTIONS = "training_captions"
 HELD_OUT, TRAINING = WORDINGS = ("held_out_words", "training_words")
@@ -37,7 +37,7 @@ def measure_wordings(
     """
     if not hasattr(model, "predict_next_frame"):
         return {}
-    windows = MeasuredWindows(stories, measured_frames(model.config), max_windows)
+    windows = MeasuredWindows.of_model(model, stories, max_windows)
     with evaluation_mode(model):
         return {"wordings": wording_metrics(model, processor, windows, **options)}
 
