@@ -1,5 +1,6 @@
 """What paintings of CoDraw show: whole stories painted by a stand-in, and measures worked out by hand."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,12 +106,17 @@ def test_objects_are_measured_against_the_true_picture_and_the_annotation(painte
 
 
 @pytest.fixture(scope="module")
-def codraw_stories(tmp_path_factory):
-    """The test split of a small copy of CoDraw, at the size of the small model."""
+def codraw_folder(tmp_path_factory):
+    """A small copy of CoDraw, at the size of the small model."""
     folder = tmp_path_factory.mktemp("codraw")
     options = {"output": folder / "data", "source": str(write_source(folder / "source")), "image_size": (32, 48)}
     build_dataset(BuildOptions(**options))
-    return read_stories(str(folder / "data"), "test")
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def codraw_stories(codraw_folder):
+    return read_stories(str(codraw_folder), "test")
 
 
 def test_an_evaluation_of_codraw_has_objects(small_model, small_processor, codraw_stories):
@@ -139,6 +145,19 @@ def test_without_a_detector_there_are_no_objects(small_model, small_processor, c
 def test_a_folder_without_a_detector_is_refused(tmp_path):
     flags = ["--model", "none", "--dataset", "none", "--codraw_detector", str(tmp_path)]
     assert "detector: got no config.json" in refused_line(evaluate.main, flags)
+
+
+def test_a_training_refuses_a_folder_without_a_detector(refused, tmp_path):
+    assert "detector: got no config.json" in refused(codraw_detector=tmp_path)
+
+
+def test_a_training_ends_with_objects(launch, codraw_folder, tmp_path):
+    CodrawDetector(DetectorConfig(image_size=(32, 48), channels=(8, 8, 8, 8))).save(tmp_path / "detector")
+    flags = {"max_train_steps": 1, "train_batch_size": 1, "eval_steps": 0, "codraw_detector": tmp_path / "detector"}
+    launch(tmp_path / "run", dataset=codraw_folder, **flags)
+    metrics = json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]
+    assert metrics["objects"]["against_annotation"]["closed_loop"]["count"] == 3
+    assert "objects, closed loop: F1" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_only_measured_stories_count(painter, small_processor):

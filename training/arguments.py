@@ -154,6 +154,7 @@ class DataArguments:
     wordings: Wordings = _flag("varied", "captions of storyworld: varied, or plain, with one wording for each event")
     max_eval_windows: int = _flag(64, "windows that an evaluation during training measures", "evaluation")
     max_test_windows: int | None = _flag(None, "windows that the evaluation at the end measures; default: all")
+    codraw_detector: str | None = _flag(None, "folder of a CoDraw detector, with which the end measures objects")
     publish_stories: bool = _flag(
         True, "show test stories in the published folder; without, only what the model made", "publishing"
     )

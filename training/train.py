@@ -26,6 +26,7 @@ from .arguments import (
     parse_arguments,
     write_recipe,
 )
+from .codraw.detector import CodrawDetector, load_detector
 from .common.command_line import portable_command
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
@@ -124,6 +125,7 @@ def _train_in_folder(
     model_args, data_args, args = flags
     print_processes(accelerator, args)
     repo_id = check_needs(accelerator, model_args, args)
+    _open_detector(data_args)
     checkpoint = decided_by_main_process(accelerator, find_checkpoint, args.resume_from_checkpoint, args.output_dir)
 
     # ------------------------------------------------------------------------------------------------------- data
@@ -300,7 +302,7 @@ def evaluate(
     round_weights(model, args.save_dtype)
     kind.calibrate(model, processor, splits["eval"])
     options = {"train_stories": splits["train"], "batch_size": args.eval_batch_size, "seed": args.seed}
-    options |= {"max_windows": data_args.max_test_windows, "instruments": load_instruments()}
+    options |= {"max_windows": data_args.max_test_windows, **_instruments(data_args)}
     source = {"dataset": data_args.dataset, "split": data_args.test_split, "model": args.output_dir}
     source |= {"seed": args.seed, "command": facts["command"]}
     results = _measure_splits(model, processor, splits, options, source)
@@ -314,6 +316,16 @@ def evaluate(
     if not data_args.publish_stories:
         drop_examples(results)
     return results
+
+
+def _open_detector(data_args: DataArguments) -> CodrawDetector | None:
+    """Return the detector of CoDraw that is given, if any; raises `ValueError` for a folder that holds none."""
+    return None if data_args.codraw_detector is None else load_detector(data_args.codraw_detector)
+
+
+def _instruments(data_args: DataArguments) -> dict:
+    """Return what the test splits are measured with, by the name that `evaluate_model` has for it."""
+    return {"instruments": load_instruments(), "detector": _open_detector(data_args)}
 
 
 def _measure_splits(
