@@ -1,5 +1,6 @@
 """A run that is resumed equals one that was not interrupted, and keeps what earlier runs have left."""
 
+import copy
 import json
 import os
 import shutil
@@ -114,3 +115,12 @@ def test_a_run_that_goes_on_from_an_earlier_step_leaves_the_later_ones(train_onl
 def test_only_the_latest_checkpoints_remain(train_only):
     folder = train_only("run", max_train_steps=4, save_steps=1, save_total_limit=2)
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-3", "step-4"]
+
+
+def test_a_tokenizer_stays_the_same_whatever_it_has_cut_last(small_processor):
+    processor = copy.deepcopy(small_processor)
+    before = run_folder._vocabularies(processor)
+    processor.tokenizer(["The fox naps by the old bridge."], truncation=True, max_length=3, padding="max_length")
+    assert run_folder._vocabularies(processor) == before
+    processor.tokenizer.add_tokens(["quokka"])
+    assert run_folder._vocabularies(processor) != before

@@ -1,6 +1,7 @@
 """The output folder of a run: what identifies the run, and what an earlier one has left there."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
@@ -134,8 +135,9 @@ def _stream_order(data_args: DataArguments, args: TrainingArguments, accelerator
 
 
 def _vocabularies(processor: StoryAttnProcessor) -> dict[str, str]:
-    """Return the SHA-256 of each tokenizer of `processor`."""
-    return {
-        f"{kind}tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode("utf-8")).hexdigest()
-        for kind, tokenizer in processor.tokenizers.items()
-    }
+    """Return the SHA-256 of each tokenizer of `processor`, whatever it has cut or padded last."""
+    hashes = {}
+    for kind, tokenizer in processor.tokenizers.items():
+        state = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+        hashes[f"{kind}tokenizer_sha256"] = hashlib.sha256(json.dumps(state).encode("utf-8")).hexdigest()
+    return hashes
