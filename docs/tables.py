@@ -89,6 +89,19 @@ def make_train_table() -> str:
     return f"{main_table(results['metrics'], results['split'], results['test_unseen'])}\n{row}"
 
 
+def detector_table() -> str:
+    """Return how well the detector of CoDraw's clip art reads true pictures, a row for each split."""
+    config = json.loads((CHECKPOINTS / "codraw-detector" / "config.json").read_text(encoding="utf-8"))
+    head = ["Split", "Pictures", "Precision", "Recall", "F1", "Floor of F1", "Places within 5% of width", "Depth right"]
+    names = "precision", "recall", "f1", "floor", "places_close", "depth_right"
+    measured = {split: scores | {"floor": scores["floor"]["f1"]} for split, scores in config["accuracy"].items()}
+    rows = [
+        [f"`{split}`", f"{scores['count']:,}", *(f"{scores[name]:.4f}" for name in names)]
+        for split, scores in measured.items()
+    ]
+    return markdown_table(head, rows)
+
+
 def ablations_table() -> str:
     """Return the table of the ablations."""
     return table_of(json.loads((ROOT / "docs" / "ablations.json").read_text(encoding="utf-8"))["rows"])
@@ -106,6 +119,7 @@ TABLES = {
     "storyattn-tiny-test": lambda: all_numbers("storyattn-tiny"),
     "storyattn-tiny-test-unseen": lambda: all_numbers("storyattn-tiny", "test_unseen"),
     "make-train": make_train_table,
+    "codraw-detector": detector_table,
     "ablations": ablations_table,
 }
 

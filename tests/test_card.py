@@ -31,7 +31,7 @@ from storyattn.training.publishing.export import write_hub_folder
 from storyattn.training.publishing.model_card import make_card, write_card
 from storyattn.training.publishing.release_files import check_card, published_files
 
-CHECKPOINTS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
+CHECKPOINTS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/results.json"))
 FIELDS = ("language", "license", "library_name", "pipeline_tag", "tags", "datasets", "metrics", "model-index")
 SHA = "0123456789abcdef0123456789abcdef01234567"
 BOOKS = {

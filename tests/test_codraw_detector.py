@@ -17,6 +17,7 @@ from storyattn.training.codraw.detector_training import (
     TrainingOptions,
     cell_offsets,
     cell_weights,
+    constant_scores,
     detection_loss,
     disturb,
     measure_detector,
@@ -138,6 +139,14 @@ def test_disturbed_frames_stay_frames():
     assert 0 < (disturbed - pixels).abs().mean() < 0.1
 
 
+def test_the_floor_is_the_best_of_one_answer_for_all_frames():
+    boy, girl, sun = (Detection(class_id, 0.5, 0.5, 0.0) for class_id in (18, 19, 3))
+    scores = constant_scores([[boy, girl], [boy, sun], [boy, girl], [girl]])
+    # Boy and girl: f1 of 1, 1/2, 1 and 2/3; boy alone: 2/3, 2/3, 2/3 and 0; all three: 4/5, 4/5, 4/5 and 1/2.
+    assert scores == {"precision": 0.75, "recall": 0.875, "f1": pytest.approx(19 / 24), "count": 4}
+    assert constant_scores([[], []]) == {"f1": 0.0}
+
+
 def test_the_command_trains_measures_and_repeats(source, tmp_path, capsys, one_thread, monkeypatch):
     monkeypatch.setattr("storyattn.training.codraw.detector_training.CHECK_SCENES", 4)
     flags = ["--source", str(source), "--image_size", "32", "40", "--steps", "4", "--batch_size", "2"]
@@ -154,6 +163,7 @@ def test_the_command_trains_measures_and_repeats(source, tmp_path, capsys, one_t
     assert [line["step"] for line in log] == [2, 4] and {"loss", "f1"} <= set(log[0])
     document = json.loads((tmp_path / "one" / "config.json").read_text())
     assert document["training"]["steps"] == 4 and set(document["accuracy"]) == {"validation", "test"}
+    assert 0 < document["accuracy"]["test"]["floor"]["f1"] <= 1
     message = refused_line(command.main, [*flags, "--output", str(tmp_path / "one")])
     assert "--overwrite replaces it" in message
     message = refused_line(command.main, ["--steps", "0", "--output", str(tmp_path / "three")])

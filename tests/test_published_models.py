@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from storyattn.training.codraw.detector import load_detector
 from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
 from storyattn.training.evaluation.evaluate import evaluate_model
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+DETECTOR = CHECKPOINTS / "codraw-detector"
+FOLDERS = sorted(path.parent for path in CHECKPOINTS.glob("*/config.json") if path.parent != DETECTOR)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -33,3 +37,13 @@ def test_the_tiny_model_paints_what_the_caption_says(tmp_path):
     assert metrics["next_frame"]["l1_changed"] < 2 * expected["next_frame"]["l1_changed"]
     assert metrics["next_frame"]["l1_changed"] < 0.3 * metrics["next_frame"]["floors"]["copy_last"]["l1_changed"]
     assert metrics["describe"]["loss"] < 2 * expected["describe"]["loss"]
+
+
+def test_the_detector_loads_and_sees_nothing_in_an_empty_canvas():
+    detector = load_detector(DETECTOR)
+    canvas = torch.zeros(1, 3, 96, 120)
+    canvas[:, :, :44] = torch.tensor([0.3, 0.9, 0.95])[:, None, None]
+    canvas[:, :, 44:] = torch.tensor([0.35, 0.65, 0.33])[:, None, None]
+    assert detector.detect(canvas) == [[]]
+    accuracy = json.loads((DETECTOR / "config.json").read_text())["accuracy"]
+    assert accuracy["test"]["f1"] > accuracy["test"]["floor"]["f1"] + 0.5

@@ -48,5 +48,6 @@ def main(argv: list[str] | None = None) -> None:
         accuracy = make_detector(run)
     for split, numbers in accuracy.items():
         shown = ", ".join(f"{name} {numbers[name]:.4f}" for name in COLUMNS if name in numbers)
-        print(f"true pictures of {split} ({numbers['count']}): {shown}")
+        floor = f"{numbers['floor']['f1']:.4f}"
+        print(f"true pictures of {split} ({numbers['count']}): {shown}; f1 of one answer for all: {floor}")
     print(f"written to {output}")

@@ -17,7 +17,7 @@ from ..common.dataset_folder import CARD_FILE, check_output, replaced_folder
 from ..common.folder_lock import locked_folder
 from .detector import CONFIG_FILE, WEIGHTS_FILE, CodrawDetector, DetectorConfig
 from .detector_options import TrainingOptions
-from .detector_training import LOG_FILE, measure_detector, train_detector, visible_detections
+from .detector_training import LOG_FILE, constant_scores, measure_detector, train_detector, visible_detections
 from .dialogues import SPLITS, find_dialogues, merge_turns, read_dialogue
 from .object_metrics import Detection
 from .renderer import CanvasRenderer
@@ -66,7 +66,7 @@ class DetectorRun:
     overwrite: bool = False
 
 
-def make_detector(run: DetectorRun) -> dict[str, dict[str, float]]:
+def make_detector(run: DetectorRun) -> dict[str, dict]:
     """
     Train a detector, write it to its folder, and return its accuracy by split, see `measure_detector`.
 
@@ -91,10 +91,10 @@ def make_detector(run: DetectorRun) -> dict[str, dict[str, float]]:
     return accuracy
 
 
-def measure_split(detector: CodrawDetector, dialogues: Path, renderer: CanvasRenderer, split: str) -> dict[str, float]:
-    """Return the accuracy of a detector on the true pictures of a split, against what they show."""
+def measure_split(detector: CodrawDetector, dialogues: Path, renderer: CanvasRenderer, split: str) -> dict:
+    """Return the accuracy of a detector on the true pictures of a split, and as `floor` that of `constant_scores`."""
     frames, true = true_pictures(dialogues, renderer, split)
-    return measure_detector(detector, torch.from_numpy(frames), true)
+    return {**measure_detector(detector, torch.from_numpy(frames), true), "floor": constant_scores(true)}
 
 
 def true_pictures(dialogues: Path, renderer: CanvasRenderer, split: str) -> tuple[np.ndarray, list[list[Detection]]]:
