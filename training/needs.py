@@ -2,7 +2,8 @@
 What a run needs to end well, tried before its first step.
 
 - `check_needs`, before the data are read: what is written into the output folder, a temporary folder, fonts, text
-  metrics, the template of the model card, and for `push_to_hub` the token and the repository.
+  metrics, the detector of CoDraw where one is given, the template of the model card, and for `push_to_hub` the token
+  and the repository.
 - `check_measurable`, once they are: stories on which evaluations can measure something.
 - `check_space`, once the model is built: room for the checkpoints and the model.
 
@@ -20,7 +21,8 @@ from accelerate import Accelerator
 from PIL import Image
 from storyattn import Story
 
-from .arguments import ModelArguments, TrainingArguments
+from .arguments import DataArguments, ModelArguments, TrainingArguments
+from .codraw.detector import open_detector
 from .common.files import check_folder
 from .common.loading import one_line_reason
 from .data.prepared_stories import PreparedStories
@@ -39,13 +41,16 @@ FILES = (METRICS, RECIPE_FILE, RESULTS, CARD, CONFIG, WEIGHTS, "generation_confi
 FILES += ("tokenizer.json", "tokenizer_config.json")
 
 
-def check_needs(accelerator: Accelerator, model_args: ModelArguments, args: TrainingArguments) -> str | None:
+def check_needs(
+    accelerator: Accelerator, model_args: ModelArguments, data_args: DataArguments, args: TrainingArguments
+) -> str | None:
     """
     Try what a run needs to end well, in its main process.
 
     Args:
         accelerator: that of the run.
         model_args: what is trained.
+        data_args: what it is measured with.
         args: how it is trained, and where the run writes and publishes.
 
     Returns:
@@ -54,7 +59,7 @@ def check_needs(accelerator: Accelerator, model_args: ModelArguments, args: Trai
     Raises:
         ValueError, OSError: in every process, for the first thing that is missing.
     """
-    return decided_by_main_process(accelerator, _try_all, model_args, args)
+    return decided_by_main_process(accelerator, _try_all, model_args, data_args, args)
 
 
 def check_measurable(splits: dict[str, PreparedStories]) -> None:
@@ -70,7 +75,7 @@ def check_space(loop: TrainingLoop) -> None:
     decided_by_main_process(loop.accelerator, _expect_room, loop)
 
 
-def _try_all(model_args: ModelArguments, args: TrainingArguments) -> str | None:
+def _try_all(model_args: ModelArguments, data_args: DataArguments, args: TrainingArguments) -> str | None:
     _try_output_dir(Path(args.output_dir))
     with _expecting("temporary folder", "one that can be written; TMPDIR names it"), tempfile.TemporaryFile() as file:
         file.write(b"0")
@@ -78,6 +83,7 @@ def _try_all(model_args: ModelArguments, args: TrainingArguments) -> str | None:
         Story([Image.new("RGB", (16, 16))], ["A fox naps."]).strip()
     with _expecting("text metrics", "those that evaluations compute"):
         text_scores(["A fox naps."], ["A fox naps."])
+    open_detector(data_args.codraw_detector)
     find_template()
     return hub_repository(model_args, args)
 

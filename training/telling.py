@@ -119,11 +119,11 @@ def describe_stories(
     limit, num_memory = model.config.max_frames, model.config.num_memory_frames
     captions: list[list[str]] = [[] for _ in stories]
     for end in range(1, max(map(len, stories)) + 1):
-        *before, current = pages_to_read(end, limit, num_memory)
+        read = pages_to_read(end, limit, num_memory)
         reached = [number for number, frames in enumerate(stories) if len(frames) >= end]
         inputs = processor(
-            frames=[[stories[number][page] for page in (*before, current)] for number in reached],
-            captions=[[*(captions[number][page] for page in before), None] for number in reached],
+            frames=[[stories[number][page] for page in read] for number in reached],
+            captions=[[*(captions[number][page] for page in read[:-1]), None] for number in reached],
             return_tensors="pt",
         )
         ids = model.generate(**inputs.to(model.device), task="describe", **generation_kwargs)

@@ -26,7 +26,7 @@ from .arguments import (
     parse_arguments,
     write_recipe,
 )
-from .codraw.detector import CodrawDetector, load_detector
+from .codraw.detector import open_detector
 from .common.command_line import portable_command
 from .common.errors import one_line
 from .common.interruption import Interrupted, Interruption
@@ -124,8 +124,7 @@ def _train_in_folder(
     """Train in the output folder, which no other run uses; return what `train` returns."""
     model_args, data_args, args = flags
     print_processes(accelerator, args)
-    repo_id = check_needs(accelerator, model_args, args)
-    _open_detector(data_args)
+    repo_id = check_needs(accelerator, model_args, data_args, args)
     checkpoint = decided_by_main_process(accelerator, find_checkpoint, args.resume_from_checkpoint, args.output_dir)
 
     # ------------------------------------------------------------------------------------------------------- data
@@ -318,14 +317,9 @@ def evaluate(
     return results
 
 
-def _open_detector(data_args: DataArguments) -> CodrawDetector | None:
-    """Return the detector of CoDraw that is given, if any; raises `ValueError` for a folder that holds none."""
-    return None if data_args.codraw_detector is None else load_detector(data_args.codraw_detector)
-
-
 def _instruments(data_args: DataArguments) -> dict:
     """Return what the test splits are measured with, by the name that `evaluate_model` has for it."""
-    return {"instruments": load_instruments(), "detector": _open_detector(data_args)}
+    return {"instruments": load_instruments(), "detector": open_detector(data_args.codraw_detector)}
 
 
 def _measure_splits(

@@ -152,6 +152,11 @@ class CodrawDetector(nn.Module):
         (folder / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
+def open_detector(folder: str | Path | None, device: str | torch.device = "cpu") -> CodrawDetector | None:
+    """Return the detector of `load_detector`, or `None` where no folder is given."""
+    return None if folder is None else load_detector(folder, device)
+
+
 def load_detector(folder: str | Path, device: str | torch.device = "cpu") -> CodrawDetector:
     """Return the detector that `CodrawDetector.save` wrote to `folder`; raises `ValueError` where there is none."""
     folder = Path(folder).expanduser()

@@ -11,6 +11,7 @@ from storyattn import StoryAttnConfig, StoryAttnProcessor
 from storyattn.story_memory import pages_to_read
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
+from transformers import PreTrainedConfig
 
 from .augmentation import UNCHANGED, Augmentation
 from .prepared_stories import PreparedStories
@@ -47,8 +48,8 @@ class StoryWindows(TorchDataset):
 
     def __getitem__(self, position: int) -> dict:
         story, start = self.index[position]
-        length = len(self.stories[story]["captions"])
-        return _window(self.stories[story], list(range(start, min(start + self.num_frames, length))))
+        row = self.stories[story]
+        return _window(row, list(range(start, min(start + self.num_frames, len(row["captions"])))))
 
 
 class StoryTransitions(StoryWindows):
@@ -269,7 +270,7 @@ def draw_window(length: int, config: StoryAttnConfig, seed: int, epoch: int, sto
     """
     start = draw_start(length, config.max_frames, seed, epoch, story)
     window = list(range(start, min(start + config.max_frames, length)))
-    number = getattr(config, "num_memory_frames", 0)
+    number = memory_frames(config)
     if number and start:
         rng = random.Random(f"{seed}/{epoch}/{story}/memory")
         if rng.random() < 0.5:
@@ -277,9 +278,14 @@ def draw_window(length: int, config: StoryAttnConfig, seed: int, epoch: int, sto
     return window
 
 
+def memory_frames(config: PreTrainedConfig) -> int:
+    """Return how many early frames of a long story a model reads beside its last ones; a baseline reads none."""
+    return getattr(config, "num_memory_frames", 0)
+
+
 def transitions_of(window: list[int], config: StoryAttnConfig) -> dict[str, list[bool]]:
     """Return the `transition_mask` of a window, where the configuration draws frames that do not follow one another."""
-    if not getattr(config, "num_memory_frames", 0):
+    if not memory_frames(config):
         return {}
     return {"transition_mask": [after == before + 1 for before, after in pairwise(window)]}
 

@@ -5,7 +5,8 @@ from PIL import Image
 from storyattn import StoryAttnProcessor
 from storyattn.story_memory import pages_to_read
 
-from .windows import Model, frames_shown, memory_frames
+from ..data.windows import memory_frames
+from .windows import Model, frames_shown
 
 
 def paint_stories(

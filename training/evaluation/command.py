@@ -4,7 +4,7 @@ import argparse
 
 from datasets import Dataset
 
-from ..codraw.detector import load_detector
+from ..codraw.detector import open_detector
 from ..common.access_flags import access_of
 from ..common.columns import columns_of
 from ..common.files import check_file, write_results
@@ -49,7 +49,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"{name}: got {value}, expected at least 1")
-    detector = None if arguments.codraw_detector is None else load_detector(arguments.codraw_detector)
+    detector = open_detector(arguments.codraw_detector)
     use_writable_cache(arguments.cache_dir)
     model, processor = load_model(arguments.model, arguments.device)
     names = arguments.feature_network, arguments.clip_model, arguments.text_only

@@ -12,9 +12,9 @@ from storyattn import StoryAttnProcessor
 
 from ..common.captions import has_text
 from ..data.prepared_stories import PreparedStories
-from ..data.windows import windows_of
+from ..data.windows import memory_frames, windows_of
 from .caption_metrics import decoder_tokens
-from .windows import Model, measured_frames, memory_frames, to_pixels
+from .windows import Model, measured_frames, to_pixels
 
 MEDIAN_FRAMES = 2000
 

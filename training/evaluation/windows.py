@@ -9,7 +9,7 @@ from PIL import Image
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 
 from ..data.prepared_stories import PreparedStories
-from ..data.windows import StoryTransitions, window_to
+from ..data.windows import StoryTransitions, memory_frames, window_to
 from ..models.baselines import BaselineConfig, BaselineModel
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, taken modulo 1, fill the unit interval evenly at any length
@@ -118,11 +118,6 @@ def measured_frames(config: StoryAttnConfig | BaselineConfig) -> int:
     A window that ends early in a story has fewer.
     """
     return getattr(config, "measured_frames", config.max_frames)
-
-
-def memory_frames(config: StoryAttnConfig | BaselineConfig) -> int:
-    """Return how many early frames of a long story a model reads beside its last ones."""
-    return getattr(config, "num_memory_frames", 0)
 
 
 def frames_shown(config: StoryAttnConfig | BaselineConfig, context_frames: int | None = None) -> int:
