@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import draw_story, small_config
 from storyattn import StoryAttnForConditionalGeneration
-from storyattn.training.data.augmentation import Augmentation
+from storyattn.training.data.augmentation import Augmentation, mirrored_caption
 from storyattn.training.data.prepared_stories import prepare_stories
 from storyattn.training.data.sources import read_stories
 from storyattn.training.data.windows import StoryWindows, TrainingCollator, TrainingWindows, draw_tasks
@@ -178,3 +178,35 @@ def test_a_hidden_next_caption_is_painted_all_the_same(small_model, small_proces
             small_model(**inputs, caption_mask=torch.tensor([mask])).predicted_frames for mask in ([1, 0], [1, 1])
         ]
     assert_close(*painted)
+
+
+@pytest.mark.parametrize(
+    ("caption", "mirrored"),
+    [
+        ("A tree on the left, facing right.", "A tree on the right, facing left."),
+        ("LEFT side; Right-hand corner", "RIGHT side; Left-hand corner"),
+        ("the leftmost cloud, rightwards", "the rightmost cloud, leftwards"),
+        ("Put it right above the bright, upright pie. All right?", None),
+        ("A cat sits.", None),
+    ],
+)
+def test_a_mirrored_caption_names_the_other_side(caption, mirrored):
+    expected = caption if mirrored is None else mirrored
+    assert mirrored_caption(caption) == expected and mirrored_caption(expected) == caption
+
+
+def test_a_mirrored_window_has_the_captions_of_the_other_side(stories_folder, small_processor):
+    rows = read_stories(str(stories_folder), "train").select([0])
+    rows = rows.map(lambda row: {"captions": ["a fox on the left"] * len(row["captions"])})
+    stories = prepare_stories(rows, small_processor.image_processor, "train")
+    plain, changed = (
+        TrainingWindows(stories, small_processor, small_config(), 0, how)
+        for how in (Augmentation(), Augmentation(flip=True))
+    )
+    turned = [changed.augmentation.is_flipped(0, epoch, 0) for epoch in range(8)]
+    assert set(turned) == {True, False}
+    for epoch, flipped in enumerate(turned):
+        before, item = plain[epoch, 0], changed[epoch, 0]
+        assert np.array_equal(item["pixels"], before["pixels"][:, :, ::-1] if flipped else before["pixels"])
+        expected = small_processor.encode_captions(["a fox on the right" if flipped else "a fox on the left"])[0]
+        assert [list(ids) for ids in item["caption_ids"]] == [expected] * len(item["caption_ids"])

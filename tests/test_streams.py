@@ -121,6 +121,19 @@ def test_a_stream_is_augmented_alike_before_and_after_a_resume(streamed, small_p
     assert all(torch.equal(*pair) for one, other in zip(changed[3:], again) for pair in zip(one, other))
 
 
+def test_mirrored_windows_of_a_stream_name_the_other_side(streamed, small_processor):
+    rows, options = open_stream(streamed, "train").map(name_a_side), {"augmentation": Augmentation(flip=True)}
+    loaded = load(StoryStream(rows, small_processor, small_config(), 1, buffer_size=1, num_batches=24, **options))
+    captions = {small_processor.batch_decode(batch["input_ids"][0], skip_special_tokens=True)[0] for batch in loaded}
+    expected = small_processor.encode_captions(["left", "right"])
+    assert captions == set(small_processor.batch_decode(expected, skip_special_tokens=True))
+
+
+def name_a_side(row: dict) -> dict:
+    """Return the row with captions that name a side."""
+    return {"captions": ["left"] * len(row["captions"])}
+
+
 def test_the_first_stories_of_a_stream(streamed):
     sample = first_stories(open_stream(streamed, "train"), 5, "the stream")
     assert len(sample) == 5 and all(len(story["frames"]) == len(story["captions"]) == 4 for story in sample)

@@ -221,7 +221,7 @@ class TrainingArguments:
         0.0, "largest share of its sides that a window's frames lose, all at the same place", "augmentation"
     )
     augment_colour: float = _flag(0.0, "how far a window's brightness, contrast and saturation go from 1")
-    augment_flip: bool = _flag(False, "mirror half of the windows; not where captions say left and right")
+    augment_flip: bool = _flag(False, "mirror half of the windows, and exchange left and right in their captions")
     caption_dropout: float = _flag(0.0, "share of captions that are not read with the story, but still to be written")
     metric_for_best_model: str = _flag(
         "loss", "metric of the evaluations during training by which models are compared; lower is better", "evaluation"

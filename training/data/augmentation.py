@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in a grey of the same brightness (ITU-R BT.601)
 GREY = 127.5  # the level that a change of contrast leaves as it is
+# The words of a side, alone or as a part of one such as "leftmost". "Right above" and "all right" name no side.
+SIDES = re.compile(
+    r"(?<!all )\b(left|right)(?=(?:most|hand|wards?|side)?\b)"
+    r"(?! (?:now|away|after|next|above|below|under|underneath|behind|beside)\b)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,8 @@ class Augmentation:
             and is enlarged to the size of the frame.
         colour: brightness, contrast and saturation are multiplied by factors from `1 - colour` to `1 + colour`. Hues
             stay, because captions name them.
-        flip: mirror half of the windows. Not for stories whose captions say left and right, or whose frames show
-            writing.
+        flip: mirror half of the windows, and exchange left and right in their captions, see `mirrored_caption`. Not for
+            stories whose frames show writing, or whose captions use "left" for "went away".
         caption_dropout: share of captions that are hidden, in [0, 1), each independently; see `draw_tasks`.
     """
 
@@ -57,11 +64,15 @@ class Augmentation:
         if not (self.crop or self.colour or self.flip):
             return pixels
         rng = random.Random(f"{seed}/{epoch}/{story}/view")
-        # All three are drawn, also those that are switched off: so none of them changes what the others draw.
+        # Both are drawn, also where one is switched off: so neither changes what the other draws.
         box = _draw_box(rng, self.crop, *pixels.shape[1:3])
         matrix = _draw_colours(rng, self.colour)
-        flipped = rng.random() < 0.5 and self.flip
+        flipped = self.is_flipped(seed, epoch, story)
         return np.stack([self._view(Image.fromarray(frame), box, matrix, flipped) for frame in pixels])
+
+    def is_flipped(self, seed: int, epoch: int, story: int | str) -> bool:
+        """Return whether `apply` mirrors a window, whose captions then change their sides."""
+        return self.flip and random.Random(f"{seed}/{epoch}/{story}/flip").random() < 0.5
 
     def _view(self, frame: Image.Image, box: tuple, matrix: tuple, flipped: bool) -> np.ndarray:
         if self.crop:
@@ -72,6 +83,18 @@ class Augmentation:
 
 
 UNCHANGED = Augmentation()
+
+
+def mirrored_caption(caption: str | None) -> str | None:
+    """Exchange left and right in an English caption, for its mirrored frame; `None` stays `None`."""
+    return None if caption is None else SIDES.sub(_other_side, caption)
+
+
+def _other_side(match: re.Match) -> str:
+    """Return the other side, with capitals as in the match."""
+    word = match.group()
+    other = "right" if word.lower() == "left" else "left"
+    return other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
 
 
 def _draw_box(rng: random.Random, crop: float, height: int, width: int) -> tuple[float, float, float, float]:

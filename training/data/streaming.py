@@ -12,7 +12,7 @@ from storyattn import StoryAttnConfig, StoryAttnProcessor
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import IterableDataset as TorchIterableDataset
 
-from .augmentation import UNCHANGED, Augmentation
+from .augmentation import UNCHANGED, Augmentation, mirrored_caption
 from .frame_cache import prepare_story
 from .number_ranges import NumberRanges
 from .stream_source import rows_of
@@ -125,6 +125,8 @@ class StoryStream(TorchIterableDataset):
         pixels = np.frombuffer(prepared["pixels"], np.uint8).reshape(-1, size["height"], size["width"], 3)
         pixels = self.augmentation.apply(pixels, *drawn_by)
         tasks = draw_tasks(len(captions), self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout)
+        if self.augmentation.is_flipped(*drawn_by):
+            captions = list(map(mirrored_caption, captions))
         kinds = self.processor.tokenizers
         texts = {f"{kind}caption_ids": self.processor.encode_captions(captions, kind) for kind in kinds}
         return {**prepared, "pixels": pixels, **texts, **tasks, **transitions_of(window, self.config)}

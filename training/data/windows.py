@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedConfig
 
-from .augmentation import UNCHANGED, Augmentation
+from .augmentation import UNCHANGED, Augmentation, mirrored_caption
 from .prepared_stories import PreparedStories
 from .validation import REFERENCES_COLUMN
 
@@ -102,9 +102,9 @@ class TrainingWindows(TorchDataset):
         self.lengths = [len(captions) for captions in stories["captions"]]
         self.first_captions = np.cumsum([0, *self.lengths])
         captions = [text for captions in stories["captions"] for text in captions]
-        self.caption_ids = {
-            f"{kind}caption_ids": _shared(processor.encode_captions(captions, kind)) for kind in processor.tokenizers
-        }
+        self.caption_ids = {False: _encoded(captions, processor)}
+        if augmentation.flip:
+            self.caption_ids[True] = _encoded(list(map(mirrored_caption, captions)), processor)
 
     def __len__(self) -> int:
         return len(self.stories)
@@ -115,10 +115,10 @@ class TrainingWindows(TorchDataset):
         window = draw_window(self.lengths[story], self.config, *drawn_by)
         runs = [self.stories.pixels(story, run[0], run[-1] + 1) for run in runs_of(window)]
         pixels = runs[0] if len(runs) == 1 else np.concatenate(runs)  # which would copy the usual window
-        first = self.first_captions[story]
+        first, caption_ids = self.first_captions[story], self.caption_ids[self.augmentation.is_flipped(*drawn_by)]
         return {
             "pixels": self.augmentation.apply(pixels, *drawn_by),
-            **{name: [ids[first + frame] for frame in window] for name, ids in self.caption_ids.items()},
+            **{name: [ids[first + frame] for frame in window] for name, ids in caption_ids.items()},
             "story_id": self.stories["story_id"][story],
             "start": window[0],
             **transitions_of(window, self.config),
@@ -364,6 +364,11 @@ def _window(row: dict, window: list[int]) -> dict:
     columns = [name for name in PER_FRAME if row.get(name) is not None]
     items = {name: [row[name][frame] for frame in window] for name in columns}
     return {**items, "story_id": row["story_id"], "start": window[0], "last": window[-1]}
+
+
+def _encoded(captions: list[str | None], processor: StoryAttnProcessor) -> dict[str, list[np.ndarray]]:
+    """Return the ids of captions by each of the tokenizers, under the names that windows have them."""
+    return {f"{kind}caption_ids": _shared(processor.encode_captions(captions, kind)) for kind in processor.tokenizers}
 
 
 def _shared(encoded: list[list[int]]) -> list[np.ndarray]:
