@@ -11,7 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import Copier, Mover
 from .frame_noise import NoiseReader, NoisyFrames, ReadNoise
-from .layers import FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
+from .layers import ConvBlock, FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
 
 
 class FrameDecoderOutput(NamedTuple):
@@ -94,8 +94,8 @@ class FrameDecoder(nn.Module):
         hidden = self._hidden(cells, context, context_mask, source, visible, num_predicted, read)  # (B * N, P, D)
         plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
         detail = None if details is None else select_frames(details, source).flatten(0, 1)
-        noise_detail = None if read is None else read.detail.flatten(0, 1)
-        painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail, noise_detail))
+        noise_details = None if read is None else read.details
+        painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail, noise_details))
         predicted, lit, moved = painted[:, :num_predicted], None, None
         if self.copier is not None:
             hidden, choice, source, visible = (
@@ -251,9 +251,14 @@ class Painter(nn.Module):
         self.pixels = nn.Conv2d(widths[-1], 4 * (5 if config.use_frame_copy else 3), 3, padding=1)
 
     def forward(
-        self, plan: torch.Tensor, detail: torch.Tensor | None, noise_detail: torch.Tensor | None = None
+        self, plan: torch.Tensor, detail: torch.Tensor | None, noise_details: list[torch.Tensor] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Paint `plan (N, D, rows, columns)` with the finer maps `detail (N, C, h', w')`, and those of noisy frames.
+        """Paint a plan.
+
+        Args:
+            plan (`(N, D, rows, columns)`): the cells.
+            detail (`(N, C, h', w')`, *optional*): finer maps of the frame.
+            noise_details (`list`, *optional*): of each level what was read in the noisy frames, `(N, C, h, w)`.
 
         Returns frames `(N, 3, H, W)` in [0, 1], and the logits `(N, 2, H, W)` with which the copier decides.
         """
@@ -265,22 +270,8 @@ class Painter(nn.Module):
                 if skipped.shape[-2:] != hidden.shape[-2:]:
                     skipped = F.interpolate(skipped, hidden.shape[-2:], mode="bilinear")
                 hidden = hidden + skipped
-            if level == len(self.grow) - 1 and noise_detail is not None:
-                hidden = hidden + noise_detail
+            if noise_details is not None:
+                hidden = hidden + noise_details[level]
             hidden = block(hidden)
         pixels = F.pixel_shuffle(self.pixels(hidden), 2).float()
         return pixels[:, :3].sigmoid(), pixels[:, 3:]
-
-
-class ConvBlock(nn.Module):
-    """Residual 3x3 convolutions after a normalisation over all of a frame's channels and positions."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = nn.GroupNorm(1, channels)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Transform `hidden (N, C, h, w)`, keeping its shape."""
-        return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))

@@ -1,5 +1,6 @@
 """NoiseReader: what makes the frame decoder a generative one. It reads a noisy frame, and how much of it is noise."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import ZeroConv
-from .layers import sinusoid
+from .layers import ConvBlock, sinusoid
 
 # In training, the share of frames that are pure noise; the levels of the others have a logistic normal distribution
 # (Esser et al. 2024) of this mean and spread.
@@ -43,38 +44,49 @@ class ReadNoise(NamedTuple):
 
     Args:
         cells (`(B, N, P, D)`): of the noisy frames, which are added to those of the plan.
-        detail (`(B, N, C, H / 2, W / 2)`): the same for the last level of the painter.
+        details (`list` of `(B * N, C, h, w)`): the same for each level of the painter, the coarsest first.
         modulation (`(B, N, layers, 4, 2, D)`): scale and shift of the four norms of each layer, by the noise level.
     """
 
     cells: torch.Tensor
-    detail: torch.Tensor
+    details: list[torch.Tensor]
     modulation: torch.Tensor
 
 
 class NoiseReader(nn.Module):
-    """Reads noisy frames into the cells and the painter, and their level into the norms (after Peebles & Xie 2023).
+    """Reads noisy frames into the cells and every level of the painter, and their level into the norms.
 
-    All of its outputs start at 0, so that a regressing decoder with it paints what it did without.
+    Convolutions halve the resolution from level to level: the first half of a U-Net (Ronneberger et al. 2015), whose
+    second half is the painter. The noise level scales and shifts all norms (after Peebles & Xie 2023). The outputs
+    start at 0, so that a regressing decoder with it paints what it did without.
     """
 
     def __init__(self, config: StoryAttnConfig):
         super().__init__()
-        size, stride = config.hidden_size, config.frame_stride
+        size, widths = config.hidden_size, config.frame_channels[::-1]  # the finest level first
         self.num_layers = config.num_frame_layers
-        self.cells = ZeroConv(3, size, stride, stride=stride)
-        self.detail = ZeroConv(12, config.frame_channels[-1], 1)
-        self.level = nn.Sequential(nn.Linear(size, size), nn.SiLU(), ZeroLinear(size, 8 * size * self.num_layers))
+        self.pixels = nn.Conv2d(12, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(ConvBlock(width) for width in widths)
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise([*widths, size]))
+        self.details = nn.ModuleList(ZeroConv(width, width, 1) for width in widths)
+        self.cells = ZeroConv(size, size, 1)
+        self.level = nn.Sequential(nn.Linear(size, size), nn.SiLU())
+        self.of_blocks = nn.ModuleList(ZeroLinear(size, 2 * width) for width in widths)
+        self.of_layers = ZeroLinear(size, 8 * size * self.num_layers)
 
     def forward(self, noisy: NoisyFrames) -> ReadNoise:
         """Read noisy frames."""
         shape, dtype = noisy.level.shape, self.cells.weight.dtype
-        pixels = _of_unit_spread(noisy).flatten(0, 1).to(dtype)
-        cells = self.cells(pixels).flatten(2).transpose(1, 2)  # (B * N, P, D)
-        detail = self.detail(F.pixel_unshuffle(pixels, 2))  # (B * N, C, H / 2, W / 2)
-        code = sinusoid(1000 * noisy.level, self.cells.weight.shape[0]).to(dtype)
-        modulation = self.level(code).unflatten(-1, (self.num_layers, 4, 2, code.shape[-1]))
-        return ReadNoise(cells.unflatten(0, shape), detail.unflatten(0, shape), modulation)
+        level = self.level(sinusoid(1000 * noisy.level, self.cells.weight.shape[0]).to(dtype))  # (B, N, D)
+        hidden = self.pixels(F.pixel_unshuffle(_of_unit_spread(noisy).flatten(0, 1).to(dtype), 2))
+        details = []
+        for block, of_block, detail, shrink in zip(self.blocks, self.of_blocks, self.details, self.shrink):
+            hidden = block(hidden, of_block(level).flatten(0, 1))
+            details.insert(0, detail(hidden))
+            hidden = shrink(hidden)
+        cells = self.cells(hidden).flatten(2).transpose(1, 2)  # (B * N, P, D)
+        modulation = self.of_layers(level).unflatten(-1, (self.num_layers, 4, 2, -1))
+        return ReadNoise(cells.unflatten(0, shape), details, modulation)
 
 
 def _of_unit_spread(noisy: NoisyFrames) -> torch.Tensor:

@@ -11,7 +11,7 @@ from storyattn import DEFAULT_LOSS_WEIGHTS, StoryAttnConfig, StoryAttnForConditi
 from storyattn import frame_readout as readout
 from storyattn.configuration_defaults import FLOW_LOSS_WEIGHTS
 from storyattn.flow_loss import candidate_flow_loss, detail_losses, flow_loss
-from storyattn.frame_noise import add_noise, draw_levels
+from storyattn.frame_noise import NOISE_SCALE, PIXEL_SPREAD, NoisyFrames, add_noise, draw_levels
 from storyattn.losses import pixel_losses
 
 
@@ -301,6 +301,24 @@ def test_a_flow_model_samples_one_of_two_futures_where_one_step_paints_their_mea
     nearest, mean = errors(4).min(1), errors(1).min(1).values
     assert nearest.values.median() < 0.2 * apart and set(nearest.indices.tolist()) == {0, 1}
     assert mean.median() > 0.6 * apart
+
+
+def test_noise_is_read_at_every_resolution_of_the_painter_and_by_its_level(model):
+    reader, (height, width) = model.frame_decoder.noise_reader, model.config.image_size
+    pixels = torch.randn(1, 1, 3, height, width, generator=seeded(3))
+    spreads = {level: math.hypot((1 - level) * PIXEL_SPREAD, level * NOISE_SCALE) for level in (0.3, 0.8)}
+    first, second = (
+        reader(NoisyFrames(spread * pixels, torch.full((1, 1), level))) for level, spread in spreads.items()
+    )
+    shapes = [detail.shape[1:] for detail in first.details]
+    channels = model.config.frame_channels
+    assert shapes == [(channels[0], height // 4, width // 4), (channels[1], height // 2, width // 2)]
+    for one, other in zip((first.cells, *first.details), (second.cells, *second.details)):
+        assert (one - other).abs().max() > 1e-3, "the level changes what is read"
+    pixels[..., 5, 7] += 1
+    other = reader(NoisyFrames(spreads[0.3] * pixels, torch.full((1, 1), 0.3)))
+    assert (other.cells != first.cells).any()
+    assert all((one != changed).any() for one, changed in zip(first.details, other.details))
 
 
 def test_a_reconstruction_reads_no_noise(model, batch, monkeypatch):

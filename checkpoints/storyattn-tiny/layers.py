@@ -122,6 +122,24 @@ class SelfAttentionBlock(GradientCheckpointingLayer):
         return self.attention.weights(normed, normed, mask)
 
 
+class ConvBlock(nn.Module):
+    """Residual 3x3 convolutions after a normalisation over all of a frame's channels and positions."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, hidden: torch.Tensor, modulation: torch.Tensor | None = None) -> torch.Tensor:
+        """Transform `hidden (N, C, h, w)`, keeping its shape; `modulation (N, 2C)`: scale and shift of the norm."""
+        normed = self.norm(hidden)
+        if modulation is not None:
+            scale, shift = modulation[..., None, None].chunk(2, dim=1)  # (N, C, 1, 1)
+            normed = normed * (1 + scale) + shift
+        return hidden + self.second(F.silu(self.first(F.silu(normed))))
+
+
 def sinusoid(positions: torch.Tensor, width: int, max_period: float = 10_000.0) -> torch.Tensor:
     """Encode positions by sines and cosines (Vaswani et al. 2017).
 
