@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from agreement import Agreement
 from measuring import add_common_flags, describe_hardware, hardware, new_parser, positive, results_table, write_json
 from measuring import take_turns as seconds_of
 from PIL import Image
@@ -50,6 +51,10 @@ COLUMNS = {
     "somebody twice": ("rollout_twice", "{:.2f}"),
     "told, legal steps": ("told_legal", "{:.2f}"),
     "told, twice": ("told_twice", "{:.2f}"),
+    "told, caption fits picture": ("told_painted", "{:.2f}"),
+    "floor": ("told_painted_floor", "{:.2f}"),
+    "told, caption fits description": ("told_described", "{:.2f}"),
+    "its floor": ("told_described_floor", "{:.2f}"),
     "time of one step": ("time_over_one_step", "{:.2f}"),
 }
 
@@ -89,12 +94,24 @@ class Model:
             inputs |= {f"next_{name}": words[name][:, 0] for name in ("input_ids", "attention_mask")}
         return self.model.predict_next_frame(**inputs, **self._sampling(number, seed)).float().cpu()
 
-    def tell(self, story: dict, num_steps: int, seed: int) -> list[Image.Image]:
-        """Return the frames that follow the first `GIVEN`, with captions that the model writes."""
+    def tell(self, story: dict, num_steps: int, seed: int) -> tuple[list[Image.Image], list[str]]:
+        """Return the frames that follow the first `GIVEN`, and the captions that the model writes for them."""
         torch.manual_seed(seed)
         given = Story(story["frames"][:GIVEN], story["captions"][:GIVEN])
         options = {"do_sample": True, "temperature": 0.7, **(self.options if self.samples else {})}
-        return self.model.continue_story(self.processor, given, num_steps=num_steps, **options).continuation.frames
+        told = self.model.continue_story(self.processor, given, num_steps=num_steps, **options).continuation
+        return told.frames, told.captions
+
+    def describe(self, story: dict, frames: list[Image.Image], captions: list[str]) -> list[str]:
+        """Return what the model says of each frame that follows the first `GIVEN`, which have these captions."""
+        frames, captions = [*story["frames"][:GIVEN], *frames], [*story["captions"][:GIVEN], *captions]
+        written = []
+        for last in range(GIVEN, len(frames)):
+            read = slice(max(0, last + 1 - self.model.config.max_frames), last + 1)
+            inputs = self.processor(frames=[frames[read]], captions=[captions[read]], return_tensors="pt")
+            ids = self.model.generate(**inputs.to(self.model.device), task="describe")
+            written += self.processor.batch_decode(ids, skip_special_tokens=True)
+        return written
 
     def roll(self, story: dict, num_steps: int, seed: int) -> list[Image.Image]:
         """Return the frames that follow the first `GIVEN`, each painted without a caption."""
@@ -198,11 +215,17 @@ def measure(model: Model, stories: list[dict], arguments: argparse.Namespace, po
         edges.update(story["events"][position]["kind"], captioned[0], target, last)
     row = {"model": model.name, **futures.compute(), "edge_ratio": edges.compute()}
     carried_on = stories[: arguments.num_rollouts]
-    for name, carry_on in (("rollout", model.roll), ("told", model.tell)):
-        measured = [rollout(carry_on(story, arguments.num_steps, arguments.seed), story) for story in carried_on]
+    rolled = [model.roll(story, arguments.num_steps, arguments.seed) for story in carried_on]
+    told = [model.tell(story, arguments.num_steps, arguments.seed) for story in carried_on]
+    for name, stories_of in (("rollout", rolled), ("told", [frames for frames, _ in told])):
+        measured = [rollout(frames, story) for frames, story in zip(stories_of, carried_on)]
         row |= {f"{name}_{key}": float(np.mean([one[key] for one in measured])) for key in ("legal", "twice")}
         row[f"{name}_legal_by_step"] = np.mean([one["legal_by_step"] for one in measured], axis=0).tolist()
-    return row
+    agreement = Agreement()
+    for story, (frames, captions) in zip(carried_on, told):
+        described = model.describe(story, frames, captions)
+        agreement.update(story["captions"][:GIVEN], captions, described, rollout(frames, story)["kinds"])
+    return row | {f"told_{name}": value for name, value in agreement.compute().items()}
 
 
 class Futures:
@@ -280,20 +303,22 @@ class Edges:
 def rollout(frames: list[Image.Image], story: dict) -> dict:
     """Return of the frames that follow the first `GIVEN` the shares of legal steps and of frames with somebody twice.
 
-    A step is legal where an event leads from what the frame before it shows to what it shows, with the characters of
-    the given frames and of all legal steps.
+    `kinds` are those of the events that lead to each frame, none where the step is not legal. A step is legal where an
+    event leads from what the frame before it shows to what it shows, with the characters of the given frames and of all
+    legal steps.
     """
     given = [PictureState.from_json(text) for text in story["states"][:GIVEN]]
     readings = state_reader(frames[0].size[::-1]).read(torch.stack(list(map(as_tensor, frames))))
-    before, seen, legal = given[-1], given, []
+    before, seen, kinds = given[-1], given, []
     for reading in readings:
         after = reading.state
-        is_legal = None not in (before, after) and bool(legal_kinds(before, after, seen))
-        legal.append(is_legal)
-        seen = [*seen, after] if is_legal else seen
+        kinds.append(frozenset() if None in (before, after) else legal_kinds(before, after, seen))
+        seen = [*seen, after] if kinds[-1] else seen
         before = after
+    legal = list(map(bool, kinds))
     twice = [reading.state is not None and is_twice(reading.state) for reading in readings]
-    return {"legal": float(np.mean(legal)), "twice": float(np.mean(twice)), "legal_by_step": legal}
+    shares = {"legal": float(np.mean(legal)), "twice": float(np.mean(twice))}
+    return {**shares, "legal_by_step": legal, "kinds": kinds}
 
 
 def time_steps(model: Model, story: dict, arguments: argparse.Namespace) -> dict[int, float]:
