@@ -24,7 +24,7 @@ import measuring
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-GIB_PER_STORY = {"tiny": 0.15, "small": 0.94, "base": 5.0}  # of a training step in fp32
+GIB_PER_STORY = {"tiny": 0.15, "small": 0.54, "base": 5.0}  # of a training step in fp32
 LARGEST_BATCH = {"tiny": 256, "small": 64, "base": 16}
 SLOWER = {"cuda": 1, "cpu": 4}  # how many times as long a check may take
 LEAST_SECONDS = 10.0  # with less than that left no check is begun

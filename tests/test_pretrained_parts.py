@@ -249,7 +249,7 @@ def test_the_preset_small_reads_real_encoders():
     config = load_preset("small")
     model = build(vision=str(LITE0), text=minilm, config=config, tokenizer=tokenizer)
     processor = StoryAttnProcessor.from_pretrained_parts(model.config, text=minilm, tokenizer=tokenizer)
-    assert model.model.grid == (8, 12) and model.config.decoder_tokenizer
+    assert model.model.grid == (12, 15) and model.config.decoder_tokenizer
     texts = ["A fox sleeps in the forest.", "A fox is sleeping among the trees.", "The stock market fell today."]
     inputs = processor([[draw_story(1)["frames"][0]] * 3], [texts])
     with torch.no_grad():
