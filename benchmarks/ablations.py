@@ -46,6 +46,7 @@ CHANGES = {
     "no joint frame attention": "use_joint_frame_attention=false",
     "no copying": "use_frame_copy=false",
     "no moving": "use_frame_motion=false",
+    "with next_frame_objects": "loss_weights.next_frame_objects=0.2",
     **{f"without {name}": ",".join(f"loss_weights.{part}=0" for part in parts) for name, parts in LOSSES.items()},
 }
 # The flags of train.py that a variant adds.

@@ -11,6 +11,7 @@ DEFAULT_LOSS_WEIGHTS = {
     "next_frame_painted": 1.0,
     "next_frame_moved": 0.5,
     "next_frame_lit": 1.0,
+    "next_frame_objects": 0.0,
     "reconstruction_l1": 0.5,
     "reconstruction_mse": 0.5,
     "reconstruction_perceptual": 0.05,

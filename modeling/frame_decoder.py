@@ -12,6 +12,7 @@ from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import Copier, Mover
 from .frame_noise import NoiseReader, NoisyFrames, ReadNoise
 from .layers import ConvBlock, FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
+from .object_naming import ObjectNamer
 
 
 class FrameDecoderOutput(NamedTuple):
@@ -23,12 +24,14 @@ class FrameDecoderOutput(NamedTuple):
         painted (`(B, N, 3, H, W)`): the same without anything copied.
         lit (`(B, P, 3, H, W)`): the last frame in its new light; `None` with `use_frame_copy` off.
         moved (`(B, P, 3, H, W)`): pieces of the frames so far; `None` with that or `use_frame_motion` off.
+        objects (`(B, P, names, rows * columns)`): logits of what lies in each cell; `None` without `object_names`.
     """
 
     frames: torch.Tensor
     painted: torch.Tensor
     lit: torch.Tensor | None
     moved: torch.Tensor | None
+    objects: torch.Tensor | None
 
 
 class FrameDecoder(nn.Module):
@@ -58,6 +61,7 @@ class FrameDecoder(nn.Module):
         self.copier = Copier(config) if config.use_frame_copy else None
         self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
         self.noise_reader = NoiseReader(config) if config.samples_frames else None
+        self.namer = ObjectNamer(config) if config.object_names else None
 
     def reset_parameters(self, normal_: Callable) -> None:
         """Fill the embeddings with the initialiser `normal_` of the caller."""
@@ -97,6 +101,7 @@ class FrameDecoder(nn.Module):
         noise_details = None if read is None else read.details
         painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail, noise_details))
         predicted, lit, moved = painted[:, :num_predicted], None, None
+        objects = None if self.namer is None else self.namer(hidden.unflatten(0, source.shape)[:, :num_predicted])
         if self.copier is not None:
             hidden, choice, source, visible = (
                 x[:, :num_predicted] for x in (hidden.unflatten(0, source.shape), choice, source, visible)
@@ -105,7 +110,7 @@ class FrameDecoder(nn.Module):
             plan = plan.unflatten(0, painted.shape[:2])[:, :num_predicted].flatten(0, 1)
             predicted, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
         mixed = torch.cat([self._sharpened(predicted), painted[:, num_predicted:]], dim=1)
-        return FrameDecoderOutput(mixed, painted, lit, moved)
+        return FrameDecoderOutput(mixed, painted, lit, moved, objects)
 
     def _read_noise(self, noisy: NoisyFrames, number: int) -> ReadNoise:
         """Read the P noisy frames; the rest of `number` frames are reconstructed, as if they were pure noise of 0."""

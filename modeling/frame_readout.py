@@ -126,6 +126,7 @@ class FrameReadoutMixin:
             "lit_frames": decoded.lit,
             "moved_frames": decoded.moved,
             "reconstructed_frames": decoded.frames[:, number:],
+            "object_logits": decoded.objects,
             "noise_levels": noisy.level if noisy is not None and self.training else None,
         }
 
@@ -257,7 +258,7 @@ class FrameReadoutMixin:
             masks.append(F.pad(mask, (0, 0, age, 0))[:, : mask.shape[1]])
         return torch.cat(shifted, dim=2), torch.cat(masks, dim=2)
 
-    def _choose_targets(
+    def _draw_tasks(
         self,
         frame_mask: torch.Tensor,
         attention_mask: torch.Tensor | None,

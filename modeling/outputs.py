@@ -56,6 +56,8 @@ class StoryAttnOutput(StoryAttnModelOutput):
             `num_reconstructed_frames` of them, drawn at random.
         noise_levels (`(B, T - 1)`): how much of what each prediction reads of its frame is noise, from 0 to 1; in the
             training of a generative frame decoder.
+        object_logits (`(B, T - 1, names, rows * columns)`): what the frame decoder names in the cells of frame t + 1;
+            with `object_names`.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
             Neither logits are computed in training where no caption has a loss.
         next_caption_logits (`(B, T - 1, L, V)`): the same for caption t + 1 from all that comes before it.
@@ -69,6 +71,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
     moved_frames: torch.FloatTensor | None = None
     reconstructed_frames: torch.FloatTensor | None = None
     noise_levels: torch.FloatTensor | None = None
+    object_logits: torch.FloatTensor | None = None
     describe_logits: torch.FloatTensor | None = None
     next_caption_logits: torch.FloatTensor | None = None
 

@@ -18,6 +18,7 @@ from .losses import (
     pixel_losses,
     relative_loss,
 )
+from .object_naming import object_loss
 from .outputs import StoryAttnOutput
 from .perceptual_loss import PerceptualLoss, unit_channels
 
@@ -44,6 +45,8 @@ class Supervision:
     - `regressed (B, T - 1)`: transitions that are predicted without noise, or from pure noise with their caption;
       `noise_levels (B, T - 1)`.
     - `reconstructed (B, R)`: indices of the frames to reconstruct; `reconstruction`: their mask.
+    - `object_maps`: the cells that each object covers in the next frame, and in the last one, each `(B, T - 1, names,
+      cells)`; `None` without maps.
     - `moving (B, T)`: frames in which something moves, at `moving_cells (B, T, h, w)`.
     - `describe (B, T, L - 1)`, `next_caption (B, T - 1, L - 1)`: tokens to predict; `captioned (B, T)`: pairs to align.
       `None` without captions.
@@ -56,7 +59,11 @@ class Supervision:
         reconstructed (`(B, R)`): indices of the frames to reconstruct, -1 for none.
         grid (`tuple[int, int]`): rows and columns of the attention maps.
         noise_levels (`(B, T - 1)`, *optional*): how much noise a generative frame decoder read in each next frame.
-        transition_mask (`(B, T - 1)`, *optional*): as in `forward`.
+        transition_mask (`(B, T - 1)`, *optional*): 0 where frame t + 1 does not follow frame t, and has no loss.
+        object_maps (`(B, T, names, cells)`, *optional*): 1 in the cells of frame t that an object of a name covers.
+
+    Raises:
+        ValueError: for a mask of another shape or range.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Supervision:
         grid: tuple[int, int],
         noise_levels: torch.Tensor | None = None,
         transition_mask: torch.Tensor | None = None,
+        object_maps: torch.Tensor | None = None,
     ):
         self.frames, (self.input_ids, self.attention_mask) = frames, captions
         follows = torch.ones_like(frame_mask[:, 1:])
@@ -89,6 +97,7 @@ class Supervision:
         self.reconstruction = frame_mask.gather(1, self.reconstructed) & (reconstructed >= 0)
         self.moving_cells = moving_cells(frames.float(), frame_mask, grid)
         self.moving = frame_mask & self.moving_cells.flatten(2).any(-1)
+        self.object_maps = None if object_maps is None else (object_maps[:, 1:].bool(), object_maps[:, :-1].bool())
         self.describe = self.next_caption = self.captioned = None
         if self.attention_mask is not None:
             self.describe = self.attention_mask[:, :, 1:].bool()
@@ -137,7 +146,7 @@ class StoryLossMixin:
             each count by its name in `COUNTED`, `()`.
         """
         frame_mask = self.model.check_inputs(pixel_values, frame_mask, input_ids, attention_mask)
-        chosen = self._choose_targets(frame_mask, attention_mask, True, next_caption_mask, reconstructed)
+        chosen = self._draw_tasks(frame_mask, attention_mask, True, next_caption_mask, reconstructed)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
         frames = self.unnormalize(pixel_values)
         targets = frames, frame_mask, captions, *chosen, self.model.grid
@@ -170,6 +179,9 @@ class StoryLossMixin:
             parts |= _flow_parts(result, supervision, counts, self.config, distances)
         parts |= _pixel_parts(result, supervision, counts, self.config)
         parts |= _candidate_parts(result, supervision, counts, weights)
+        if result.object_logits is not None and supervision.object_maps is not None:
+            mask = supervision.next_frame, counts["next_frame"]
+            parts["next_frame_objects"] = object_loss(result.object_logits, *supervision.object_maps, *mask)
         if weights["attention"] and self.config.use_spatial_attention:
             moving = supervision.moving_cells, supervision.moving, counts["moving"]
             parts["attention"] = attention_loss(result.spatial_attentions, *moving)

@@ -33,6 +33,7 @@ from .common.interruption import Interrupted, Interruption
 from .common.tables import text_table
 from .data.dataset_cache import use_writable_cache
 from .data.loaders import check_streaming, load_splits, make_loader, prepare_splits
+from .data.object_maps import set_object_names
 from .data.prepared_stories import PreparedStories
 from .data.sources import STORYWORLD
 from .engine.accelerator import build_accelerator, leave
@@ -166,6 +167,7 @@ def _load_data(
     for stories in splits.values():
         check_max_frames(stories, config)
     check_measurable(splits)
+    set_object_names(config, splits["train"])
     tokenizers = build_tokenizers(model_args, splits["train"]["captions"], config)
     config.adapt_to_tokenizer(*tokenizers, pretrained=pretrained_parts(model_args))
     processor = build_processor(config, *tokenizers)

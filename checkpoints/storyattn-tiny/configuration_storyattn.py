@@ -78,6 +78,8 @@ class StoryAttnConfig(PreTrainedConfig):
         frame_context_captions (`int`): how many of the last captions these layers read word by word, besides the next.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
+        object_names (`list[str]`, *optional*): what the frame decoder names in the cells of the next frame, for
+            the loss `next_frame_objects`. Training takes the names of the data set's boxes.
         num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
             them where there are no more, and in evaluation.
         next_caption_dropout (`float`): share of training transitions whose next caption is withheld, in [0, 1].
@@ -103,6 +105,8 @@ class StoryAttnConfig(PreTrainedConfig):
             - `next_frame_painted`: L1 of the frame without anything copied, over all pixels and over the changed ones.
             - `next_frame_moved`: the same of the pieces moved from earlier frames, before they are mixed in.
             - `next_frame_lit`: L1 of the last frame in its new light, before it is mixed in.
+            - `next_frame_objects`: cross-entropy of what the frame decoder names in the cells of the next frame, of
+              which the training stories have `boxes`; for objects whose pixels are few.
             - `reconstruction_l1`: absolute difference of a frame and its reconstruction from its own features.
             - `reconstruction_mse`: squared difference of the two.
             - `reconstruction_perceptual`, `reconstruction_edge`: as those of the next frame.
@@ -142,6 +146,7 @@ class StoryAttnConfig(PreTrainedConfig):
         "moved_frames",
         "reconstructed_frames",
         "noise_levels",
+        "object_logits",
         "describe_logits",
         "next_caption_logits",
     ]
@@ -196,6 +201,7 @@ class StoryAttnConfig(PreTrainedConfig):
     story_dropout: float | int = 0.0
     context_noise: float | int = 0.0
     own_frames: float | int = 0.0
+    object_names: list[str] | None = None
     num_reconstructed_frames: int = 1
 
     decoder_context_captions: int = 0
@@ -348,6 +354,8 @@ class StoryAttnConfig(PreTrainedConfig):
         _expect(fits, "frame_channels", self.frame_channels, f"log2(frame_stride) - 1 = {number} numbers above 0")
         self._expect_at_least(0, "num_frame_layers", "frame_context_captions", "frame_sharpening")
         self._expect_at_least(1, "num_reconstructed_frames")
+        names = self.object_names or []
+        _expect(len(set(names)) == len(names), "object_names", f"{len(names)} names", "all of them different")
         for name in ("next_caption_dropout", "story_dropout", "context_noise", "own_frames"):
             _expect(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         kind = self.frame_decoder_type

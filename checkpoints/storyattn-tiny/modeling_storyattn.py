@@ -352,6 +352,7 @@ class StoryAttnForConditionalGeneration(
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         transition_mask: torch.Tensor | None = None,
+        object_maps: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs,
@@ -359,24 +360,22 @@ class StoryAttnForConditionalGeneration(
         """Run one pass over B stories of T frames: all T - 1 transitions, all T reconstructions, all captions.
 
         Args, besides those of [`StoryAttnModel`] (what `caption_mask` hides is a target all the same):
-            return_loss: adds `loss` and `loss_parts`, which are divided by `loss_counts`, if given; see that method.
-            use_next_caption, next_caption_mask (`(B, T - 1)`): whether the predicted frame t + 1 reads caption t + 1.
-                Default: everywhere; in training `next_caption_dropout` of the captions are withheld at random.
-            reconstructed (`(B, R)`): frames to reconstruct, -1 for none. Default: all; in training some at random.
+            return_loss: adds `loss` and `loss_parts`. loss_counts, transition_mask, object_maps: see [`Supervision`].
+            use_next_caption, next_caption_mask (`(B, T - 1)`): if frame t + 1 is predicted by its caption; default 1.
+            reconstructed (`(B, R)`): frames to reconstruct, -1 for none; default all. In training both are drawn.
             decoder_input_ids, decoder_attention_mask (`(B, T, M)`): captions for `config.decoder_tokenizer`.
-            transition_mask (`(B, T - 1)`): 0 where frame t + 1 does not follow frame t, and has no loss. Default: 1.
         """
         inputs = pixel_values, frame_mask, input_ids, attention_mask
         options = spatial_temperature, spatial_gamma, caption_mask, output_attentions, output_hidden_states
         (stories, shown), frames = self._read_stories(inputs, options), self.unnormalize(pixel_values)
-        requested = attention_mask, use_next_caption, next_caption_mask, reconstructed
-        chosen = self._choose_targets(stories.frame_mask, *requested)
+        tasks = self._draw_tasks(stories.frame_mask, attention_mask, use_next_caption, next_caption_mask, reconstructed)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
-        read_out = self._all_frames(stories, shown, frames, *chosen)
+        read_out = self._all_frames(stories, shown, frames, *tasks)
         if self._writes_in_training or not (self.training and return_loss):  # no work for what has no loss
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:
-            targets = frames, stories.frame_mask, captions, *chosen, self.model.grid, result.noise_levels
-            self._add_loss(result, Supervision(*targets, transition_mask), stories.feature_maps, loss_counts)
+            targets = frames, stories.frame_mask, captions, *tasks, self.model.grid, read_out["noise_levels"]
+            further = transition_mask, object_maps
+            self._add_loss(result, Supervision(*targets, *further), stories.feature_maps, loss_counts)
         return result

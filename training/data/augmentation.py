@@ -70,6 +70,19 @@ class Augmentation:
         flipped = self.is_flipped(seed, epoch, story)
         return np.stack([self._view(Image.fromarray(frame), box, matrix, flipped) for frame in pixels])
 
+    def move(self, edges: np.ndarray, seed: int, epoch: int, story: int | str) -> np.ndarray:
+        """Return where boxes of a frame lie in what `apply` makes of it.
+
+        Args:
+            edges: left, upper, right and lower edges `(n, 4)`, as shares of the frame.
+            seed, epoch, story: as in `apply`.
+        """
+        rng = random.Random(f"{seed}/{epoch}/{story}/view")
+        left, upper, right, lower = _draw_box(rng, self.crop, 1, 1)
+        size = np.array([right - left, lower - upper] * 2, edges.dtype)
+        moved = ((edges - np.array([left, upper] * 2, edges.dtype)) / size).clip(0, 1)
+        return _mirrored(moved) if self.is_flipped(seed, epoch, story) else moved
+
     def is_flipped(self, seed: int, epoch: int, story: int | str) -> bool:
         """Return whether `apply` mirrors a window, whose captions then change their sides."""
         return self.flip and random.Random(f"{seed}/{epoch}/{story}/flip").random() < 0.5
@@ -83,6 +96,11 @@ class Augmentation:
 
 
 UNCHANGED = Augmentation()
+
+
+def _mirrored(edges: np.ndarray) -> np.ndarray:
+    """Return boxes `(n, 4)` of shares of a frame as they lie in the mirrored frame."""
+    return np.stack([1 - edges[:, 2], edges[:, 1], 1 - edges[:, 0], edges[:, 3]], axis=1)
 
 
 def mirrored_caption(caption: str | None) -> str | None:

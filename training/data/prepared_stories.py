@@ -48,7 +48,7 @@ class PreparedStories:
                 self._columns[key] = [values[row] for row in self._rows]
             return self._columns[key]
         row = dict(self._others[self._rows[key]])
-        sizes = self._sizes[self._rows[key]]["sizes"]
+        sizes = self.sizes(key)
         row["frames"] = [Image.fromarray(frame) for frame in self.pixels(key)]
         if row.get("boxes"):
             row["boxes"] = [self._scaled(boxes, [size] * len(boxes)) for boxes, size in zip(row["boxes"], sizes)]
@@ -60,6 +60,10 @@ class PreparedStories:
     def column_names(self) -> list[str]:
         """The names of the columns."""
         return ["frames", *self._others.column_names]
+
+    def sizes(self, story: int) -> list[list[int]]:
+        """Return height and width of the pictures of a story, which its `boxes` as stored lie in."""
+        return self._sizes[self._rows[story]]["sizes"]
 
     def pixels(self, story: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return frames of a story without a copy.

@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset as TorchIterableDataset
 from .augmentation import UNCHANGED, Augmentation, mirrored_caption
 from .frame_cache import prepare_story
 from .number_ranges import NumberRanges
+from .object_maps import ObjectMaps
 from .stream_source import rows_of
 from .validation import judge_bad_stories, name_problem, story_problem
 from .windows import TrainingCollator, draw_tasks, draw_window, transitions_of
@@ -72,6 +73,7 @@ class StoryStream(TorchIterableDataset):
         self.process, self.num_processes = process, num_processes
         self.first_batch, self.num_batches, self.augmentation = first_batch, num_batches, augmentation
         self.ranges = NumberRanges()
+        self.object_maps = ObjectMaps(config, processor.image_processor, augmentation)
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor] | None, list[tuple[str | None, str]], int]]:
         try:
@@ -129,7 +131,11 @@ class StoryStream(TorchIterableDataset):
             captions = list(map(mirrored_caption, captions))
         kinds = self.processor.tokenizers
         texts = {f"{kind}caption_ids": self.processor.encode_captions(captions, kind) for kind in kinds}
-        return {**prepared, "pixels": pixels, **texts, **tasks, **transitions_of(window, self.config)}
+        boxes = row["boxes"] and [row["boxes"][frame] for frame in window] if "boxes" in row else None
+        objects = self.object_maps.find(boxes, prepared["sizes"])
+        tasks |= transitions_of(window, self.config)
+        tasks |= self.object_maps.draw(objects, list(range(len(window))), *drawn_by)
+        return {**prepared, "pixels": pixels, **texts, **tasks}
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:
         """Yield `(epoch, row)` of a reader's share, epoch after epoch, each in another order."""

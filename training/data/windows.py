@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedConfig
 
 from .augmentation import UNCHANGED, Augmentation, mirrored_caption
+from .object_maps import ObjectMaps, collate_maps
 from .prepared_stories import PreparedStories
 from .validation import REFERENCES_COLUMN
 
@@ -79,8 +80,9 @@ class TrainingWindows(TorchDataset):
     in fewer windows. A short story gives as many windows as a long one.
 
     An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`; `caption_ids`, one array a frame (with
-    two tokenizers also `decoder_caption_ids`); `story_id`; `start`; the masks of `draw_tasks`; and, with
-    `config.num_memory_frames`, `transition_mask`: of each frame but the first whether it follows the one before it.
+    two tokenizers also `decoder_caption_ids`); `story_id`; `start`; the masks of `draw_tasks`; with
+    `config.num_memory_frames`, `transition_mask`: of each frame but the first whether it follows the one before it; and
+    for a model that is trained to name objects `object_maps`, see `ObjectMaps`.
 
     Args:
         stories: the stories.
@@ -105,6 +107,8 @@ class TrainingWindows(TorchDataset):
         self.caption_ids = {False: _encoded(captions, processor)}
         if augmentation.flip:
             self.caption_ids[True] = _encoded(list(map(mirrored_caption, captions)), processor)
+        self.object_maps = ObjectMaps(config, processor.image_processor, augmentation)
+        self.objects = self.object_maps.find_all(stories)
 
     def __len__(self) -> int:
         return len(self.stories)
@@ -123,6 +127,7 @@ class TrainingWindows(TorchDataset):
             "start": window[0],
             **transitions_of(window, self.config),
             **draw_tasks(len(window), self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout),
+            **self.object_maps.draw(self.objects[story], window, *drawn_by),
         }
 
 
@@ -187,13 +192,16 @@ class TrainingCollator:
         Returns:
             `pixel_values (B,T,3,H,W)`, `frame_mask (B,T)`, `input_ids` and `attention_mask (B,T,L)` (with two
             tokenizers also `decoder_input_ids` and `decoder_attention_mask`), `next_caption_mask (B,T-1)`,
-            `reconstructed (B,R)`, `caption_mask (B,T)` and, where windows have it, `transition_mask (B,T-1)`.
+            `reconstructed (B,R)`, `caption_mask (B,T)` and, where windows have them, `transition_mask (B,T-1)` and
+            `object_maps (B,T,names,cells)`.
         """
         batch = dict(self.processor.batch_frames([item["pixels"] for item in items]))
         num_frames = batch["frame_mask"].shape[1]
         for kind in self.processor.tokenizers:
             captions = [item[f"{kind}caption_ids"] for item in items]
             batch.update(self.processor.pad_captions(captions, num_frames, kind))
+        if "object_maps" in items[0]:
+            batch["object_maps"] = collate_maps([item["object_maps"] for item in items], num_frames)
         by_transition = [name for name in ("next_caption_mask", "transition_mask") if name in items[0]]
         return {
             **batch,

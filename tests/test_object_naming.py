@@ -1,0 +1,220 @@
+"""The frame decoder names the objects of the next frame: maps of their boxes, the loss, and training with it."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL_CONFIG, small_config
+from datasets import Dataset
+from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_image_processor
+from storyattn.object_naming import USUAL_CELLS, object_loss
+from storyattn.training.data.augmentation import Augmentation
+from storyattn.training.data.object_maps import ObjectMaps, collate_maps, set_object_names
+from storyattn.training.data.prepared_stories import prepare_stories
+from storyattn.training.data.sources import read_stories
+from storyattn.training.data.stream_source import open_stream
+from storyattn.training.data.streaming import StoryStream
+from storyattn.training.data.windows import TrainingCollator, TrainingWindows
+from training_runs import read_log
+
+NAMES = ["fox", "tree"]
+WEIGHT = {"loss_weights": {"next_frame_objects": 0.5}}
+NAMED = {"object_names": NAMES, **WEIGHT}
+HEIGHT, WIDTH = 32, 48  # of the small model's frames, in 4 x 6 cells
+
+
+def box(entity: str, *corners: float) -> dict:
+    """Return an item of `boxes`."""
+    return {"entity": entity, "kind": "thing", "box": list(corners)}
+
+
+def drawn_maps(
+    boxes: list[list[dict]], size: tuple[int, int] = (HEIGHT, WIDTH), augmentation: Augmentation | None = None, seed=0
+) -> np.ndarray:
+    """Return the maps `(n, 2, 4, 6)` of frames of a size with these boxes."""
+    config = small_config(**NAMED)
+    maps = ObjectMaps(config, build_image_processor(config), augmentation or Augmentation())
+    objects = maps.find(boxes, [list(size)] * len(boxes))
+    return maps.draw(objects, list(range(len(boxes))), seed, 0, 0)["object_maps"].reshape(len(boxes), 2, 4, 6)
+
+
+@pytest.fixture(scope="module")
+def stories() -> Dataset:
+    """Twelve stories of the drawn world, with their boxes."""
+    options = {"image_size": (HEIGHT, WIDTH), "num_frames": (4, 4), "wordings": "varied"}
+    return read_stories("storyworld", "train", max_stories=12, storyworld_options=options)
+
+
+# Maps
+
+
+def test_an_object_covers_the_cells_of_its_box():
+    expected = np.zeros((2, 4, 6), bool)
+    expected[1, :2, 3:5] = True  # the tree, whose picture is twice as large as the model's frame
+    (found,) = drawn_maps([[box("tree", 48, 0, 80, 32), box("owl", 0, 0, 96, 64)]], (64, 96))
+    assert np.array_equal(found, expected)
+
+
+def test_a_small_object_covers_the_cell_of_its_centre_and_two_of_a_name_share_a_map():
+    (found,) = drawn_maps([[box("fox", 9, 1, 11, 3), box("fox", 46, 30, 48, 32), box("tree", 5, 5, 5, 9)]])
+    assert np.argwhere(found).tolist() == [[0, 0, 1], [0, 3, 5]], "a box without area covers nothing"
+
+
+def test_frames_without_boxes_have_empty_maps():
+    assert not drawn_maps([[], [box("fox", 0, 0, 9, 9)]])[0].any()
+    config = small_config(**NAMED)
+    maps = ObjectMaps(config, build_image_processor(config), Augmentation())
+    assert not maps.draw(maps.find(None, [[HEIGHT, WIDTH]]), [0], 0, 0, 0)["object_maps"].any()
+
+
+@pytest.mark.parametrize("changes", [{"crop": 0.4}, {"flip": True}, {"crop": 0.4, "flip": True}])
+def test_a_map_shows_where_the_augmented_pixels_are(changes):
+    augmentation, corners = Augmentation(**changes), (18, 6, 39, 25)
+    frame = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    frame[0, corners[1] : corners[3], corners[0] : corners[2]] = 255
+    for seed in range(12):
+        pixels = augmentation.apply(frame, seed, 0, 0)[0, ..., 0].reshape(4, 8, 6, 8).mean((1, 3)) / 255
+        (found,) = drawn_maps([[box("fox", *corners)]], augmentation=augmentation, seed=seed)
+        assert found[0][pixels > 0.7].all() and not found[0][pixels < 0.05].any(), seed
+
+
+def test_windows_and_streams_have_the_same_maps(stories, small_processor, tmp_path):
+    config = small_config(max_frames=4, **WEIGHT)
+    set_object_names(config, stories)
+    prepared = prepare_stories(stories, small_processor.image_processor, "train")
+    windows = TrainingWindows(prepared, small_processor, config)
+    stories.to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    stream = StoryStream(open_stream(str(tmp_path), "train"), small_processor, config, 1, buffer_size=1, num_batches=12)
+    expected = [windows[0, number]["object_maps"] for number in range(12)]
+    batches = [batch["object_maps"][0].numpy() for batch, _, _ in stream]
+    assert sorted(each.tobytes() for each in expected) == sorted(each.tobytes() for each in batches)
+    assert all(each.any((1, 2)).all() for each in expected), "somebody is in every frame"
+    batch = TrainingCollator(small_processor)([windows[0, 0], windows[0, 1]])
+    assert batch["object_maps"].shape == (2, 4, len(config.object_names), 24)
+    padded = collate_maps([expected[0], expected[1][:2]], 4)
+    assert torch.equal(padded[0], torch.from_numpy(expected[0])) and not padded[1, 2:].any()
+
+
+def test_a_model_without_the_loss_has_no_maps(stories, small_processor):
+    config = small_config(object_names=NAMES)
+    set_object_names(config, stories)
+    assert config.object_names == NAMES
+    prepared = prepare_stories(stories, small_processor.image_processor, "train")
+    assert "object_maps" not in TrainingWindows(prepared, small_processor, config)[0, 0]
+
+
+# Names
+
+
+def test_the_names_are_those_of_the_boxes_or_of_the_trained_model(stories):
+    config = small_config(**WEIGHT)
+    set_object_names(config, stories)
+    assert config.object_names == sorted({one["entity"] for row in stories["boxes"] for at in row for one in at})
+    named = small_config(**NAMED)
+    set_object_names(named, stories)
+    assert named.object_names == NAMES
+
+
+def test_stories_that_name_nothing_or_too_much_are_refused(stories, monkeypatch):
+    with pytest.raises(ValueError, match=r"next_frame_objects 0.5 and training stories without boxes, expected a col"):
+        set_object_names(small_config(**WEIGHT), stories.remove_columns("boxes"))
+    monkeypatch.setattr("storyattn.training.data.object_maps.MOST_NAMES", 3)
+    with pytest.raises(ValueError, match=r"boxes with \d+ different names, expected 1 to 3"):
+        set_object_names(small_config(**WEIGHT), stories)
+
+
+def test_names_are_different():
+    with pytest.raises(ValueError, match=r"object_names: got 2 names, expected all of them different"):
+        small_config(object_names=["fox", "fox"])
+
+
+# The loss
+
+
+def test_a_small_object_counts_as_much_as_a_large_one():
+    maps = torch.zeros(1, 1, 2, 24, dtype=torch.bool)
+    maps[0, 0, 0, :12], maps[0, 0, 1, 20] = True, True
+    mask, last = torch.ones(1, 1, dtype=torch.bool), torch.zeros_like(maps)
+    right = torch.where(maps, 30.0, -30.0)
+    assert object_loss(right, maps, last, mask) < 1e-6
+    for name in range(2):
+        missed = right.clone()
+        missed[0, 0, name] = -30
+        assert object_loss(missed, maps, last, mask).item() == pytest.approx(30 / 2)
+    wrong = right.clone()
+    wrong[0, 0, 0, 23] = 30
+    assert object_loss(wrong, maps, last, mask).item() == pytest.approx(30 / USUAL_CELLS / 2)
+
+
+def test_objects_that_stay_do_not_count_and_those_that_move_or_leave_do():
+    maps = torch.zeros(1, 1, 3, 24, dtype=torch.bool)
+    last = torch.zeros_like(maps)
+    maps[..., 0, 3], last[..., 0, 3] = True, True  # stays
+    maps[..., 1, 5], last[..., 1, 4] = True, True  # moves
+    last[..., 2, 9] = True  # leaves
+    logits = torch.zeros(1, 1, 3, 24, requires_grad=True)
+    loss = object_loss(logits, maps, last, torch.ones(1, 1, dtype=torch.bool))
+    assert loss.item() == pytest.approx(math.log(2) * (1 + (23 + 24) / USUAL_CELLS))
+    loss.backward()
+    assert logits.grad.any(-1).tolist() == [[[False, True, True]]]
+
+
+def test_frames_that_do_not_count_and_frames_without_objects():
+    logits, maps = torch.zeros(1, 2, 2, 24), torch.zeros(1, 2, 2, 24, dtype=torch.bool)
+    maps[0, 0, 0, 0] = True
+    last = torch.zeros_like(maps)
+    alone = object_loss(logits, maps, last, torch.tensor([[False, True]]))
+    assert alone.item() == pytest.approx(48 * math.log(2) / USUAL_CELLS)
+    both = object_loss(logits, maps, last, torch.tensor([[True, True]]), count=torch.tensor(4.0))
+    assert both.item() == pytest.approx((math.log(2) + (47 + 48) * math.log(2) / USUAL_CELLS) / 4, rel=1e-6)
+
+
+# The model
+
+
+def named_model(processor, **changes) -> StoryAttnForConditionalGeneration:
+    """Return a small model that names objects, with fresh weights."""
+    config = StoryAttnConfig(**{**SMALL_CONFIG, **NAMED, **changes})
+    config.adapt_to_tokenizer(processor.tokenizer)
+    torch.manual_seed(0)
+    return StoryAttnForConditionalGeneration(config)
+
+
+@pytest.mark.parametrize("kind", ["regression", "flow"])
+def test_the_loss_trains_the_plan_of_the_next_frame(small_processor, kind):
+    model = named_model(small_processor, frame_decoder_type=kind).train()
+    torch.manual_seed(1)
+    batch = {"pixel_values": torch.randn(2, 3, 3, HEIGHT, WIDTH), "frame_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+    maps = torch.zeros(2, 3, 2, 24, dtype=torch.bool)
+    maps[0, 1, 0, :5] = maps[0, 2, 0, 3:7] = maps[1, 0, 1, 2] = True
+    output = model(**batch, object_maps=maps, return_loss=True)
+    assert output.object_logits.shape == (2, 2, 2, 24) and output.object_logits.mean() < -3
+    mask = torch.tensor([[True, True], [True, False]])
+    part = output.loss_parts["next_frame_objects"]
+    torch.testing.assert_close(part, object_loss(output.object_logits, maps[:, 1:], maps[:, :-1], mask))
+    part.backward()
+    trained = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert any(name.startswith("frame_decoder.layers.1") for name in trained)
+    assert not any(name.startswith("frame_decoder.painter") for name in trained)
+    assert "next_frame_objects" not in model(**batch, return_loss=True).loss_parts
+
+
+def test_a_training_learns_the_names_and_keeps_them(launch, stories, tmp_path):
+    for split in ("train", "validation", "test"):
+        stories.to_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    flags = {"dataset": tmp_path / "data", "config_overrides": "loss_weights.next_frame_objects=1"}
+    flags |= {"max_train_steps": 12, "learning_rate": 0.01, "warmup_steps": 1, "train_batch_size": 12}
+    launch(tmp_path / "run", **flags, eval_steps=0, logging_steps=1, gradient_accumulation_steps=1)
+    losses = [line["loss_parts"]["next_frame_objects"] for line in read_log(tmp_path / "run") if "loss_parts" in line]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0], losses
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["object_names"]
+    assert stored == sorted({one["entity"] for row in stories["boxes"] for frame in row for one in frame})
+    loaded = StoryAttnForConditionalGeneration.from_pretrained(tmp_path / "run")
+    assert loaded.frame_decoder.namer.names.out_features == len(stored)
+
+
+def test_a_training_on_stories_without_boxes_is_refused(refused, stories_folder):
+    line = refused(dataset=stories_folder, config_overrides="loss_weights.next_frame_objects=1")
+    assert "loss_weights.next_frame_objects 1 and training stories without boxes" in line

@@ -1,0 +1,135 @@
+"""Which cells the named objects of training stories cover, for the loss that teaches the frame decoder to name them."""
+
+import numpy as np
+import torch
+from datasets import Dataset
+from storyattn import StoryAttnImageProcessor
+from transformers import PreTrainedConfig
+
+from .augmentation import Augmentation
+from .prepared_stories import PreparedStories
+
+LOSS = "next_frame_objects"
+MOST_NAMES = 500
+Objects = tuple[np.ndarray, np.ndarray]  # numbers of their names (n,), and their edges (n, 4)
+
+
+def set_object_names(config: PreTrainedConfig, stories: Dataset | PreparedStories) -> None:
+    """Set the names of the objects that a model is trained to name, where it has that loss and none yet.
+
+    Args:
+        config: configuration of the model; a baseline has no such loss.
+        stories: the training stories.
+
+    Raises:
+        ValueError: for stories without `boxes`, or with more than `MOST_NAMES` names in them.
+    """
+    weight = _weight(config)
+    if not weight or config.object_names:
+        return
+    given = f"config_overrides: got loss_weights.{LOSS} {weight:g}"
+    if "boxes" not in stories.column_names:
+        raise ValueError(f"{given} and training stories without boxes, expected a column `boxes`, or a weight of 0")
+    names = {box["entity"] for story in stories["boxes"] for boxes in story or [] for box in boxes}
+    if not 0 < len(names) <= MOST_NAMES:
+        raise ValueError(f"{given} and boxes with {len(names)} different names, expected 1 to {MOST_NAMES}")
+    config.object_names = sorted(names)
+
+
+class ObjectMaps:
+    """Turns boxes of frames into maps of the cells that objects cover, for a model that is trained to name objects.
+
+    For another one, and for a baseline, it finds and draws nothing.
+
+    Args:
+        config: configuration of the model, with the names and the grid.
+        image_processor: the processor by which frames are prepared.
+        augmentation: changes of the windows.
+    """
+
+    def __init__(self, config: PreTrainedConfig, image_processor: StoryAttnImageProcessor, augmentation: Augmentation):
+        names = (getattr(config, "object_names", None) or []) if _weight(config) else []
+        self.numbers = {name: number for number, name in enumerate(names)}
+        self.grid = config.frame_grid if names else (0, 0)
+        self.image_processor, self.augmentation = image_processor, augmentation
+
+    def find_all(self, stories: PreparedStories) -> list[list[Objects]]:
+        """Return the objects of each frame of each story."""
+        boxes = stories["boxes"] if self.numbers and "boxes" in stories.column_names else [None] * len(stories)
+        return [self.find(of_story, stories.sizes(number)) if of_story else [] for number, of_story in enumerate(boxes)]
+
+    def find(self, boxes: list[list[dict]] | None, sizes: list[list[int]]) -> list[Objects]:
+        """Return the objects of each frame, those that have a name and lie in the processed frame.
+
+        Args:
+            boxes: of each frame `entity` and `box` `[x1, y1, x2, y2]` in pixels.
+            sizes: height and width of the picture that the boxes of each frame are in.
+
+        Returns:
+            of each frame the numbers of the names `(n,)`, int16, and the edges `(n, 4)` as shares of the frame.
+        """
+        return [self._found(of_frame, size) for of_frame, size in zip(boxes or [], sizes)]
+
+    def _found(self, boxes: list[dict], size: list[int]) -> Objects:
+        known = [box for box in boxes if box["entity"] in self.numbers and box["box"]]
+        labels = np.array([self.numbers[box["entity"]] for box in known], np.int16)
+        frame = self.image_processor.size
+        moved = np.array(self.image_processor.transform_boxes([box["box"] for box in known], tuple(size)), np.float32)
+        edges = moved.reshape(-1, 4) / np.array([frame["width"], frame["height"]] * 2, np.float32)
+        seen = _has_area(edges)
+        return labels[seen], edges[seen]
+
+    def draw(
+        self, objects: list[Objects], window: list[int], seed: int, epoch: int, story: int | str
+    ) -> dict[str, np.ndarray]:
+        """Draw the maps of a window, changed as its pixels are.
+
+        An object covers the cells whose centres lie in its box, and the cell that the centre of its box lies in.
+
+        Args:
+            objects: of each frame of the story, or none at all.
+            window: the indices of the frames.
+            seed, epoch, story: as in `Augmentation.apply`.
+
+        Returns:
+            `object_maps (n, names, cells)`, bool; nothing where no objects are named.
+        """
+        if not self.numbers:
+            return {}
+        maps = np.zeros((len(window), len(self.numbers), *self.grid), bool)
+        for of_frame, (labels, edges) in zip(maps, [objects[frame] for frame in window] if objects else []):
+            edges = self.augmentation.move(edges, seed, epoch, story)
+            seen = _has_area(edges)
+            for label, box in zip(labels[seen], edges[seen]):
+                of_frame[label] |= _covered(box, self.grid)
+        return {"object_maps": maps.reshape(*maps.shape[:2], -1)}
+
+
+def _weight(config: PreTrainedConfig) -> float:
+    """Return the weight of the loss; 0 for a baseline."""
+    return getattr(config, "loss_weights", {}).get(LOSS, 0.0)
+
+
+def _has_area(edges: np.ndarray) -> np.ndarray:
+    """Return of which boxes `(n, 4)` something is to be seen."""
+    return (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
+
+
+def _covered(box: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Return which cells of a grid a box `(4,)` of shares of the frame covers."""
+    left, top, right, bottom = box.tolist()
+    covered = []
+    for first, last, size in ((top, bottom, grid[0]), (left, right, grid[1])):
+        centres = (np.arange(size) + 0.5) / size
+        inside = (centres >= first) & (centres < last)
+        inside[min(int((first + last) / 2 * size), size - 1)] = True
+        covered.append(inside)
+    return covered[0][:, None] & covered[1]
+
+
+def collate_maps(windows: list[np.ndarray], num_frames: int) -> torch.Tensor:
+    """Pad the maps of windows to `(B, num_frames, names, cells)`, bool."""
+    maps = torch.zeros(len(windows), num_frames, *windows[0].shape[1:], dtype=torch.bool)
+    for number, window in enumerate(windows):
+        maps[number, : len(window)] = torch.from_numpy(window)
+    return maps
