@@ -18,6 +18,9 @@ from storyattn.training.scone import DOMAINS, build, read_state
 from storyattn.training.scone.late_instructions import runs_behind
 from storyattn.training.scone.sequences import file_name, parse_sequences
 
+CLOTHES = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "b": "blue", "p": "purple"}
+BEAKER_COLOURS = {**CLOTHES, "b": "brown"}
+
 
 @pytest.fixture
 def source(tmp_path):
@@ -49,9 +52,21 @@ def test_a_story_has_the_picture_of_every_state_and_the_instruction_to_it(domain
     for picture, state, boxes in zip(row["frames"], row["states"], row["boxes"]):
         assert (picture.size, picture.mode, picture.format) == ((96, 64), "RGB", "PNG")
         assert str(read_state(picture, domain).state) == state
-        filled = [slot for slot in state.split() if slot.split(":")[1].strip("_")]
-        assert len(boxes) == (7 if domain == "alchemy" else len(filled))
+        slots = [slot.split(":")[1].strip("_") for slot in state.split()]
+        assert [box["entity"] for box in boxes] == [name for slot in slots for name in names_of(domain, slot)]
         assert all(0 <= x1 < x2 <= 96 and 0 <= y1 < y2 <= 64 for x1, y1, x2, y2 in (box["box"] for box in boxes))
+
+
+def names_of(domain: str, slot: str) -> list[str]:
+    """Return the entities of a slot."""
+    if domain == "alchemy":
+        return [f"{BEAKER_COLOURS[unit]} liquid" for unit in slot]
+    if not slot:
+        return []
+    if domain == "tangrams":
+        return [f"figure {slot}"]
+    shirt, *hat = (CLOTHES[part] for part in slot)
+    return [" with a hat in ".join([f"person in {shirt}", *hat])]
 
 
 def test_several_domains_make_one_data_set(source, tmp_path, capsys):

@@ -8,9 +8,9 @@ from datasets import Dataset, Features, Image, List, Value
 from tqdm.auto import tqdm
 
 from ..common.dataset_folder import CARD_FILE, card_head, check_output, replaced_folder
-from .pictures import cell_box, draw_state
+from .pictures import cell_box, cell_contents, draw_state
 from .sequences import NUM_STEPS, Sequence
-from .states import ALCHEMY, DOMAINS, NOTHING, SCENE, TANGRAMS, State
+from .states import ALCHEMY, NOTHING, SCENE, TANGRAMS, State
 
 FEATURES = Features(
     {
@@ -20,7 +20,9 @@ FEATURES = Features(
         "boxes": List(List({"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))})),
     }
 )
-KINDS = {SCENE: "person", ALCHEMY: "beaker", TANGRAMS: "figure"}
+KINDS = {SCENE: "person", ALCHEMY: "liquid", TANGRAMS: "figure"}
+COLOURS = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "p": "purple"}
+COLOUR_NAMES = {SCENE: {**COLOURS, "b": "blue"}, ALCHEMY: {**COLOURS, "b": "brown"}}
 ATTRIBUTION = "ATTRIBUTION.txt"
 CREDIT = """\
 Instructions and states: SCONE, by Reginald Long, Panupong Pasupat and Percy Liang,
@@ -143,19 +145,32 @@ def story_row(sequence: Sequence, image_size: tuple[int, int]) -> dict:
 
 def boxes_of(state: State, image_size: tuple[int, int]) -> list[dict]:
     """
-    Return the boxes of what stands in the slots of a state, from the left.
+    Return the boxes of what a state shows, from the left, in a beaker from the bottom up.
 
-    A box is `{"entity", "kind", "box": [x1, y1, x2, y2]}` in pixels, x2 and y2 exclusive: a person, a figure, or the
-    four units of a beaker, empty or not. An entity is named by its slot, such as "beaker 3".
+    A box is `{"entity", "kind", "box": [x1, y1, x2, y2]}` in pixels, x2 and y2 exclusive: a person, a figure, or a unit
+    of liquid. An entity is named by its looks, such as "person in red with a hat in yellow".
     """
-    kind, last_cell = KINDS[state.domain], DOMAINS[state.domain].parts - 1 if state.domain == ALCHEMY else 0
-    boxes = []
-    for slot, content in enumerate(state.slots):
-        if state.domain == ALCHEMY or content != NOTHING * len(content):
-            left, _, right, bottom = cell_box(state.domain, slot, 0, image_size)
-            top = cell_box(state.domain, slot, last_cell, image_size)[1]
-            boxes.append({"entity": f"{kind} {slot + 1}", "kind": kind, "box": [left, top, right, bottom]})
-    return boxes
+    return [
+        {
+            "entity": _entity(state.domain, content),
+            "kind": KINDS[state.domain],
+            "box": list(cell_box(state.domain, slot, cell, image_size)),
+        }
+        for slot, contents in enumerate(state.slots)
+        for cell, content in enumerate(cell_contents(state.domain, contents))
+        if content != NOTHING * len(content)
+    ]
+
+
+def _entity(domain: str, content: str) -> str:
+    """Return the name of what is in a cell."""
+    if domain == TANGRAMS:
+        return f"figure {content}"
+    if domain == ALCHEMY:
+        return f"{COLOUR_NAMES[domain][content]} liquid"
+    shirt, hat = content
+    names = COLOUR_NAMES[domain]
+    return f"person in {names[shirt]}" + ("" if hat == NOTHING else f" with a hat in {names[hat]}")
 
 
 @lru_cache(maxsize=4096)
