@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from .frame_noise import NOISE_SCALE
 from .losses import masked_mean, sobel_magnitude
 
 # Below the first noise level a division would let frames that are nearly clean outweigh all others. Where more than the
@@ -22,12 +23,13 @@ def flow_loss(
     """Compute the squared error of clean frames that are predicted from noisy ones.
 
     Over the square of the noise level it is the error of the velocity from frame to noise (flow matching, Lipman et al.
-    2023, with a prediction of the clean frame). All pixels of all frames weigh the same: weights that depend on the
+    2023, with a prediction of the clean frame). The level that counts is that of noise of spread 1 which hides as much,
+    at least 0.05. All pixels of all frames weigh the same: weights that depend on the
     true frame, such as those of `relative_loss`, would change how often each future is sampled.
 
     Args:
         predicted, target (`(B, N, 3, H, W)`): frames in [0, 1].
-        levels (`(B, N)`): the noise levels, from 0 to 1; those below 0.05 count as 0.05.
+        levels (`(B, N)`): the noise levels, from 0 to 1.
         mask (`(B, N)`, bool): True for the frames that count.
         count (`()`, *optional*): as in `masked_mean`.
 
@@ -35,7 +37,12 @@ def flow_loss(
         the loss, `()`.
     """
     errors = (predicted - target).square().mean((2, 3, 4)) / USUAL_CHANGE
-    return masked_mean(errors / levels.clamp(min=LEAST_LEVEL).square(), mask, count)
+    return masked_mean(errors / _noise_share(levels).square(), mask, count)
+
+
+def _noise_share(levels: torch.Tensor) -> torch.Tensor:
+    """Return the levels at which noise of spread 1 hides as much as that of `NOISE_SCALE` does at `levels`."""
+    return (NOISE_SCALE * levels / (1 + (NOISE_SCALE - 1) * levels)).clamp(min=LEAST_LEVEL)
 
 
 def candidate_flow_loss(
@@ -62,7 +69,7 @@ def candidate_flow_loss(
     errors = (candidate - target).square().mean(2)
     of_changed = (errors * changed).sum((-2, -1)) / changed.sum((-2, -1)).clamp(min=1)
     errors = errors.mean((-2, -1)) + of_changed
-    return masked_mean(errors / levels.clamp(min=LEAST_LEVEL).square(), mask, count)
+    return masked_mean(errors / _noise_share(levels).square(), mask, count)
 
 
 def detail_losses(

@@ -168,7 +168,7 @@ def test_candidates_by_hand():
     candidate, changed = target + 0.5, torch.zeros(1, 1, 10, 10, dtype=torch.bool)
     changed[..., :2, :2], candidate[..., :2, :2] = True, 1.0
     loss = candidate_flow_loss(candidate, target, changed, torch.tensor([[0.5]]), torch.tensor([[True]]))
-    assert loss.item() == pytest.approx(((0.25 * 96 + 4) / 100 + 1) / 0.5**2)
+    assert loss.item() == pytest.approx(((0.25 * 96 + 4) / 100 + 1) / (2 / 3) ** 2)
 
 
 def test_flow_losses_by_hand():
@@ -176,7 +176,8 @@ def test_flow_losses_by_hand():
     predicted = target + 0.5
     predicted[0, 1] = 0.1
     mask, levels = torch.tensor([[True, True]]), torch.tensor([[0.5, 0.01]])
-    first, second = 0.25 / 0.1 / 0.5**2, 0.01 / 0.1 / 0.05**2
+    # Noise of spread 2 hides at 0.5 what noise of spread 1 hides at 2 / 3.
+    first, second = 0.25 / 0.1 / (2 / 3) ** 2, 0.01 / 0.1 / 0.05**2
     loss = flow_loss(predicted, target, levels, mask)
     assert loss.item() == pytest.approx((first + second) / 2)
     assert flow_loss(predicted, target, levels, mask, count=torch.tensor(4.0)) == loss / 2
