@@ -111,9 +111,13 @@ def test_predicted_frames_are_sharpened_outside_of_training(small_processor, bat
 def test_every_loss_weight_counts(small_processor, batch, name):
     """Zero takes the part out of `loss_parts`; twice the weight adds the part once more, and moves the gradient."""
     losses, gradients, parts, weight = [], [], [], DEFAULT_LOSS_WEIGHTS[name] or 1.0
+    named = {"object_names": ["fox"]} if name == "next_frame_objects" else {}
+    if named:
+        maps = torch.arange(24).expand(*batch["pixel_values"].shape[:2], 1, -1) < torch.arange(3)[:, None, None]
+        batch = {**batch, "object_maps": maps}
     for factor in (0, 1, 2):
         weights = {name: factor * weight}
-        model = make_model(small_config(small_processor, loss_weights=weights)).eval()
+        model = make_model(small_config(small_processor, loss_weights=weights, **named)).eval()
         output = model(**batch, return_loss=True)
         output.loss.backward()
         losses.append(output.loss.item())
