@@ -34,24 +34,16 @@ class Agreement:
             described: what the model says of their pictures, one caption each.
             shown: the kinds of events that lead to each of these pictures; none where nothing legal does.
         """
-        facts, before = [], list(given)
-        for caption in written:
-            before.append(caption)
-            facts.append(read_captions(before)[-1])
+        facts = read_captions([*given, *written])[len(given) :]
         of_pictures = [read_captions([*given, *written[:step], text])[-1] for step, text in enumerate(described)]
         for name, shift in (("", 0), ("_floor", 1)):
             said = [facts[(step + shift) % len(facts)] for step in range(len(facts))]
-            self.fits[f"painted{name}"] += [_kind(one) in kinds for one, kinds in zip(said, shown)]
+            self.fits[f"painted{name}"] += [one.event in kinds for one, kinds in zip(said, shown)]
             self.fits[f"described{name}"] += [_is_same(one, other) for one, other in zip(said, of_pictures)]
 
     def compute(self) -> dict[str, float]:
         """Return the shares of steps that fit, as `painted` and `described`, and their floors as `..._floor`."""
         return {name: float(np.mean(values)) for name, values in self.fits.items()}
-
-
-def _kind(facts: CaptionFacts) -> str | None:
-    """Return the kind of event without what it becomes: `weather` for `weather/rain`."""
-    return facts.kind and facts.kind.split("/")[0]
 
 
 def _is_same(one: CaptionFacts, other: CaptionFacts) -> bool:

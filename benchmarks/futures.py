@@ -25,6 +25,7 @@ from storyattn import Story, StoryAttnForConditionalGeneration, StoryAttnProcess
 from storyattn.frame_sampling import DEFAULT_STEPS
 from storyattn.losses import changed_pixels, sobel_gradients
 from storyattn.story_drawing import PAINTED, TARGET, Cell, draw_grid
+from storyattn.story_memory import pages_to_read
 from storyattn.training.evaluation.distribution_metrics import DistributionMetrics
 from storyattn.training.evaluation.instruments import load_instruments
 from storyattn.training.figures import save_picture
@@ -107,8 +108,9 @@ class Model:
         frames, captions = [*story["frames"][:GIVEN], *frames], [*story["captions"][:GIVEN], *captions]
         written = []
         for last in range(GIVEN, len(frames)):
-            read = slice(max(0, last + 1 - self.model.config.max_frames), last + 1)
-            inputs = self.processor(frames=[frames[read]], captions=[captions[read]], return_tensors="pt")
+            read = pages_to_read(last + 1, self.model.config.max_frames, self.model.config.num_memory_frames)
+            shown = {"frames": [[frames[page] for page in read]], "captions": [[captions[page] for page in read]]}
+            inputs = self.processor(**shown, return_tensors="pt")
             ids = self.model.generate(**inputs.to(self.model.device), task="describe")
             written += self.processor.batch_decode(ids, skip_special_tokens=True)
         return written
@@ -217,14 +219,15 @@ def measure(model: Model, stories: list[dict], arguments: argparse.Namespace, po
     carried_on = stories[: arguments.num_rollouts]
     rolled = [model.roll(story, arguments.num_steps, arguments.seed) for story in carried_on]
     told = [model.tell(story, arguments.num_steps, arguments.seed) for story in carried_on]
-    for name, stories_of in (("rollout", rolled), ("told", [frames for frames, _ in told])):
-        measured = [rollout(frames, story) for frames, story in zip(stories_of, carried_on)]
-        row |= {f"{name}_{key}": float(np.mean([one[key] for one in measured])) for key in ("legal", "twice")}
-        row[f"{name}_legal_by_step"] = np.mean([one["legal_by_step"] for one in measured], axis=0).tolist()
+    measured = {"rollout": list(map(rollout, rolled, carried_on))}
+    measured["told"] = [rollout(frames, story) for (frames, _), story in zip(told, carried_on)]
+    for name, rollouts in measured.items():
+        row |= {f"{name}_{key}": float(np.mean([one[key] for one in rollouts])) for key in ("legal", "twice")}
+        row[f"{name}_legal_by_step"] = np.mean([one["legal_by_step"] for one in rollouts], axis=0).tolist()
     agreement = Agreement()
-    for story, (frames, captions) in zip(carried_on, told):
+    for story, (frames, captions), one in zip(carried_on, told, measured["told"]):
         described = model.describe(story, frames, captions)
-        agreement.update(story["captions"][:GIVEN], captions, described, rollout(frames, story)["kinds"])
+        agreement.update(story["captions"][:GIVEN], captions, described, one["kinds"])
     return row | {f"told_{name}": value for name, value in agreement.compute().items()}
 
 

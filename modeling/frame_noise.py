@@ -41,12 +41,12 @@ class NoisyFrames(NamedTuple):
 
 class ReadNoise(NamedTuple):
     """
-    What [`NoiseReader`] reads in noisy frames.
+    What [`NoiseReader`] reads in the noisy frames of all stories, M = B * N.
 
     Args:
-        cells (`(B, N, P, D)`): of the noisy frames, which are added to those of the plan.
-        details (`list` of `(B * N, C, h, w)`): the same for each level of the painter, the coarsest first.
-        modulation (`(B, N, layers, 4, 2, D)`): scale and shift of the four norms of each layer, by the noise level.
+        cells (`(M, P, D)`): of the noisy frames, which are added to those of the plan.
+        details (`list` of `(M, C, h, w)`): the same for each level of the painter, the coarsest first.
+        modulation (`(M, layers, 4, 2, D)`): scale and shift of the four norms of each layer, by the noise level.
     """
 
     cells: torch.Tensor
@@ -77,17 +77,17 @@ class NoiseReader(nn.Module):
 
     def forward(self, noisy: NoisyFrames) -> ReadNoise:
         """Read noisy frames."""
-        shape, dtype = noisy.level.shape, self.cells.weight.dtype
-        level = self.level(sinusoid(1000 * noisy.level, self.cells.weight.shape[0]).to(dtype))  # (B, N, D)
+        dtype = self.cells.weight.dtype
+        level = self.level(sinusoid(1000 * noisy.level.flatten(), self.cells.weight.shape[0]).to(dtype))  # (M, D)
         hidden = self.pixels(F.pixel_unshuffle(_of_unit_spread(noisy).flatten(0, 1).to(dtype), 2))
         details = []
         for block, of_block, detail, shrink in zip(self.blocks, self.of_blocks, self.details, self.shrink):
-            hidden = block(hidden, of_block(level).flatten(0, 1))
+            hidden = block(hidden, of_block(level))
             details.insert(0, detail(hidden))
             hidden = shrink(hidden)
-        cells = self.cells(hidden).flatten(2).transpose(1, 2)  # (B * N, P, D)
+        cells = self.cells(hidden).flatten(2).transpose(1, 2)  # (M, P, D)
         modulation = self.of_layers(level).unflatten(-1, (self.num_layers, 4, 2, -1))
-        return ReadNoise(cells.unflatten(0, shape), details, modulation)
+        return ReadNoise(cells, details, modulation)
 
 
 def _of_unit_spread(noisy: NoisyFrames) -> torch.Tensor:

@@ -24,8 +24,8 @@ def flow_loss(
 
     Over the square of the noise level it is the error of the velocity from frame to noise (flow matching, Lipman et al.
     2023, with a prediction of the clean frame). The level that counts is that of noise of spread 1 which hides as much,
-    at least 0.05. All pixels of all frames weigh the same: weights that depend on the
-    true frame, such as those of `relative_loss`, would change how often each future is sampled.
+    at least 0.05. All pixels of all frames weigh the same: weights that depend on the true frame, such as those of
+    `relative_loss`, would change how often each future is sampled.
 
     Args:
         predicted, target (`(B, N, 3, H, W)`): frames in [0, 1].

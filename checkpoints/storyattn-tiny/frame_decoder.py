@@ -101,12 +101,11 @@ class FrameDecoder(nn.Module):
         noise_details = None if read is None else read.details
         painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail, noise_details))
         predicted, lit, moved = painted[:, :num_predicted], None, None
-        objects = None if self.namer is None else self.namer(hidden.unflatten(0, source.shape)[:, :num_predicted])
+        planned = hidden.unflatten(0, source.shape)[:, :num_predicted]  # (B, P, cells, D)
+        objects = None if self.namer is None else self.namer(planned)
         if self.copier is not None:
-            hidden, choice, source, visible = (
-                x[:, :num_predicted] for x in (hidden.unflatten(0, source.shape), choice, source, visible)
-            )
-            moved = None if self.mover is None else self.mover(hidden, cells, frames, source, visible)
+            choice, source, visible = (x[:, :num_predicted] for x in (choice, source, visible))
+            moved = None if self.mover is None else self.mover(planned, cells, frames, source, visible)
             plan = plan.unflatten(0, painted.shape[:2])[:, :num_predicted].flatten(0, 1)
             predicted, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
         mixed = torch.cat([self._sharpened(predicted), painted[:, num_predicted:]], dim=1)
@@ -131,15 +130,15 @@ class FrameDecoder(nn.Module):
         """Run the layers over the cells of all N frames: `(B * N, P, D)`."""
         is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
         task = self.task[is_reconstructed.long()]  # (N, D)
-        hidden = select_frames(cells, source) + task[:, None].to(cells.dtype)
-        hidden = (hidden if read is None else hidden + read.cells).flatten(0, 1)
+        hidden = (select_frames(cells, source) + task[:, None].to(cells.dtype)).flatten(0, 1)
+        hidden = hidden if read is None else hidden + read.cells
         memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
         visible = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
         memory = memory.flatten(1, 2)
         context = self.context_norm(context).flatten(0, 1)  # (B * N, S, D)
         context_mask = context_mask.flatten(0, 1)[:, None, None]
         for level, layer in enumerate(self.layers):
-            modulation = None if read is None else read.modulation[:, :, level].flatten(0, 1)  # (B * N, 4, 2, D)
+            modulation = None if read is None else read.modulation[:, level]  # (B * N, 4, 2, D)
             hidden, context = layer(hidden, context, context_mask, memory, visible, modulation)
         return hidden
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -70,18 +71,20 @@ class Augmentation:
         flipped = self.is_flipped(seed, epoch, story)
         return np.stack([self._view(Image.fromarray(frame), box, matrix, flipped) for frame in pixels])
 
-    def move(self, edges: np.ndarray, seed: int, epoch: int, story: int | str) -> np.ndarray:
-        """Return where boxes of a frame lie in what `apply` makes of it.
+    def mover(self, seed: int, epoch: int, story: int | str) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the function to where boxes of a frame lie in what `apply` makes of it, for the same arguments.
 
-        Args:
-            edges: left, upper, right and lower edges `(n, 4)`, as shares of the frame.
-            seed, epoch, story: as in `apply`.
+        It takes and gives left, upper, right and lower edges `(n, 4)`, as shares of the frame.
         """
-        rng = random.Random(f"{seed}/{epoch}/{story}/view")
+        rng, flipped = random.Random(f"{seed}/{epoch}/{story}/view"), self.is_flipped(seed, epoch, story)
         left, upper, right, lower = _draw_box(rng, self.crop, 1, 1)
-        size = np.array([right - left, lower - upper] * 2, edges.dtype)
-        moved = ((edges - np.array([left, upper] * 2, edges.dtype)) / size).clip(0, 1)
-        return _mirrored(moved) if self.is_flipped(seed, epoch, story) else moved
+        first, size = (np.array(pair * 2, np.float32) for pair in ([left, upper], [right - left, lower - upper]))
+
+        def move(edges: np.ndarray) -> np.ndarray:
+            moved = ((edges - first) / size).clip(0, 1)
+            return _mirrored(moved) if flipped else moved
+
+        return move
 
     def is_flipped(self, seed: int, epoch: int, story: int | str) -> bool:
         """Return whether `apply` mirrors a window, whose captions then change their sides."""

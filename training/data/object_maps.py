@@ -59,7 +59,7 @@ class ObjectMaps:
         return [self.find(of_story, stories.sizes(number)) if of_story else [] for number, of_story in enumerate(boxes)]
 
     def find(self, boxes: list[list[dict]] | None, sizes: list[list[int]]) -> list[Objects]:
-        """Return the objects of each frame, those that have a name and lie in the processed frame.
+        """Return the objects of each frame, those that have a name; what the crop leaves out has no area.
 
         Args:
             boxes: of each frame `entity` and `box` `[x1, y1, x2, y2]` in pixels.
@@ -68,6 +68,8 @@ class ObjectMaps:
         Returns:
             of each frame the numbers of the names `(n,)`, int16, and the edges `(n, 4)` as shares of the frame.
         """
+        if not self.numbers:
+            return []
         return [self._found(of_frame, size) for of_frame, size in zip(boxes or [], sizes)]
 
     def _found(self, boxes: list[dict], size: list[int]) -> Objects:
@@ -76,8 +78,7 @@ class ObjectMaps:
         frame = self.image_processor.size
         moved = np.array(self.image_processor.transform_boxes([box["box"] for box in known], tuple(size)), np.float32)
         edges = moved.reshape(-1, 4) / np.array([frame["width"], frame["height"]] * 2, np.float32)
-        seen = _has_area(edges)
-        return labels[seen], edges[seen]
+        return labels, edges
 
     def draw(
         self, objects: list[Objects], window: list[int], seed: int, epoch: int, story: int | str
@@ -97,22 +98,17 @@ class ObjectMaps:
         if not self.numbers:
             return {}
         maps = np.zeros((len(window), len(self.numbers), *self.grid), bool)
+        move = self.augmentation.mover(seed, epoch, story)
         for of_frame, (labels, edges) in zip(maps, [objects[frame] for frame in window] if objects else []):
-            edges = self.augmentation.move(edges, seed, epoch, story)
-            seen = _has_area(edges)
-            for label, box in zip(labels[seen], edges[seen]):
-                of_frame[label] |= _covered(box, self.grid)
+            for label, box in zip(labels, move(edges)):
+                if box[2] > box[0] and box[3] > box[1]:
+                    of_frame[label] |= _covered(box, self.grid)
         return {"object_maps": maps.reshape(*maps.shape[:2], -1)}
 
 
 def _weight(config: PreTrainedConfig) -> float:
     """Return the weight of the loss; 0 for a baseline."""
     return getattr(config, "loss_weights", {}).get(LOSS, 0.0)
-
-
-def _has_area(edges: np.ndarray) -> np.ndarray:
-    """Return of which boxes `(n, 4)` something is to be seen."""
-    return (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
 
 
 def _covered(box: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

@@ -131,7 +131,7 @@ class StoryStream(TorchIterableDataset):
             captions = list(map(mirrored_caption, captions))
         kinds = self.processor.tokenizers
         texts = {f"{kind}caption_ids": self.processor.encode_captions(captions, kind) for kind in kinds}
-        boxes = row["boxes"] and [row["boxes"][frame] for frame in window] if "boxes" in row else None
+        boxes = row.get("boxes") and [row["boxes"][frame] for frame in window]
         objects = self.object_maps.find(boxes, prepared["sizes"])
         tasks |= transitions_of(window, self.config)
         tasks |= self.object_maps.draw(objects, list(range(len(window))), *drawn_by)

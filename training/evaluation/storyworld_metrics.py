@@ -97,7 +97,7 @@ class StoryWorldMetrics:
     def update(self, generated: str, window: dict) -> None:
         """Add a caption and its window, an item of `StoryTransitions`; one that is not of StoryWorld is left out."""
         facts = read_caption(window["captions"][-1])
-        if not window.get("events") or facts.kind is None or facts.kind.split("/")[0] != window["events"][-1]["kind"]:
+        if not window.get("events") or facts.kind is None or facts.event != window["events"][-1]["kind"]:
             return
         self.generated.append(generated)
         self.captions.append(window["captions"])

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from ..common.dataset_folder import CARD_FILE, card_head, check_output, replaced_folder
 from .pictures import cell_box, cell_contents, draw_state
 from .sequences import NUM_STEPS, Sequence
-from .states import ALCHEMY, NOTHING, SCENE, TANGRAMS, State
+from .states import ALCHEMY, COLOUR_NAMES, NOTHING, SCENE, TANGRAMS, State
 
 FEATURES = Features(
     {
@@ -21,8 +21,6 @@ FEATURES = Features(
     }
 )
 KINDS = {SCENE: "person", ALCHEMY: "liquid", TANGRAMS: "figure"}
-COLOURS = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "p": "purple"}
-COLOUR_NAMES = {SCENE: {**COLOURS, "b": "blue"}, ALCHEMY: {**COLOURS, "b": "brown"}}
 ATTRIBUTION = "ATTRIBUTION.txt"
 CREDIT = """\
 Instructions and states: SCONE, by Reginald Long, Panupong Pasupat and Percy Liang,

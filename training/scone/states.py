@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 NOTHING = "_"
 SCENE, ALCHEMY, TANGRAMS = "scene", "alchemy", "tangrams"
+COLOURS = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "p": "purple"}
+COLOUR_NAMES = {SCENE: {**COLOURS, "b": "blue"}, ALCHEMY: {**COLOURS, "b": "brown"}}
 SLOT = re.compile(r"([0-9]+):([A-Za-z_]+)")
 
 

@@ -10,9 +10,8 @@ import random
 import re
 
 from .sequences import Sequence
-from .states import ALCHEMY, DOMAINS, SCENE, TANGRAMS, State
+from .states import ALCHEMY, COLOUR_NAMES, DOMAINS, SCENE, TANGRAMS, State
 
-COLOUR_NAMES = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "b": "blue", "p": "purple"}
 FIXED = {ALCHEMY: "b"}  # brown is what a mixture becomes, and no colour like the others
 SIDES = {"left": "right", "leftmost": "rightmost", "leftward": "rightward", "lefthand": "righthand"}
 SIDES |= {right: left for left, right in SIDES.items()}
@@ -41,7 +40,8 @@ def _variant(sequence: Sequence, name: str, rng: random.Random) -> Sequence:
     exchanged = dict(zip(symbols, rng.sample(symbols, len(symbols))))
     words = {}
     if domain != TANGRAMS:
-        words = {COLOUR_NAMES[old]: COLOUR_NAMES[new] for old, new in exchanged.items()}
+        names = COLOUR_NAMES[domain]
+        words = {names[old]: names[new] for old, new in exchanged.items()}
     is_mirrored = domain == SCENE and rng.random() < 0.5 and not any(map(COUNTS.search, sequence.instructions))
     if is_mirrored:
         words |= SIDES

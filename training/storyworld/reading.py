@@ -87,6 +87,11 @@ class CaptionFacts:
     setting: str | None
     prop: str | None
 
+    @property
+    def event(self) -> str | None:
+        """The kind of event as stories have it, without what weather or time becomes."""
+        return self.kind and self.kind.split("/")[0]
+
 
 def read_captions(captions: Sequence[str | None]) -> list[CaptionFacts]:
     """Return the facts of captions of one story, in order; a pronoun names whom the last caption with names leaves."""
