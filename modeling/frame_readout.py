@@ -10,6 +10,7 @@ from .frame_noise import NOISE_SCALE, NoisyFrames, add_noise, draw_levels
 from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
 from .layers import select_frames, select_last, sinusoid
+from .object_slots import changing_objects
 from .outputs import EncodedStories
 
 OWN_STEPS = 2  # of the sampling of frames that a training reads
@@ -96,6 +97,7 @@ class FrameReadoutMixin:
         targets: torch.Tensor,
         next_caption_mask: torch.Tensor,
         reconstructed: torch.Tensor,
+        object_maps: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor | None]:
         """Paint the T - 1 predictions, with what they are mixed of, and the R reconstructions, all in one pass.
 
@@ -107,6 +109,7 @@ class FrameReadoutMixin:
             targets (`(B, T, 3, H, W)`): the true ones, which noise is added to.
             next_caption_mask (`(B, T - 1)`, bool): True where the predicted frame t + 1 reads caption t + 1.
             reconstructed (`(B, R)`): indices of the frames to reconstruct; -1 counts as 0.
+            object_maps (`(B, T, names, cells)`, *optional*): as in [`Supervision`]; read in training.
 
         Returns:
             fields of [`StoryAttnOutput`].
@@ -119,15 +122,18 @@ class FrameReadoutMixin:
             sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
             noise = sampling.noise(number, frames.shape[2:]).to(frames.device).expand(len(frames), -1, -1, -1, -1)
             noisy = self._sampled(inputs.predicted(), noise, sampling.levels)
-        decoded = self.frame_decoder(*inputs, noisy)
+        changing = None
+        if object_maps is not None and self.training:
+            changing = changing_objects(object_maps[:, 1:].bool(), object_maps[:, :-1].bool())
+        decoded = self.frame_decoder(*inputs, noisy, changing)
         return {
             "predicted_frames": decoded.frames[:, :number],
             "painted_frames": decoded.painted[:, :number],
             "lit_frames": decoded.lit,
             "moved_frames": decoded.moved,
             "reconstructed_frames": decoded.frames[:, number:],
-            "object_logits": decoded.objects,
             "noise_levels": noisy.level if noisy is not None and self.training else None,
+            **dict(zip(("object_logits", "object_places", "object_sizes"), decoded.objects or ())),
         }
 
     def _sampled(self, inputs: FrameInputs, noise: torch.Tensor, levels: list[float]) -> NoisyFrames:

@@ -30,6 +30,7 @@ from .frame_readout import FrameReadoutMixin
 from .fusion import CrossModalFusion, TextPooling, mean_and_max_of_tokens, mean_of_tokens
 from .generation_storyattn import GenerationStoryAttnMixin
 from .input_checks import ValueChecks, check_captions, check_frame_mask, check_frame_values, check_frames, check_mask
+from .object_slots import ObjectSlots
 from .outputs import EncodedStories, StoryAttnModelOutput, StoryAttnOutput
 from .pipeline_storyattn import StoryContinuationPipeline  # noqa: F401  registers its task, and is saved along
 from .pretrained_parts import PretrainedPartsMixin
@@ -79,7 +80,7 @@ class StoryAttnPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, SpatialAttention):
             module.reset_parameters(init.normal_, init.constant_)
-        elif isinstance(module, (StoryTransformer, TextPooling, FrameDecoder)):
+        elif isinstance(module, (StoryTransformer, TextPooling, FrameDecoder, ObjectSlots)):
             module.reset_parameters(init.normal_)
         elif isinstance(module, StoryAttnModel):
             init.normal_(module.no_caption, std=1.0)
@@ -370,7 +371,7 @@ class StoryAttnForConditionalGeneration(
         (stories, shown), frames = self._read_stories(inputs, options), self.unnormalize(pixel_values)
         tasks = self._draw_tasks(stories.frame_mask, attention_mask, use_next_caption, next_caption_mask, reconstructed)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
-        read_out = self._all_frames(stories, shown, frames, *tasks)
+        read_out = self._all_frames(stories, shown, frames, *tasks, object_maps)
         if self._writes_in_training or not (self.training and return_loss):  # no work for what has no loss
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)

@@ -18,7 +18,7 @@ from .losses import (
     pixel_losses,
     relative_loss,
 )
-from .object_naming import object_loss
+from .object_slots import PlacedObjects, object_loss
 from .outputs import StoryAttnOutput
 from .perceptual_loss import PerceptualLoss, unit_channels
 
@@ -181,7 +181,8 @@ class StoryLossMixin:
         parts |= _candidate_parts(result, supervision, counts, weights)
         if result.object_logits is not None and supervision.object_maps is not None:
             mask = supervision.next_frame, counts["next_frame"]
-            parts["next_frame_objects"] = object_loss(result.object_logits, *supervision.object_maps, *mask)
+            named = PlacedObjects(result.object_logits, result.object_places, result.object_sizes)
+            parts["next_frame_objects"] = object_loss(named, *supervision.object_maps, self.config.frame_grid, *mask)
         if weights["attention"] and self.config.use_spatial_attention:
             moving = supervision.moving_cells, supervision.moving, counts["moving"]
             parts["attention"] = attention_loss(result.spatial_attentions, *moving)

@@ -78,8 +78,8 @@ class StoryAttnConfig(PreTrainedConfig):
         frame_context_captions (`int`): how many of the last captions these layers read word by word, besides the next.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
-        object_names (`list[str]`, *optional*): what the frame decoder names in the cells of the next frame, for
-            the loss `next_frame_objects`. Training takes the names of the data set's boxes.
+        object_names (`list[str]`, *optional*): each has a slot that says whether such an object comes or moves,
+            and where to, for the loss `next_frame_objects`. Training takes the names of the data set's boxes.
         num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
             them where there are no more, and in evaluation.
         next_caption_dropout (`float`): share of training transitions whose next caption is withheld, in [0, 1].
@@ -105,8 +105,8 @@ class StoryAttnConfig(PreTrainedConfig):
             - `next_frame_painted`: L1 of the frame without anything copied, over all pixels and over the changed ones.
             - `next_frame_moved`: the same of the pieces moved from earlier frames, before they are mixed in.
             - `next_frame_lit`: L1 of the last frame in its new light, before it is mixed in.
-            - `next_frame_objects`: cross-entropy of what the frame decoder names in the cells of the next frame, of
-              which the training stories have `boxes`; for objects whose pixels are few.
+            - `next_frame_objects`: cross-entropy of which objects come or move in the next frame, and where to; for
+              training stories with `boxes`.
             - `reconstruction_l1`: absolute difference of a frame and its reconstruction from its own features.
             - `reconstruction_mse`: squared difference of the two.
             - `reconstruction_perceptual`, `reconstruction_edge`: as those of the next frame.
@@ -147,6 +147,8 @@ class StoryAttnConfig(PreTrainedConfig):
         "reconstructed_frames",
         "noise_levels",
         "object_logits",
+        "object_places",
+        "object_sizes",
         "describe_logits",
         "next_caption_logits",
     ]

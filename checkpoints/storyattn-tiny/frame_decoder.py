@@ -6,13 +6,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import Copier, Mover
+from .frame_decoder_layer import FrameDecoderLayer
 from .frame_noise import NoiseReader, NoisyFrames, ReadNoise
-from .layers import ConvBlock, FeedForward, MultiHeadAttention, grid_sinusoid, select_frames, sinusoid
-from .object_naming import ObjectNamer
+from .layers import ConvBlock, grid_sinusoid, select_frames, sinusoid
+from .object_slots import ObjectSlots, PlacedObjects
 
 
 class FrameDecoderOutput(NamedTuple):
@@ -24,14 +24,14 @@ class FrameDecoderOutput(NamedTuple):
         painted (`(B, N, 3, H, W)`): the same without anything copied.
         lit (`(B, P, 3, H, W)`): the last frame in its new light; `None` with `use_frame_copy` off.
         moved (`(B, P, 3, H, W)`): pieces of the frames so far; `None` with that or `use_frame_motion` off.
-        objects (`(B, P, names, rows * columns)`): logits of what lies in each cell; `None` without `object_names`.
+        objects (`PlacedObjects`): what comes or moves, and where to; `None` without `object_names`.
     """
 
     frames: torch.Tensor
     painted: torch.Tensor
     lit: torch.Tensor | None
     moved: torch.Tensor | None
-    objects: torch.Tensor | None
+    objects: PlacedObjects | None
 
 
 class FrameDecoder(nn.Module):
@@ -56,12 +56,15 @@ class FrameDecoder(nn.Module):
         self.task = nn.Parameter(torch.empty(2, size))
         self.context_norm = nn.LayerNorm(size)
         self.memory_norm = nn.LayerNorm(size)
-        self.layers = nn.ModuleList(FrameDecoderLayer(config, level) for level in range(config.num_frame_layers))
+        last = config.num_frame_layers - 1
+        self.layers = nn.ModuleList(
+            FrameDecoderLayer(config, config.use_joint_frame_attention and level < last) for level in range(last + 1)
+        )
         self.painter = Painter(config, detail_channels)
         self.copier = Copier(config) if config.use_frame_copy else None
         self.mover = Mover(config) if config.use_frame_copy and config.use_frame_motion else None
         self.noise_reader = NoiseReader(config) if config.samples_frames else None
-        self.namer = ObjectNamer(config) if config.object_names else None
+        self.slots = ObjectSlots(config) if config.object_names else None
 
     def reset_parameters(self, normal_: Callable) -> None:
         """Fill the embeddings with the initialiser `normal_` of the caller."""
@@ -78,6 +81,7 @@ class FrameDecoder(nn.Module):
         visible: torch.Tensor,
         num_predicted: int,
         noisy: NoisyFrames | None = None,
+        changing: torch.Tensor | None = None,
     ) -> FrameDecoderOutput:
         """Paint N frames of each of B stories.
 
@@ -91,18 +95,18 @@ class FrameDecoder(nn.Module):
             num_predicted: so many of the N frames, the first ones, are predicted. The others are reconstructed, and
                 copy nothing.
             noisy (`NoisyFrames`): as `"flow"`: the P predicted frames with noise.
+            changing (`(B, P, names, cells)`, bool, *optional*): true boxes of what comes or moves, see [`ObjectSlots`].
         """
         read = None if self.noise_reader is None else self._read_noise(noisy, source.shape[1])
         frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
-        hidden = self._hidden(cells, context, context_mask, source, visible, num_predicted, read)  # (B * N, P, D)
+        hidden, objects = self._hidden(cells, context, context_mask, source, visible, num_predicted, read, changing)
         plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
         detail = None if details is None else select_frames(details, source).flatten(0, 1)
         noise_details = None if read is None else read.details
         painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail, noise_details))
         predicted, lit, moved = painted[:, :num_predicted], None, None
         planned = hidden.unflatten(0, source.shape)[:, :num_predicted]  # (B, P, cells, D)
-        objects = None if self.namer is None else self.namer(planned)
         if self.copier is not None:
             choice, source, visible = (x[:, :num_predicted] for x in (choice, source, visible))
             moved = None if self.mover is None else self.mover(planned, cells, frames, source, visible)
@@ -126,21 +130,37 @@ class FrameDecoder(nn.Module):
         visible: torch.Tensor,
         num_predicted: int,
         read: ReadNoise | None,
-    ) -> torch.Tensor:
-        """Run the layers over the cells of all N frames: `(B * N, P, D)`."""
+        changing: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, PlacedObjects | None]:
+        """Run the layers over the cells of all N frames, `(B * N, P, D)`; also return the objects of the slots."""
         is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
         task = self.task[is_reconstructed.long()]  # (N, D)
-        hidden = (select_frames(cells, source) + task[:, None].to(cells.dtype)).flatten(0, 1)
-        hidden = hidden if read is None else hidden + read.cells
+        start = select_frames(cells, source) + task[:, None].to(cells.dtype)  # (B, N, P, D)
         memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
         visible = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
         memory = memory.flatten(1, 2)
-        context = self.context_norm(context).flatten(0, 1)  # (B * N, S, D)
-        context_mask = context_mask.flatten(0, 1)[:, None, None]
+        context, context_mask = self.context_norm(context), context_mask[:, :, None, None]
+        start, objects = self._placed(start, context, context_mask, num_predicted, changing)
+        hidden = start.flatten(0, 1) if read is None else start.flatten(0, 1) + read.cells
+        context, context_mask = context.flatten(0, 1), context_mask.flatten(0, 1)
         for level, layer in enumerate(self.layers):
             modulation = None if read is None else read.modulation[:, level]  # (B * N, 4, 2, D)
             hidden, context = layer(hidden, context, context_mask, memory, visible, modulation)
-        return hidden
+        return hidden, objects
+
+    def _placed(
+        self,
+        cells: torch.Tensor,
+        context: torch.Tensor,
+        context_mask: torch.Tensor,
+        num_predicted: int,
+        changing: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, PlacedObjects | None]:
+        """Add to the cells `(B, N, P, D)` of the predicted frames what the slots hold; also return their objects."""
+        if self.slots is None:
+            return cells, None
+        objects, taken = self.slots(*(x[:, :num_predicted] for x in (cells, context, context_mask)), changing)
+        return cells + F.pad(taken, (0, 0, 0, 0, 0, cells.shape[1] - num_predicted)), objects
 
     def _sharpened(self, frames: torch.Tensor) -> torch.Tensor:
         """Sharpen predicted frames `(B, N, 3, H, W)` by unsharp masking, outside of training and where configured.
@@ -173,71 +193,6 @@ class FrameDecoder(nn.Module):
         place = grid_sinusoid(*self.frame_grid, cells.shape[-1], cells.device)
         time = sinusoid(torch.arange(num_frames, device=cells.device), cells.shape[-1])[:, None]
         return cells + (place + time).to(cells.dtype)
-
-
-class FrameDecoderLayer(GradientCheckpointingLayer):
-    """Cells attend to the context, to the frames so far and to one another, then feed-forward; pre-norm, residual.
-
-    With `use_joint_frame_attention` the context attends to itself and to the cells afterwards, in all layers but the
-    last: one stream of words and one of cells that read each other (after the joint attention of Esser et al. 2024).
-    """
-
-    def __init__(self, config: StoryAttnConfig, level: int):
-        super().__init__()
-        size, heads, dropout = config.hidden_size, config.num_attention_heads, config.dropout
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(4))
-        self.from_context = MultiHeadAttention(size, heads, dropout)
-        self.from_memory = MultiHeadAttention(size, heads, dropout)
-        self.from_cells = MultiHeadAttention(size, heads, dropout)
-        self.mlp = FeedForward(size, config.mlp_ratio, dropout)
-        self.context_attention = None
-        if config.use_joint_frame_attention and level < config.num_frame_layers - 1:
-            self.context_norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(3))
-            self.context_attention = MultiHeadAttention(size, heads, dropout)
-            self.context_mlp = FeedForward(size, config.mlp_ratio, dropout)
-
-    def forward(
-        self,
-        hidden: torch.Tensor,
-        context: torch.Tensor,
-        context_mask: torch.Tensor,
-        memory: torch.Tensor,
-        visible: torch.Tensor,
-        modulation: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Update the cells `hidden (B * N, P, D)` of N frames of B stories, and their context.
-
-        Args:
-            context (`(B * N, S, D)`), context_mask (`(B * N, 1, 1, S)`, bool): story state and caption of each frame.
-            memory (`(B, T * M, D)`): cells of the frames so far.
-            visible (`(B, 1, N * P, T * M)`, bool): True where a cell may read them.
-            modulation (`(B * N, 4, 2, D)`, *optional*): scale and shift of the four norms.
-        """
-        hidden = hidden + self.from_context(self._normed(0, hidden, modulation), context, context_mask)
-        queries = self._normed(1, hidden, modulation).reshape(memory.shape[0], -1, hidden.shape[-1])  # (B, N * P, D)
-        hidden = hidden + self.from_memory(queries, memory, visible).reshape(hidden.shape)
-        cells = self._normed(2, hidden, modulation)
-        hidden = hidden + self.from_cells(cells, cells)
-        hidden = hidden + self.mlp(self._normed(3, hidden, modulation))
-        if self.context_attention is not None:
-            context = self._read_cells(context, context_mask, hidden)
-        return hidden, context
-
-    def _normed(self, number: int, hidden: torch.Tensor, modulation: torch.Tensor | None) -> torch.Tensor:
-        """Normalise the cells by the norm of this number, then scale and shift them."""
-        normed = self.norms[number](hidden)
-        if modulation is None:
-            return normed
-        scale, shift = modulation[:, number, :, None].unbind(1)  # (B * N, 1, D)
-        return normed * (1 + scale) + shift
-
-    def _read_cells(self, context: torch.Tensor, context_mask: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Update the context by itself and by the cells; arguments as in `forward`."""
-        norms = self.context_norms
-        read = norms[0](context)
-        mask = F.pad(context_mask, (0, cells.shape[1]), value=True)
-        context = context + self.context_attention(read, torch.cat([read, norms[1](cells)], dim=1), mask)
-        return context + self.context_mlp(norms[2](context))
 
 
 class Painter(nn.Module):

@@ -56,8 +56,10 @@ class StoryAttnOutput(StoryAttnModelOutput):
             `num_reconstructed_frames` of them, drawn at random.
         noise_levels (`(B, T - 1)`): how much of what each prediction reads of its frame is noise, from 0 to 1; in the
             training of a generative frame decoder.
-        object_logits (`(B, T - 1, names, rows * columns)`): what the frame decoder names in the cells of frame t + 1;
-            with `object_names`.
+        object_logits (`(B, T - 1, names)`): logits that an object of a name comes or moves in frame t + 1; with
+            `object_names`.
+        object_places (`(B, T - 1, names, rows * columns)`): logits of the cell in which its centre then is.
+        object_sizes (`(B, T - 1, names, 2)`): logarithms of the rows and columns of cells that it then covers.
         describe_logits (`(B, T, L, V)`): position i of caption t predicts its token i + 1 from the pictures up to t.
             Neither logits are computed in training where no caption has a loss.
         next_caption_logits (`(B, T - 1, L, V)`): the same for caption t + 1 from all that comes before it.
@@ -72,6 +74,8 @@ class StoryAttnOutput(StoryAttnModelOutput):
     reconstructed_frames: torch.FloatTensor | None = None
     noise_levels: torch.FloatTensor | None = None
     object_logits: torch.FloatTensor | None = None
+    object_places: torch.FloatTensor | None = None
+    object_sizes: torch.FloatTensor | None = None
     describe_logits: torch.FloatTensor | None = None
     next_caption_logits: torch.FloatTensor | None = None
 

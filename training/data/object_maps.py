@@ -1,4 +1,4 @@
-"""Which cells the named objects of training stories cover, for the loss that teaches the frame decoder to name them."""
+"""Which cells the named objects of training stories cover, for the slots of the frame decoder and their loss."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ Objects = tuple[np.ndarray, np.ndarray]  # numbers of their names (n,), and thei
 
 
 def set_object_names(config: PreTrainedConfig, stories: Dataset | PreparedStories) -> None:
-    """Set the names of the objects that a model is trained to name, where it has that loss and none yet.
+    """Set the names of the objects that a model has slots for, where it has their loss and no names yet.
 
     Args:
         config: configuration of the model; a baseline has no such loss.
@@ -37,7 +37,7 @@ def set_object_names(config: PreTrainedConfig, stories: Dataset | PreparedStorie
 
 
 class ObjectMaps:
-    """Turns boxes of frames into maps of the cells that objects cover, for a model that is trained to name objects.
+    """Turns boxes of frames into maps of the cells that objects cover, for a model that is trained to place objects.
 
     For another one, and for a baseline, it finds and draws nothing.
 

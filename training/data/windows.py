@@ -82,7 +82,7 @@ class TrainingWindows(TorchDataset):
     An item is `pixels (n, height, width, 3)`, uint8, changed by `augmentation`; `caption_ids`, one array a frame (with
     two tokenizers also `decoder_caption_ids`); `story_id`; `start`; the masks of `draw_tasks`; with
     `config.num_memory_frames`, `transition_mask`: of each frame but the first whether it follows the one before it; and
-    for a model that is trained to name objects `object_maps`, see `ObjectMaps`.
+    for a model that is trained to place objects `object_maps`, see `ObjectMaps`.
 
     Args:
         stories: the stories.

@@ -1,4 +1,4 @@
-"""The frame decoder names the objects of the next frame: maps of their boxes, the loss, and training with it."""
+"""Object slots: maps of boxes, what slots say of the next frame, their loss, and training with it."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import torch
 from conftest import SMALL_CONFIG, small_config
 from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_image_processor
-from storyattn.object_naming import USUAL_CELLS, object_loss
+from storyattn.object_slots import PlacedObjects, changing_objects, object_loss
 from storyattn.training.data.augmentation import Augmentation
 from storyattn.training.data.object_maps import ObjectMaps, collate_maps, set_object_names
 from storyattn.training.data.prepared_stories import prepare_stories
@@ -133,45 +133,81 @@ def test_names_are_different():
 # The loss
 
 
+def said(presence: torch.Tensor, centres: torch.Tensor, sizes: torch.Tensor) -> PlacedObjects:
+    """Return what slots say that are sure: presence and centres `(names,)`, and sizes `(names, 2)` in cells."""
+    places = 60.0 * torch.nn.functional.one_hot(centres, 24)
+    return PlacedObjects(*(x.float()[None, None] for x in (60.0 * presence - 30, places, sizes.float().log())))
+
+
 def test_a_small_object_counts_as_much_as_a_large_one():
-    maps = torch.zeros(1, 1, 2, 24, dtype=torch.bool)
-    maps[0, 0, 0, :12], maps[0, 0, 1, 20] = True, True
-    mask, last = torch.ones(1, 1, dtype=torch.bool), torch.zeros_like(maps)
-    right = torch.where(maps, 30.0, -30.0)
-    assert object_loss(right, maps, last, mask) < 1e-6
+    maps = torch.zeros(1, 1, 2, 4, 6, dtype=torch.bool)
+    maps[0, 0, 0, :2, :5], maps[0, 0, 1, 3, 2] = True, True
+    maps = maps.flatten(-2)
+    terms = maps, torch.zeros_like(maps), (4, 6), torch.ones(1, 1, dtype=torch.bool)
+    sizes = torch.tensor([[2, 5], [1, 1]])
+    assert object_loss(said(torch.ones(2), torch.tensor([2, 20]), sizes), *terms) < 1e-6
     for name in range(2):
-        missed = right.clone()
-        missed[0, 0, name] = -30
-        assert object_loss(missed, maps, last, mask).item() == pytest.approx(30 / 2)
-    wrong = right.clone()
-    wrong[0, 0, 0, 23] = 30
-    assert object_loss(wrong, maps, last, mask).item() == pytest.approx(30 / USUAL_CELLS / 2)
+        presence, centres, wrong = torch.ones(2), torch.tensor([2, 20]), sizes.clone()
+        presence[name] = 0
+        assert object_loss(said(presence, torch.tensor([2, 20]), sizes), *terms).item() == pytest.approx(30 / 2)
+        centres[name] = 23
+        assert object_loss(said(torch.ones(2), centres, sizes), *terms).item() == pytest.approx(60 / 2)
+        wrong[name, 1] *= 2
+        assert object_loss(said(torch.ones(2), torch.tensor([2, 20]), wrong), *terms).item() == pytest.approx(
+            math.log(2) / 2, rel=1e-5
+        )
 
 
-def test_objects_that_stay_do_not_count_and_those_that_move_or_leave_do():
-    maps = torch.zeros(1, 1, 3, 24, dtype=torch.bool)
+def test_objects_that_stay_or_leave_are_not_to_be_placed_and_those_that_come_or_move_are():
+    maps = torch.zeros(1, 1, 4, 24, dtype=torch.bool)
     last = torch.zeros_like(maps)
     maps[..., 0, 3], last[..., 0, 3] = True, True  # stays
     maps[..., 1, 5], last[..., 1, 4] = True, True  # moves
     last[..., 2, 9] = True  # leaves
-    logits = torch.zeros(1, 1, 3, 24, requires_grad=True)
-    loss = object_loss(logits, maps, last, torch.ones(1, 1, dtype=torch.bool))
-    assert loss.item() == pytest.approx(math.log(2) * (1 + (23 + 24) / USUAL_CELLS))
+    maps[..., 3, 7] = True  # comes
+    assert changing_objects(maps, last).any(-1).tolist() == [[[False, True, False, True]]]
+    shapes = ((1, 1, 4), (1, 1, 4, 24), (1, 1, 4, 2))
+    objects = PlacedObjects(*(torch.zeros(shape, requires_grad=True) for shape in shapes))
+    loss = object_loss(objects, maps, last, (4, 6), torch.ones(1, 1, dtype=torch.bool))
+    assert loss.item() == pytest.approx((4 * math.log(2) + 2 * math.log(24)) / 2)
     loss.backward()
-    assert logits.grad.any(-1).tolist() == [[[False, True, True]]]
+    assert objects.places.grad.any(-1).tolist() == [[[False, True, False, True]]]
+    assert (objects.presence.grad > 0).tolist() == [[[True, False, True, False]]]
 
 
 def test_frames_that_do_not_count_and_frames_without_objects():
-    logits, maps = torch.zeros(1, 2, 2, 24), torch.zeros(1, 2, 2, 24, dtype=torch.bool)
+    maps = torch.zeros(1, 2, 2, 24, dtype=torch.bool)
     maps[0, 0, 0, 0] = True
-    last = torch.zeros_like(maps)
-    alone = object_loss(logits, maps, last, torch.tensor([[False, True]]))
-    assert alone.item() == pytest.approx(48 * math.log(2) / USUAL_CELLS)
-    both = object_loss(logits, maps, last, torch.tensor([[True, True]]), count=torch.tensor(4.0))
-    assert both.item() == pytest.approx((math.log(2) + (47 + 48) * math.log(2) / USUAL_CELLS) / 4, rel=1e-6)
+    objects = PlacedObjects(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, 24), torch.zeros(1, 2, 2, 2))
+    terms = objects, maps, torch.zeros_like(maps), (4, 6)
+    alone = object_loss(*terms, torch.tensor([[False, True]]))
+    assert alone.item() == pytest.approx(2 * math.log(2))
+    both = object_loss(*terms, torch.tensor([[True, True]]), count=torch.tensor(4.0))
+    assert both.item() == pytest.approx((4 * math.log(2) + math.log(24)) / 4, rel=1e-6)
 
 
 # The model
+
+
+@pytest.mark.parametrize("rows, columns, centre", [(1, 1, 0), (2, 3, 9), (3, 2, 14), (4, 6, 8)])
+def test_said_boxes_are_those_that_the_loss_asks_for(rows, columns, centre):
+    top, left = centre // 6 - (rows - 1) // 2, centre % 6 - (columns - 1) // 2
+    expected = torch.zeros(4, 6, dtype=torch.bool)
+    expected[max(top, 0) : top + rows, max(left, 0) : left + columns] = True
+    presence, centres = torch.tensor([1, 0]), torch.tensor([centre, centre])
+    maps = said(presence, centres, torch.tensor([[rows, columns]] * 2)).maps((4, 6))[0, 0].view(2, 4, 6)
+    assert torch.equal(maps[0], expected) and not maps[1].any()
+
+
+@pytest.mark.parametrize("kind", ["regression", "flow"])
+def test_the_frame_takes_over_what_a_slot_holds_in_its_box(small_processor, kind):
+    decoder = named_model(small_processor, frame_decoder_type=kind).frame_decoder.eval()
+    cells, context = torch.randn(1, 2, 24, 32), torch.randn(1, 2, 5, 32)
+    changing = torch.zeros(1, 1, 2, 24, dtype=torch.bool)
+    changing[0, 0, 1, 7:9] = True
+    changed, objects = decoder._placed(cells, context, torch.ones(1, 2, 1, 1, 5, dtype=torch.bool), 1, changing)
+    assert objects.places.shape == (1, 1, 2, 24)
+    assert (changed != cells).any(-1).nonzero().tolist() == [[0, 0, 7], [0, 0, 8]]
 
 
 def named_model(processor, **changes) -> StoryAttnForConditionalGeneration:
@@ -183,21 +219,22 @@ def named_model(processor, **changes) -> StoryAttnForConditionalGeneration:
 
 
 @pytest.mark.parametrize("kind", ["regression", "flow"])
-def test_the_loss_trains_the_plan_of_the_next_frame(small_processor, kind):
+def test_the_loss_trains_the_slots(small_processor, kind):
     model = named_model(small_processor, frame_decoder_type=kind).train()
     torch.manual_seed(1)
     batch = {"pixel_values": torch.randn(2, 3, 3, HEIGHT, WIDTH), "frame_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
     maps = torch.zeros(2, 3, 2, 24, dtype=torch.bool)
     maps[0, 1, 0, :5] = maps[0, 2, 0, 3:7] = maps[1, 0, 1, 2] = True
     output = model(**batch, object_maps=maps, return_loss=True)
-    assert output.object_logits.shape == (2, 2, 2, 24) and output.object_logits.mean() < -3
+    assert output.object_logits.shape == (2, 2, 2) and output.object_logits.mean() < -1
+    said = PlacedObjects(output.object_logits, output.object_places, output.object_sizes)
     mask = torch.tensor([[True, True], [True, False]])
     part = output.loss_parts["next_frame_objects"]
-    torch.testing.assert_close(part, object_loss(output.object_logits, maps[:, 1:], maps[:, :-1], mask))
+    torch.testing.assert_close(part, object_loss(said, maps[:, 1:], maps[:, :-1], (4, 6), mask))
     part.backward()
     trained = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
-    assert any(name.startswith("frame_decoder.layers.1") for name in trained)
-    assert not any(name.startswith("frame_decoder.painter") for name in trained)
+    parts = {name.split(".")[1] for name in trained if name.startswith("frame_decoder.")}
+    assert "slots" in parts and not parts & {"layers", "painter", "noise_reader"}, parts
     assert "next_frame_objects" not in model(**batch, return_loss=True).loss_parts
 
 
@@ -212,7 +249,7 @@ def test_a_training_learns_the_names_and_keeps_them(launch, stories, tmp_path):
     stored = json.loads((tmp_path / "run" / "config.json").read_text())["object_names"]
     assert stored == sorted({one["entity"] for row in stories["boxes"] for frame in row for one in frame})
     loaded = StoryAttnForConditionalGeneration.from_pretrained(tmp_path / "run")
-    assert loaded.frame_decoder.namer.names.out_features == len(stored)
+    assert len(loaded.frame_decoder.slots.slots) == len(stored)
 
 
 def test_a_training_on_stories_without_boxes_is_refused(refused, stories_folder):
