@@ -238,6 +238,19 @@ def test_the_loss_trains_the_slots(small_processor, kind):
     assert "next_frame_objects" not in model(**batch, return_loss=True).loss_parts
 
 
+def test_training_withholds_a_tenth_of_the_boxes(small_processor):
+    decoder = named_model(small_processor).frame_decoder
+    inputs = torch.randn(400, 1, 24, 32), torch.randn(400, 1, 5, 32), torch.ones(400, 1, 1, 1, 5, dtype=torch.bool)
+    changing = torch.zeros(400, 1, 2, 24, dtype=torch.bool)
+    changing[:, :, 1, 7] = True
+    shares = []
+    for training in (True, False):
+        torch.manual_seed(2)
+        changed, _ = decoder.train(training)._placed(*inputs, 1, changing)
+        shares.append((changed == inputs[0]).all(-1)[:, 0, 7].float().mean().item())
+    assert 0.05 < shares[0] < 0.16 and shares[1] == 0, shares
+
+
 def test_a_training_learns_the_names_and_keeps_them(launch, stories, tmp_path):
     for split in ("train", "validation", "test"):
         stories.to_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
