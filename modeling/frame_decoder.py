@@ -44,6 +44,8 @@ class FrameDecoder(nn.Module):
     from elsewhere. Painted frames, moved ones and the last one in its new light have a loss each, so that no candidate
     starves the others. A reconstruction never copies.
 
+    With `object_names`, slots say which objects come or move, and the cells of their boxes start from what they hold.
+
     As `"flow"` it also reads a noisy version of each frame to predict, and paints the clean frame that it comes from.
     In pure noise there is nothing to read, so there it does the task of a regressing decoder.
     """
@@ -56,7 +58,7 @@ class FrameDecoder(nn.Module):
         self.task = nn.Parameter(torch.empty(2, size))
         self.context_norm = nn.LayerNorm(size)
         self.memory_norm = nn.LayerNorm(size)
-        last = config.num_frame_layers - 1
+        last = config.num_frame_layers - 1  # nothing reads the context after it
         self.layers = nn.ModuleList(
             FrameDecoderLayer(config, config.use_joint_frame_attention and level < last) for level in range(last + 1)
         )

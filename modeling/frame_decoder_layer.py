@@ -12,8 +12,12 @@ from .layers import FeedForward, MultiHeadAttention
 class FrameDecoderLayer(GradientCheckpointingLayer):
     """Cells attend to the context, to the frames so far and to one another, then feed-forward; pre-norm, residual.
 
-    With `use_joint_frame_attention` the context attends to itself and to the cells afterwards, in all layers but the
-    last: one stream of words and one of cells that read each other (after the joint attention of Esser et al. 2024).
+    With `joint` the context attends to itself and to the cells afterwards: one stream of words and one of cells that
+    read each other (after the joint attention of Esser et al. 2024). Slots are transformed as cells are.
+
+    Args:
+        config: of the model.
+        joint: whether the context is updated, too.
     """
 
     def __init__(self, config: StoryAttnConfig, joint: bool = False):
