@@ -69,6 +69,9 @@ class ModelArguments:
     model_name_or_path: str | None = _flag(
         None, "folder or Hub id of a trained model to go on from, with its tokenizers"
     )
+    model_recipe: str | None = _flag(
+        None, "recipe that trains the model of --model_name_or_path; it runs first where that folder has no model yet"
+    )
     config: str | None = _flag(None, "JSON file with the model's configuration, in place of a preset")
     config_overrides: str | None = _flag(
         None, "changes to the configuration, such as 'dropout=0.1,loss_weights.alignment=0'"
@@ -111,6 +114,7 @@ class ModelArguments:
         trained = self.model_name_or_path is not None
         for name in ("config", "baseline", "tokenizer_name"):
             _expect(self, name, not (trained and getattr(self, name)), "none with --model_name_or_path")
+        _expect(self, "model_recipe", trained or self.model_recipe is None, "none without --model_name_or_path")
         for part in ("vision", "text", "decoder"):
             pretrained = getattr(self, f"pretrained_{part}") is not None
             exchanged = pretrained and trained and part != "decoder"

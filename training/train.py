@@ -36,7 +36,8 @@ from .data.loaders import check_streaming, load_splits, make_loader, prepare_spl
 from .data.object_maps import set_object_names
 from .data.prepared_stories import PreparedStories
 from .data.sources import STORYWORLD
-from .engine.accelerator import build_accelerator, leave
+from .earlier_trainings import train_after_earlier
+from .engine.accelerator import build_accelerator, leave, process_group_ended
 from .engine.alignment_fit import fit_alignment
 from .engine.checkpoints import find_checkpoint
 from .engine.compilation import checkpoint_activations, compile_blocks
@@ -79,10 +80,9 @@ def main(argv: list[str] | None = None, command: list[str] | None = None) -> Non
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        with one_line("error"):
-            train(
-                *parse_arguments(argv), command=portable_command(command or ["train.py", *argv], FLAGS_OF_ONE_MACHINE)
-            )
+        with process_group_ended(), one_line("error"):
+            command = portable_command(command or ["train.py", *argv], FLAGS_OF_ONE_MACHINE)
+            train_after_earlier(train, parse_arguments(argv), command)
     except Interrupted as interrupted:
         if PartialState().is_main_process:
             print(interrupted, file=sys.stderr)
@@ -256,11 +256,12 @@ def _begin(
 
 @contextmanager
 def _ended(accelerator: Accelerator) -> Iterator[None]:
-    """End the trackers and the process group of `accelerator` at the end."""
+    """End the trackers of `accelerator` at the end."""
     try:
         yield
     finally:
-        accelerator.end_training()
+        for tracker in accelerator.trackers:
+            tracker.finish()
 
 
 def _run_loop(loop: TrainingLoop, run_state: dict, interruption: Interruption) -> PreTrainedModel | None:

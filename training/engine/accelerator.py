@@ -2,10 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     FullyShardedDataParallelPlugin,
@@ -60,6 +64,22 @@ def build_accelerator(args: TrainingArguments) -> Accelerator:
         if accelerator.mixed_precision == "bf16":
             attend_in_float32()
     return accelerator
+
+
+def forget_accelerator() -> None:
+    """Forget the accelerator of a run that has ended, not its processes: the next may have another precision."""
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+
+@contextmanager
+def process_group_ended() -> Iterator[None]:
+    """End the process group, if there is one, at the end."""
+    try:
+        yield
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            PartialState().destroy_process_group()
 
 
 def keep_full_precision(plugin: FullyShardedDataParallelPlugin) -> None:
