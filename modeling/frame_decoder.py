@@ -24,7 +24,7 @@ class FrameDecoderOutput(NamedTuple):
         painted (`(B, N, 3, H, W)`): the same without anything copied.
         lit (`(B, P, 3, H, W)`): the last frame in its new light; `None` with `use_frame_copy` off.
         moved (`(B, P, 3, H, W)`): pieces of the frames so far; `None` with that or `use_frame_motion` off.
-        objects (`PlacedObjects`): what comes or moves, and where to; `None` without `object_names`.
+        objects (`PlacedObjects`): what changes, and where; `None` without `object_names`.
     """
 
     frames: torch.Tensor
@@ -44,7 +44,7 @@ class FrameDecoder(nn.Module):
     from elsewhere. Painted frames, moved ones and the last one in its new light have a loss each, so that no candidate
     starves the others. A reconstruction never copies.
 
-    With `object_names`, slots say which objects come or move, and the cells of their boxes start from what they hold.
+    With `object_names`, slots say which objects change, and the cells of their boxes start from what they hold.
 
     As `"flow"` it also reads a noisy version of each frame to predict, and paints the clean frame that it comes from.
     In pure noise there is nothing to read, so there it does the task of a regressing decoder.
@@ -97,7 +97,7 @@ class FrameDecoder(nn.Module):
             num_predicted: so many of the N frames, the first ones, are predicted. The others are reconstructed, and
                 copy nothing.
             noisy (`NoisyFrames`): as `"flow"`: the P predicted frames with noise.
-            changing (`(B, P, names, cells)`, bool, *optional*): true boxes of what comes or moves, see [`ObjectSlots`].
+            changing (`(B, P, names, cells)`, bool, *optional*): true boxes of what changes, see [`ObjectSlots`].
         """
         read = None if self.noise_reader is None else self._read_noise(noisy, source.shape[1])
         frames = frames.float()  # pixels keep their precision, whatever the weights have

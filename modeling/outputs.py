@@ -56,7 +56,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
             `num_reconstructed_frames` of them, drawn at random.
         noise_levels (`(B, T - 1)`): how much of what each prediction reads of its frame is noise, from 0 to 1; in the
             training of a generative frame decoder.
-        object_logits (`(B, T - 1, names)`): logits that an object of a name comes or moves in frame t + 1; with
+        object_logits (`(B, T - 1, names)`): logits that an object of a name changes in frame t + 1; with
             `object_names`.
         object_places (`(B, T - 1, names, rows * columns)`): logits of the cell in which its centre then is.
         object_sizes (`(B, T - 1, names, 2)`): logarithms of the rows and columns of cells that it then covers.

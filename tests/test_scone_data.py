@@ -18,9 +18,6 @@ from storyattn.training.scone import DOMAINS, build, read_state
 from storyattn.training.scone.late_instructions import runs_behind
 from storyattn.training.scone.sequences import file_name, parse_sequences
 
-CLOTHES = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "b": "blue", "p": "purple"}
-BEAKER_COLOURS = {**CLOTHES, "b": "brown"}
-
 
 @pytest.fixture
 def source(tmp_path):
@@ -53,20 +50,18 @@ def test_a_story_has_the_picture_of_every_state_and_the_instruction_to_it(domain
         assert (picture.size, picture.mode, picture.format) == ((96, 64), "RGB", "PNG")
         assert str(read_state(picture, domain).state) == state
         slots = [slot.split(":")[1].strip("_") for slot in state.split()]
-        assert [box["entity"] for box in boxes] == [name for slot in slots for name in names_of(domain, slot)]
+        assert [box["entity"] for box in boxes] == [
+            name for place, slot in enumerate(slots, 1) for name in names_of(domain, slot, place)
+        ]
         assert all(0 <= x1 < x2 <= 96 and 0 <= y1 < y2 <= 64 for x1, y1, x2, y2 in (box["box"] for box in boxes))
 
 
-def names_of(domain: str, slot: str) -> list[str]:
+def names_of(domain: str, slot: str, place: int) -> list[str]:
     """Return the entities of a slot."""
     if domain == "alchemy":
-        return [f"{BEAKER_COLOURS[unit]} liquid" for unit in slot]
-    if not slot:
-        return []
-    if domain == "tangrams":
-        return [f"figure {slot}"]
-    shirt, *hat = (CLOTHES[part] for part in slot)
-    return [" with a hat in ".join([f"person in {shirt}", *hat])]
+        return [f"unit {unit} in beaker {place}" for unit in range(1, len(slot) + 1)]
+    kinds = ["figure"] if domain == "tangrams" else ["person", "hat"]
+    return [f"{kind} in place {place}" for kind, _ in zip(kinds, slot)]
 
 
 def test_several_domains_make_one_data_set(source, tmp_path, capsys):

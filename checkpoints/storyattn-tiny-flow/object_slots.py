@@ -1,4 +1,4 @@
-"""ObjectSlots: they say which objects the next frame shows anew, and in which boxes, and the loss that teaches them."""
+"""ObjectSlots: they say which objects change in the next frame, and in which boxes, and the loss that teaches them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,8 +21,8 @@ class PlacedObjects(NamedTuple):
     What [`ObjectSlots`] say of the predicted frames.
 
     Args:
-        presence (`(B, P, names)`): logits that an object of the name comes, or moves.
-        places (`(B, P, names, cells)`): logits of the cell in which the centre of its box then is.
+        presence (`(B, P, names)`): logits that an object of the name comes, moves, changes its looks, or goes.
+        places (`(B, P, names, cells)`): logits of the cell in which the centre of its box then is, or was if it goes.
         sizes (`(B, P, names, 2)`): logarithms of the rows and columns of its box.
     """
 
@@ -31,7 +31,7 @@ class PlacedObjects(NamedTuple):
     sizes: torch.Tensor
 
     def maps(self, grid: tuple[int, int]) -> torch.Tensor:
-        """Return the boxes of the objects that are likelier to come or move than not: `(B, P, names, cells)`, bool."""
+        """Return the boxes of the objects that are likelier to change than not: `(B, P, names, cells)`, bool."""
         centre = self.places.argmax(-1)
         place = torch.stack([centre // grid[1], centre % grid[1]], dim=-1)  # (B, P, names, 2)
         inside = []
@@ -44,7 +44,9 @@ class PlacedObjects(NamedTuple):
 
 
 class ObjectSlots(nn.Module):
-    """One slot for each of `config.object_names`: it says whether the object comes or moves, and its box.
+    """One slot for each of `config.object_names`: it says whether the object changes, and its box.
+
+    An object changes if it comes, moves, looks different, or goes.
 
     A slot is a learned vector (object queries of Carion et al. 2020, each bound to a name). Layers of attention let it
     read the story and caption, the cells of the last frame and the other slots. The cells of its box take over what it
@@ -82,7 +84,7 @@ class ObjectSlots(nn.Module):
         Args:
             cells (`(B, P, cells, D)`): of the frame that each starts from.
             context (`(B, P, S, D)`), context_mask (`(B, P, 1, 1, S)`, bool): story state and caption of each frame.
-            changing (`(B, P, names, cells)`, bool, *optional*): boxes of the objects that do come or move.
+            changing (`(B, P, names, cells)`, bool, *optional*): boxes of the objects that do change.
 
         Returns:
             the objects, and what the cells take over of them, `(B, P, cells, D)`.
@@ -103,15 +105,9 @@ class ObjectSlots(nn.Module):
         return objects, taken.unflatten(0, shape)
 
 
-def changing_objects(maps: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """Keep of `maps (B, P, names, cells)` those of the objects that come or move, by the maps of the last frame."""
-    return maps & (maps != last).any(-1, keepdim=True)
-
-
 def object_loss(
     objects: PlacedObjects,
-    maps: torch.Tensor,
-    last: torch.Tensor,
+    changing: torch.Tensor,
     grid: tuple[int, int],
     mask: torch.Tensor,
     count: torch.Tensor | None = None,
@@ -119,12 +115,11 @@ def object_loss(
     """Compute how wrong the slots are, where a small object counts as much as a large one.
 
     The cross-entropy of presence is summed over all names; that of the centre's cell and the absolute difference of
-    the logarithms of rows and columns are summed over the objects that come or move. Each by the number of these.
+    the logarithms of rows and columns are summed over the objects that change. Each by the number of these.
 
     Args:
         objects: of [`ObjectSlots`].
-        maps (`(B, P, names, cells)`, bool): True in the cells that an object of the name covers.
-        last (the same, bool): these maps of the frame before.
+        changing (`(B, P, names, cells)`, bool): True in the box of an object of the name that changes.
         grid: rows and columns of the cells.
         mask (`(B, P)`, bool): True for the frames that count.
         count (`()`, *optional*): as in `masked_mean`.
@@ -132,8 +127,8 @@ def object_loss(
     Returns:
         the loss, `()`.
     """
-    boxes = changing_objects(maps, last).unflatten(-1, grid)
-    changes = boxes.flatten(-2).any(-1)  # (B, P, names)
+    boxes = changing.unflatten(-1, grid)
+    changes = changing.any(-1)  # (B, P, names)
     present = F.binary_cross_entropy_with_logits(objects.presence, changes.float(), reduction="none")
     (top, rows), (left, columns) = (_extent(boxes.any(axis)) for axis in (-1, -2))
     centre = (top + (rows - 1) // 2) * grid[1] + left + (columns - 1) // 2

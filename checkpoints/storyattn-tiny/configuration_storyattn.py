@@ -78,7 +78,7 @@ class StoryAttnConfig(PreTrainedConfig):
         frame_context_captions (`int`): how many of the last captions these layers read word by word, besides the next.
         frame_stride (`int`): pixels per cell, a power of two.
         frame_channels (`list[int]`): channels at each doubling of the resolution but the last, which gives the pixels.
-        object_names (`list[str]`, *optional*): each has a slot that says whether such an object comes or moves,
+        object_names (`list[str]`, *optional*): each has a slot that says whether such an object changes,
             and where to, for the loss `next_frame_objects`. Training takes the names of the data set's boxes.
         num_reconstructed_frames (`int`): frames per story, drawn at random, that a training step reconstructs; all of
             them where there are no more, and in evaluation.
@@ -105,7 +105,7 @@ class StoryAttnConfig(PreTrainedConfig):
             - `next_frame_painted`: L1 of the frame without anything copied, over all pixels and over the changed ones.
             - `next_frame_moved`: the same of the pieces moved from earlier frames, before they are mixed in.
             - `next_frame_lit`: L1 of the last frame in its new light, before it is mixed in.
-            - `next_frame_objects`: cross-entropy of which objects come or move in the next frame, and where to; for
+            - `next_frame_objects`: cross-entropy of which objects change in the next frame, and where; for
               training stories with `boxes`.
             - `reconstruction_l1`: absolute difference of a frame and its reconstruction from its own features.
             - `reconstruction_mse`: squared difference of the two.

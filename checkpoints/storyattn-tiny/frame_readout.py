@@ -10,7 +10,6 @@ from .frame_noise import NOISE_SCALE, NoisyFrames, add_noise, draw_levels
 from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
 from .layers import select_frames, select_last, sinusoid
-from .object_slots import changing_objects
 from .outputs import EncodedStories
 
 OWN_STEPS = 2  # of the sampling of frames that a training reads
@@ -122,9 +121,7 @@ class FrameReadoutMixin:
             sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
             noise = sampling.noise(number, frames.shape[2:]).to(frames.device).expand(len(frames), -1, -1, -1, -1)
             noisy = self._sampled(inputs.predicted(), noise, sampling.levels)
-        changing = None
-        if object_maps is not None and self.training:
-            changing = changing_objects(object_maps[:, 1:].bool(), object_maps[:, :-1].bool())
+        changing = object_maps[:, 1:].bool() if object_maps is not None and self.training else None
         decoded = self.frame_decoder(*inputs, noisy, changing)
         return {
             "predicted_frames": decoded.frames[:, :number],

@@ -45,8 +45,7 @@ class Supervision:
     - `regressed (B, T - 1)`: transitions that are predicted without noise, or from pure noise with their caption;
       `noise_levels (B, T - 1)`.
     - `reconstructed (B, R)`: indices of the frames to reconstruct; `reconstruction`: their mask.
-    - `object_maps`: the cells that each object covers in the next frame, and in the last one, each `(B, T - 1, names,
-      cells)`; `None` without maps.
+    - `object_maps (B, T - 1, names, cells)`: boxes of the objects that change in the next frame; `None` without maps.
     - `moving (B, T)`: frames in which something moves, at `moving_cells (B, T, h, w)`.
     - `describe (B, T, L - 1)`, `next_caption (B, T - 1, L - 1)`: tokens to predict; `captioned (B, T)`: pairs to align.
       `None` without captions.
@@ -60,7 +59,7 @@ class Supervision:
         grid (`tuple[int, int]`): rows and columns of the attention maps.
         noise_levels (`(B, T - 1)`, *optional*): how much noise a generative frame decoder read in each next frame.
         transition_mask (`(B, T - 1)`, *optional*): 0 where frame t + 1 does not follow frame t, and has no loss.
-        object_maps (`(B, T, names, cells)`, *optional*): 1 in the cells of frame t that an object of a name covers.
+        object_maps (`(B, T, names, cells)`, *optional*): 1 in the box of an object of a name that changes in frame t.
 
     Raises:
         ValueError: for a mask of another shape or range.
@@ -97,7 +96,7 @@ class Supervision:
         self.reconstruction = frame_mask.gather(1, self.reconstructed) & (reconstructed >= 0)
         self.moving_cells = moving_cells(frames.float(), frame_mask, grid)
         self.moving = frame_mask & self.moving_cells.flatten(2).any(-1)
-        self.object_maps = None if object_maps is None else (object_maps[:, 1:].bool(), object_maps[:, :-1].bool())
+        self.object_maps = None if object_maps is None else object_maps[:, 1:].bool()
         self.describe = self.next_caption = self.captioned = None
         if self.attention_mask is not None:
             self.describe = self.attention_mask[:, :, 1:].bool()
@@ -182,7 +181,7 @@ class StoryLossMixin:
         if result.object_logits is not None and supervision.object_maps is not None:
             mask = supervision.next_frame, counts["next_frame"]
             named = PlacedObjects(result.object_logits, result.object_places, result.object_sizes)
-            parts["next_frame_objects"] = object_loss(named, *supervision.object_maps, self.config.frame_grid, *mask)
+            parts["next_frame_objects"] = object_loss(named, supervision.object_maps, self.config.frame_grid, *mask)
         if weights["attention"] and self.config.use_spatial_attention:
             moving = supervision.moving_cells, supervision.moving, counts["moving"]
             parts["attention"] = attention_loss(result.spatial_attentions, *moving)

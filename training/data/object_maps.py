@@ -1,9 +1,10 @@
-"""Which cells the named objects of training stories cover, for the slots of the frame decoder and their loss."""
+"""Where the named objects of training stories come, move, change or go, for the slots of the frame decoder."""
 
 import numpy as np
 import torch
 from datasets import Dataset
 from storyattn import StoryAttnImageProcessor
+from storyattn.losses import CHANGED_THRESHOLD
 from transformers import PreTrainedConfig
 
 from .augmentation import Augmentation
@@ -11,6 +12,7 @@ from .prepared_stories import PreparedStories
 
 LOSS = "next_frame_objects"
 MOST_NAMES = 500
+CHANGED_SHARE = 1 / 3  # of the pixels in its box, above which an object that stays in its place has changed its looks
 Objects = tuple[np.ndarray, np.ndarray]  # numbers of their names (n,), and their edges (n, 4)
 
 
@@ -37,7 +39,7 @@ def set_object_names(config: PreTrainedConfig, stories: Dataset | PreparedStorie
 
 
 class ObjectMaps:
-    """Turns boxes of frames into maps of the cells that objects cover, for a model that is trained to place objects.
+    """Turns boxes of frames into maps of the objects that change, for a model that is trained to place objects.
 
     For another one, and for a baseline, it finds and draws nothing.
 
@@ -81,29 +83,53 @@ class ObjectMaps:
         return labels, edges
 
     def draw(
-        self, objects: list[Objects], window: list[int], seed: int, epoch: int, story: int | str
+        self, objects: list[Objects], pixels: np.ndarray, window: list[int], seed: int, epoch: int, story: int | str
     ) -> dict[str, np.ndarray]:
         """Draw the maps of a window, changed as its pixels are.
 
-        An object covers the cells whose centres lie in its box, and the cell that the centre of its box lies in.
+        An object has a map in a frame where it comes, moves, or changes its looks: the cells of its box there. It
+        changes its looks where more than `CHANGED_SHARE` of the pixels in its box differ from those of the frame
+        before. Where it goes, its map has the cells of its box in the frame before. A box covers the cells whose
+        centres lie in it, and the cell that its own centre lies in.
 
         Args:
             objects: of each frame of the story, or none at all.
+            pixels: the frames of the window as training sees them, `(n, height, width, 3)`, uint8.
             window: the indices of the frames.
             seed, epoch, story: as in `Augmentation.apply`.
 
         Returns:
-            `object_maps (n, names, cells)`, bool; nothing where no objects are named.
+            `object_maps (n, names, cells)`, bool, without any in the first frame; nothing where no objects are named.
         """
         if not self.numbers:
             return {}
-        maps = np.zeros((len(window), len(self.numbers), *self.grid), bool)
+        covered = np.zeros((len(window), len(self.numbers), *self.grid), bool)
+        looks = np.zeros(covered.shape[:2], bool)
         move = self.augmentation.mover(seed, epoch, story)
-        for of_frame, (labels, edges) in zip(maps, [objects[frame] for frame in window] if objects else []):
+        for number, (labels, edges) in enumerate([objects[frame] for frame in window] if objects else []):
             for label, box in zip(labels, move(edges)):
                 if box[2] > box[0] and box[3] > box[1]:
-                    of_frame[label] |= _covered(box, self.grid)
-        return {"object_maps": maps.reshape(*maps.shape[:2], -1)}
+                    covered[number, label] |= _covered(box, self.grid)
+                    looks[number, label] |= number > 0 and _has_changed(box, pixels[number], pixels[number - 1])
+        return {"object_maps": _changes(covered.reshape(*looks.shape, -1), looks)}
+
+
+def _changes(covered: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """Return the maps of what changes, of the cells `(n, names, cells)` that objects cover and of changed looks."""
+    maps = np.zeros_like(covered)
+    later, before = covered[1:], covered[:-1]
+    changes = (later != before).any(-1) | looks[1:]
+    maps[1:] = np.where(later.any(-1, keepdims=True), later, before) & changes[..., None]
+    return maps
+
+
+def _has_changed(box: np.ndarray, frame: np.ndarray, last: np.ndarray) -> bool:
+    """Return whether a box `(4,)` of shares shows something else than in the last frame, both `(height, width, 3)`."""
+    height, width = frame.shape[:2]
+    left, top, right, bottom = (box * [width, height, width, height]).round().astype(int)
+    rows, columns = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+    difference = np.abs(frame[rows, columns].astype(np.int16) - last[rows, columns]).max(-1, initial=0)
+    return difference.size > 0 and (difference > CHANGED_THRESHOLD * 255).mean() > CHANGED_SHARE
 
 
 def _weight(config: PreTrainedConfig) -> float:

@@ -134,7 +134,7 @@ class StoryStream(TorchIterableDataset):
         boxes = row.get("boxes") and [row["boxes"][frame] for frame in window]
         objects = self.object_maps.find(boxes, prepared["sizes"])
         tasks |= transitions_of(window, self.config)
-        tasks |= self.object_maps.draw(objects, list(range(len(window))), *drawn_by)
+        tasks |= self.object_maps.draw(objects, pixels, list(range(len(window))), *drawn_by)
         return {**prepared, "pixels": pixels, **texts, **tasks}
 
     def _rows(self, reader: int, num_readers: int) -> Iterator[tuple[int, dict]]:

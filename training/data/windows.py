@@ -119,15 +119,16 @@ class TrainingWindows(TorchDataset):
         window = draw_window(self.lengths[story], self.config, *drawn_by)
         runs = [self.stories.pixels(story, run[0], run[-1] + 1) for run in runs_of(window)]
         pixels = runs[0] if len(runs) == 1 else np.concatenate(runs)  # which would copy the usual window
+        pixels = self.augmentation.apply(pixels, *drawn_by)
         first, caption_ids = self.first_captions[story], self.caption_ids[self.augmentation.is_flipped(*drawn_by)]
         return {
-            "pixels": self.augmentation.apply(pixels, *drawn_by),
+            "pixels": pixels,
             **{name: [ids[first + frame] for frame in window] for name, ids in caption_ids.items()},
             "story_id": self.stories["story_id"][story],
             "start": window[0],
             **transitions_of(window, self.config),
             **draw_tasks(len(window), self.config, *drawn_by, caption_dropout=self.augmentation.caption_dropout),
-            **self.object_maps.draw(self.objects[story], window, *drawn_by),
+            **self.object_maps.draw(self.objects[story], pixels, window, *drawn_by),
         }
 
 

@@ -1,6 +1,7 @@
 """Write SCONE's stories as a folder that `datasets.load_dataset` reads: Parquet files and a card."""
 
 import io
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from datasets import Dataset, Features, Image, List, Value
 from tqdm.auto import tqdm
 
 from ..common.dataset_folder import CARD_FILE, card_head, check_output, replaced_folder
+from .people import HAT_HEIGHT, HEIGHT
 from .pictures import cell_box, cell_contents, draw_state
 from .sequences import NUM_STEPS, Sequence
-from .states import ALCHEMY, COLOUR_NAMES, NOTHING, SCENE, TANGRAMS, State
+from .states import ALCHEMY, NOTHING, SCENE, TANGRAMS, State
 
 FEATURES = Features(
     {
@@ -20,7 +22,7 @@ FEATURES = Features(
         "boxes": List(List({"entity": Value("string"), "kind": Value("string"), "box": List(Value("int32"))})),
     }
 )
-KINDS = {SCENE: "person", ALCHEMY: "liquid", TANGRAMS: "figure"}
+KINDS = {SCENE: "person and hat", ALCHEMY: "unit of liquid", TANGRAMS: "figure"}
 ATTRIBUTION = "ATTRIBUTION.txt"
 CREDIT = """\
 Instructions and states: SCONE, by Reginald Long, Panupong Pasupat and Percy Liang,
@@ -145,30 +147,34 @@ def boxes_of(state: State, image_size: tuple[int, int]) -> list[dict]:
     """
     Return the boxes of what a state shows, from the left, in a beaker from the bottom up.
 
-    A box is `{"entity", "kind", "box": [x1, y1, x2, y2]}` in pixels, x2 and y2 exclusive: a person, a figure, or a unit
-    of liquid. An entity is named by its looks, such as "person in red with a hat in yellow".
+    A box is `{"entity", "kind", "box": [x1, y1, x2, y2]}` in pixels, x2 and y2 exclusive: a person below the hat, a
+    hat, a figure, or a unit of liquid. An entity is named by its place, such as "hat in place 3": no other has its name,
+    which says nothing of its looks.
     """
     return [
-        {
-            "entity": _entity(state.domain, content),
-            "kind": KINDS[state.domain],
-            "box": list(cell_box(state.domain, slot, cell, image_size)),
-        }
+        {"entity": f"{kind} {place}", "kind": kind.split()[0], "box": box}
         for slot, contents in enumerate(state.slots)
         for cell, content in enumerate(cell_contents(state.domain, contents))
-        if content != NOTHING * len(content)
+        for kind, place, box in _parts(state.domain, content, slot, cell, image_size)
     ]
 
 
-def _entity(domain: str, content: str) -> str:
-    """Return the name of what is in a cell."""
-    if domain == TANGRAMS:
-        return f"figure {content}"
+def _parts(
+    domain: str, content: str, slot: int, cell: int, image_size: tuple[int, int]
+) -> Iterator[tuple[str, str, list[int]]]:
+    """Yield what a cell shows: kind, place, and box of each part."""
+    if content == NOTHING * len(content):
+        return
+    left, top, right, bottom = cell_box(domain, slot, cell, image_size)
     if domain == ALCHEMY:
-        return f"{COLOUR_NAMES[domain][content]} liquid"
-    shirt, hat = content
-    names = COLOUR_NAMES[domain]
-    return f"person in {names[shirt]}" + ("" if hat == NOTHING else f" with a hat in {names[hat]}")
+        yield f"unit {cell + 1}", f"in beaker {slot + 1}", [left, top, right, bottom]
+    elif domain == TANGRAMS:
+        yield "figure", f"in place {slot + 1}", [left, top, right, bottom]
+    else:
+        brim = top + round((bottom - top) * HAT_HEIGHT / HEIGHT)
+        yield "person", f"in place {slot + 1}", [left, brim, right, bottom]
+        if content[1] != NOTHING:
+            yield "hat", f"in place {slot + 1}", [left, top, right, brim]
 
 
 @lru_cache(maxsize=4096)
