@@ -148,8 +148,8 @@ def boxes_of(state: State, image_size: tuple[int, int]) -> list[dict]:
     Return the boxes of what a state shows, from the left, in a beaker from the bottom up.
 
     A box is `{"entity", "kind", "box": [x1, y1, x2, y2]}` in pixels, x2 and y2 exclusive: a person below the hat, a
-    hat, a figure, or a unit of liquid. An entity is named by its place, such as "hat in place 3". No other has its name,
-    which says nothing of its looks.
+    hat, a figure, or a unit of liquid. An entity is named by its place, such as "hat in place 3": no other has its
+    name, which says nothing of its looks.
     """
     return [
         {"entity": f"{kind} {place}", "kind": kind.split()[0], "box": box}
