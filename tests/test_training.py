@@ -97,7 +97,17 @@ def test_stories_can_be_left_out_of_what_is_published(finished_run, raw_run, sto
     shown = {folder: text + (folder / "results.json").read_text() for folder, text in shown.items()}
     assert any(text in shown[finished_run] for text in captions)
     assert not any(text in shown[raw_run] for text in captions)
-    assert {path.name for path in (raw_run / "figures").iterdir()} == {"evaluation.png"}
+    figures = {"evaluation.png", "example_1.png", *(f"story_{number}.png" for number in (1, 2, 3))}
+    assert {path.name for path in (raw_run / "figures").iterdir()} == figures
+    # The page that the quick start reads is the model's own.
+    model = AutoModelForMultimodalLM.from_pretrained(raw_run, trust_remote_code=True).eval()
+    processor = AutoProcessor.from_pretrained(raw_run, trust_remote_code=True)
+    first = read_stories(str(stories_folder), "test")["frames"][0][0]
+    with torch.no_grad():
+        painted = model(**processor(frames=[[first]], captions=[[None]], return_tensors="pt")).reconstructed_frames
+    with PILImage.open(raw_run / "figures" / "example_1.png") as example:
+        assert example.tobytes() == processor.postprocess_frames(painted[0])[0].tobytes()
+    assert "captions = [None]" in shown[raw_run]
     whole, paintings = (PILImage.open(folder / "figures" / "evaluation.png") for folder in (finished_run, raw_run))
     assert paintings.width < whole.width
 

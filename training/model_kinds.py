@@ -6,6 +6,7 @@ The two kinds of model that a run trains: StoryAttn, or a baseline in its place.
 
 from pathlib import Path
 
+from PIL import Image
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnProcessor
 from transformers import PreTrainedModel
 
@@ -20,6 +21,7 @@ from .models.finetune import tune_parts
 from .models.provenance import part_fingerprints
 from .publishing.card_facts import published_facts, write_example
 from .publishing.export import write_hub_folder
+from .publishing.story_strips import painted_example
 
 
 class ModelKind:
@@ -67,6 +69,12 @@ class ModelKind:
     def card_facts(self, data_args: DataArguments) -> dict:
         """Return what the model card says of parts and data, see `published_facts`; looked up before training."""
         return published_facts(self.args, data_args)
+
+    def painted_example(
+        self, model: StoryAttnForConditionalGeneration, processor: StoryAttnProcessor, frame: Image.Image
+    ) -> dict | None:
+        """Return the story of a card that shows none of the data: `frame` as the model paints it."""
+        return painted_example(model, processor, frame)
 
     def export(
         self,
@@ -122,6 +130,9 @@ class BaselineKind(ModelKind):
     def card_facts(self, data_args: DataArguments) -> dict:
         """Return nothing: a baseline has no model card."""
         return {}
+
+    def painted_example(self, model: PreTrainedModel, processor: StoryAttnProcessor, frame: Image.Image) -> None:
+        """Return nothing: a baseline has no model card."""
 
     def export(
         self,

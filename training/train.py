@@ -150,7 +150,9 @@ def _train_in_folder(
         facts = training_facts(loop, splits, data_args, args, command, parts, before) | card_facts
         results = evaluate(model, kind, processor, splits, facts, data_args, args)
         # ------------------------------------------------------------------------------------------------- export
-        example = splits["test"][0] if data_args.publish_stories else None
+        example = splits["test"][0]
+        if not data_args.publish_stories:
+            example = kind.painted_example(model, processor, example["frames"][0])
         export(model, kind, processor, example, results, facts, args)
     if repo_id is not None:
         push_to_hub(args, repo_id)

@@ -23,6 +23,20 @@ def strip_path(folder: Path, number: int) -> Path:
     return folder / "figures" / f"story_{number}.png"
 
 
+@torch.no_grad()
+def painted_example(
+    model: StoryAttnForConditionalGeneration, processor: StoryAttnProcessor, frame: Image.Image
+) -> dict[str, list]:
+    """Return `frames` and `captions` of an example for a card whose data are not shown.
+
+    It is one page without a caption: `frame` as the model reconstructs it. The model is left in the mode it had.
+    """
+    inputs = processor(frames=[[frame]], captions=[[None]], return_tensors="pt").to(model.device)
+    with evaluation_mode(model):
+        painted = model(**inputs).reconstructed_frames[0]
+    return {"frames": processor.postprocess_frames(painted), "captions": [None]}
+
+
 def draw_strips(
     model: StoryAttnForConditionalGeneration, processor: StoryAttnProcessor, folder: Path, captions: list[str | None]
 ) -> list[list[str]]:
