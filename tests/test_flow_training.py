@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from storyattn import StoryAttnConfig
+from storyattn.training import earlier_trainings
 from storyattn.training.arguments import parse_arguments
 from storyattn.training.model_kinds import model_kind
 from storyattn.training.models.finetune import freeze_others
@@ -53,8 +54,16 @@ def test_a_flow_decoder_is_trained_alone_from_a_trained_model_and_resumes(
 
 def test_the_recipe_starts_from_the_checkpoint_of_the_repository(monkeypatch):
     monkeypatch.chdir(RECIPE.parents[2])
-    model_args, data_args, args = parse_arguments([str(RECIPE)])
+    model_args, data_args, args = parse_arguments([str(RECIPE), "--model_name_or_path", "checkpoints/storyattn-tiny"])
     assert (args.train_batch_size, args.max_train_steps) == (4, 12000) and data_args.dataset == "storyworld"
     config = model_kind(model_args).config()
     assert config.samples_frames and config.story_dropout > 0 and model_args.trained_parts == "frame_decoder"
     assert StoryAttnConfig.from_pretrained(model_args.model_name_or_path).frame_decoder_type == "regression"
+
+
+def test_the_recipe_makes_the_model_from_nothing(monkeypatch):
+    monkeypatch.chdir(RECIPE.parents[2])
+    monkeypatch.setattr(earlier_trainings, "_has_model", lambda folder: False)
+    before = earlier_trainings.earlier_trainings(parse_arguments([str(RECIPE)]))
+    assert [Path(recipe).stem for recipe in before] == ["storyattn_tiny_1", "storyattn_tiny"]
+    assert [model_args.model_name_or_path for model_args, *_ in before.values()] == [None, "runs/storyattn-tiny-1"]

@@ -49,19 +49,21 @@ def test_a_batch_of_stories_gives_what_each_gives_alone(model, small_processor, 
         torch.testing.assert_close(together[3 * row : 3 * row + 3], alone, atol=1e-4, rtol=0)
 
 
-def test_a_story_is_encoded_once_and_decoded_at_each_step(model, batch, monkeypatch):
-    encoded, levels = [], []
-    encode, decode = model.model.encode, model.frame_decoder.forward
+def test_a_story_is_encoded_and_planned_once_and_painted_at_each_step(model, batch, monkeypatch):
+    decoder, encoded, planned, levels = model.frame_decoder, [], [], []
+    encode, plan, paint = model.model.encode, decoder.plan, decoder.paint
     monkeypatch.setattr(model.model, "encode", lambda *inputs: encoded.append(inputs) or encode(*inputs))
+    monkeypatch.setattr(decoder, "plan", lambda *read: planned.append(read) or plan(*read))
     monkeypatch.setattr(
-        model.frame_decoder, "forward", lambda *read: levels.append(read[-1].level[0, 0].item()) or decode(*read)
+        decoder, "paint", lambda plan, noisy: levels.append(noisy.level[0, 0].item()) or paint(plan, noisy)
     )
     model.predict_next_frame(**batch, num_frame_steps=4)
-    assert len(encoded) == 1 and levels == pytest.approx([1.0, 0.85, 0.6, 0.3])
+    assert len(encoded) == len(planned) == 1 and levels == pytest.approx([1.0, 0.85, 0.6, 0.3])
     levels.clear()
     model.predict_next_frame(**batch, num_frame_steps=4, frame_guidance_scale=2.0)
     guided = [1.0, *(level for level in (0.85, 0.6, 0.3) for _ in range(2))]
     assert levels == pytest.approx(guided), "twice in the middle of the noise, once at its end"
+    assert len(planned) == 3, "with and without the condition"
 
 
 def test_noise_levels_fall_from_one_to_zero():

@@ -34,6 +34,34 @@ class FrameDecoderOutput(NamedTuple):
     objects: PlacedObjects | None
 
 
+class FramePlan(NamedTuple):
+    """
+    What [`FrameDecoder`] knows of N frames of B stories before it reads noise.
+
+    Args:
+        frames (`(B, T, 3, H, W)`), cells (`(B, T, P, D)`): the frames so far, and their cells.
+        start (`(B, N, P, D)`): the cells that each painted frame starts from, with what slots hold.
+        context (`(B * N, S, D)`), context_mask (`(B * N, 1, 1, S)`, bool): story state and caption.
+        memory (`(B, T * M, D)`), readable (`(B, 1, N * P, T * M)`, bool): cells of the story, and who reads them.
+        detail (`(B * N, C, h', w')`, *optional*): finer maps of the frames that are started from.
+        source (`(B, N)`), visible (`(B, N, T)`), num_predicted: as in `FrameDecoder.forward`.
+        objects (`PlacedObjects`, *optional*): what the slots say.
+    """
+
+    frames: torch.Tensor
+    cells: torch.Tensor
+    start: torch.Tensor
+    context: torch.Tensor
+    context_mask: torch.Tensor
+    memory: torch.Tensor
+    readable: torch.Tensor
+    detail: torch.Tensor | None
+    source: torch.Tensor
+    visible: torch.Tensor
+    num_predicted: int
+    objects: PlacedObjects | None
+
+
 class FrameDecoder(nn.Module):
     """Plans a frame on a coarse grid, paints it at full resolution, and decides pixel by pixel what to copy instead.
 
@@ -99,23 +127,52 @@ class FrameDecoder(nn.Module):
             noisy (`NoisyFrames`): as `"flow"`: the P predicted frames with noise.
             changing (`(B, P, names, cells)`, bool, *optional*): true boxes of what changes, see [`ObjectSlots`].
         """
-        read = None if self.noise_reader is None else self._read_noise(noisy, source.shape[1])
+        read = frames, features, details, context, context_mask, source, visible, num_predicted
+        return self.paint(self.plan(*read, changing=changing), noisy)
+
+    def plan(
+        self,
+        frames: torch.Tensor,
+        features: torch.Tensor,
+        details: torch.Tensor | None,
+        context: torch.Tensor,
+        context_mask: torch.Tensor,
+        source: torch.Tensor,
+        visible: torch.Tensor,
+        num_predicted: int,
+        changing: torch.Tensor | None = None,
+    ) -> FramePlan:
+        """Compute what is the same for every noise, once for all steps of a sampling; arguments as in `forward`."""
         frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
-        hidden, objects = self._hidden(cells, context, context_mask, source, visible, num_predicted, read, changing)
-        plan = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
+        is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
+        task = self.task[is_reconstructed.long()]  # (N, D)
+        start = select_frames(cells, source) + task[:, None].to(cells.dtype)  # (B, N, P, D)
+        memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
+        readable = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
+        context, context_mask = self.context_norm(context), context_mask[:, :, None, None]
+        start, objects = self._placed(start, context, context_mask, num_predicted, changing)
         detail = None if details is None else select_frames(details, source).flatten(0, 1)
+        read = context.flatten(0, 1), context_mask.flatten(0, 1), memory.flatten(1, 2), readable
+        return FramePlan(frames, cells, start, *read, detail, source, visible, num_predicted, objects)
+
+    def paint(self, plan: FramePlan, noisy: NoisyFrames | None = None) -> FrameDecoderOutput:
+        """Paint the frames of a plan, as `"flow"` from the P predicted ones with noise."""
+        source, number = plan.source, plan.num_predicted
+        read = None if self.noise_reader is None else self._read_noise(noisy, source.shape[1])
+        hidden = self._hidden(plan, read)
+        coarse = hidden.transpose(1, 2).unflatten(-1, self.frame_grid)  # (B * N, D, rows, columns)
         noise_details = None if read is None else read.details
-        painted, choice = (x.unflatten(0, source.shape) for x in self.painter(plan, detail, noise_details))
-        predicted, lit, moved = painted[:, :num_predicted], None, None
-        planned = hidden.unflatten(0, source.shape)[:, :num_predicted]  # (B, P, cells, D)
+        painted, choice = (x.unflatten(0, source.shape) for x in self.painter(coarse, plan.detail, noise_details))
+        predicted, lit, moved = painted[:, :number], None, None
+        planned = hidden.unflatten(0, source.shape)[:, :number]  # (B, P, cells, D)
         if self.copier is not None:
-            choice, source, visible = (x[:, :num_predicted] for x in (choice, source, visible))
-            moved = None if self.mover is None else self.mover(planned, cells, frames, source, visible)
-            plan = plan.unflatten(0, painted.shape[:2])[:, :num_predicted].flatten(0, 1)
-            predicted, lit = self.copier(plan, choice, predicted, moved, frames, source, visible)
-        mixed = torch.cat([self._sharpened(predicted), painted[:, num_predicted:]], dim=1)
-        return FrameDecoderOutput(mixed, painted, lit, moved, objects)
+            choice, source, visible = (x[:, :number] for x in (choice, source, plan.visible))
+            moved = None if self.mover is None else self.mover(planned, plan.cells, plan.frames, source, visible)
+            coarse = coarse.unflatten(0, painted.shape[:2])[:, :number].flatten(0, 1)
+            predicted, lit = self.copier(coarse, choice, predicted, moved, plan.frames, source, visible)
+        mixed = torch.cat([self._sharpened(predicted), painted[:, number:]], dim=1)
+        return FrameDecoderOutput(mixed, painted, lit, moved, plan.objects)
 
     def _read_noise(self, noisy: NoisyFrames, number: int) -> ReadNoise:
         """Read the P noisy frames; the rest of `number` frames are reconstructed, as if they were pure noise of 0."""
@@ -123,32 +180,14 @@ class FrameDecoder(nn.Module):
         pixels = F.pad(noisy.pixels, (0, 0, 0, 0, 0, 0, 0, missing))
         return self.noise_reader(NoisyFrames(pixels, F.pad(noisy.level, (0, missing), value=1.0)))
 
-    def _hidden(
-        self,
-        cells: torch.Tensor,
-        context: torch.Tensor,
-        context_mask: torch.Tensor,
-        source: torch.Tensor,
-        visible: torch.Tensor,
-        num_predicted: int,
-        read: ReadNoise | None,
-        changing: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, PlacedObjects | None]:
-        """Run the layers over the cells of all N frames, `(B * N, P, D)`; also return the objects of the slots."""
-        is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
-        task = self.task[is_reconstructed.long()]  # (N, D)
-        start = select_frames(cells, source) + task[:, None].to(cells.dtype)  # (B, N, P, D)
-        memory = self.memory_norm(self._coarsened(cells))  # (B, T, M, D)
-        visible = visible.repeat_interleave(cells.shape[2], dim=1).repeat_interleave(memory.shape[2], dim=2)[:, None]
-        memory = memory.flatten(1, 2)
-        context, context_mask = self.context_norm(context), context_mask[:, :, None, None]
-        start, objects = self._placed(start, context, context_mask, num_predicted, changing)
-        hidden = start.flatten(0, 1) if read is None else start.flatten(0, 1) + read.cells
-        context, context_mask = context.flatten(0, 1), context_mask.flatten(0, 1)
+    def _hidden(self, plan: FramePlan, read: ReadNoise | None) -> torch.Tensor:
+        """Run the layers over the cells of all N frames: `(B * N, P, D)`."""
+        hidden = plan.start.flatten(0, 1) if read is None else plan.start.flatten(0, 1) + read.cells
+        context = plan.context
         for level, layer in enumerate(self.layers):
             modulation = None if read is None else read.modulation[:, level]  # (B * N, 4, 2, D)
-            hidden, context = layer(hidden, context, context_mask, memory, visible, modulation)
-        return hidden, objects
+            hidden, context = layer(hidden, context, plan.context_mask, plan.memory, plan.readable, modulation)
+        return hidden
 
     def _placed(
         self,

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from .configuration_storyattn import StoryAttnConfig
+from .frame_decoder import FramePlan
 from .frame_noise import NOISE_SCALE, NoisyFrames, add_noise, draw_levels
 from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
@@ -69,11 +70,12 @@ class FrameReadoutMixin:
         stories, frames = self.model.encode(*inputs, *options), self.unnormalize(pixel_values)
         reads_caption = stories.text_mask[:, 1:, 1:].any(-1)
         nothing = torch.zeros(len(frames), 0, dtype=torch.long, device=frames.device)
-        read, noisy = self._inputs_of_all(stories, frames, reads_caption, nothing, drops_story=False), None
+        read = self._inputs_of_all(stories, frames, reads_caption, nothing, drops_story=False)
+        plan, noisy = self.frame_decoder.plan(*read), None
         if self.config.samples_frames:
             noise = NOISE_SCALE * torch.randn_like(frames[:, 1:].float())
-            noisy = self._sampled(read, noise, noise_levels(OWN_STEPS))
-        painted = self.frame_decoder(*read, noisy).frames
+            noisy = self._sampled(plan, noise, noise_levels(OWN_STEPS))
+        painted = self.frame_decoder.paint(plan, noisy).frames
         mean, std = pixel_scale(self.config, frames)
         painted = F.pad((painted.to(frames.dtype) - mean) / std, (0, 0, 0, 0, 0, 0, 1, 0))  # (B, T, 3, H, W)
         is_own = stories.frame_mask & (torch.rand(frames.shape[:2], device=frames.device) < share)
@@ -120,7 +122,7 @@ class FrameReadoutMixin:
         elif self.config.samples_frames:
             sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
             noise = sampling.noise(number, frames.shape[2:]).to(frames.device).expand(len(frames), -1, -1, -1, -1)
-            noisy = self._sampled(inputs.predicted(), noise, sampling.levels)
+            noisy = self._sampled(self.frame_decoder.plan(*inputs.predicted()), noise, sampling.levels)
         changing = object_maps[:, 1:].bool() if object_maps is not None and self.training else None
         decoded = self.frame_decoder(*inputs, noisy, changing)
         return {
@@ -133,9 +135,9 @@ class FrameReadoutMixin:
             **dict(zip(("object_logits", "object_places", "object_sizes"), decoded.objects or ())),
         }
 
-    def _sampled(self, inputs: FrameInputs, noise: torch.Tensor, levels: list[float]) -> NoisyFrames:
-        """Take all steps but the last from noise to the frames of these inputs, see `sample_frames`."""
-        return sample_frames(lambda noisy: self.frame_decoder(*inputs, noisy).frames, noise, levels)
+    def _sampled(self, plan: FramePlan, noise: torch.Tensor, levels: list[float]) -> NoisyFrames:
+        """Take all steps but the last from noise to the frames of a plan, see `sample_frames`."""
+        return sample_frames(lambda noisy: self.frame_decoder.paint(plan, noisy).frames, noise, levels)
 
     def _inputs_of_all(
         self,
@@ -201,18 +203,19 @@ class FrameReadoutMixin:
         With `sampling`, which a generative decoder needs, `num_sequences` of the B stories in a row are the same story.
         """
         inputs = stories, pixel_values, next_input_ids, next_attention_mask
-        read = self._inputs_of_next(*inputs)
+        decoder, unguided = self.frame_decoder, None
+        plan = decoder.plan(*self._inputs_of_next(*inputs))
         if sampling is None:
-            return self.frame_decoder(*read).frames[:, 0]
-        is_guided = sampling.guidance_scale != 1
-        unguided = self._inputs_of_next(*inputs, without_condition=True) if is_guided else None
+            return decoder.paint(plan).frames[:, 0]
+        if sampling.guidance_scale != 1:
+            unguided = decoder.plan(*self._inputs_of_next(*inputs, without_condition=True))
 
         def predict(noisy: NoisyFrames) -> torch.Tensor:
-            clean = self.frame_decoder(*read, noisy).frames
+            clean = decoder.paint(plan, noisy).frames
             low, high = GUIDED_LEVELS
             if unguided is None or not low <= noisy.level[0, 0] <= high:
                 return clean
-            away = self.frame_decoder(*unguided, noisy).frames
+            away = decoder.paint(unguided, noisy).frames
             return (away + sampling.guidance_scale * (clean - away)).clamp(0, 1)
 
         noise = sampling.noise(len(pixel_values), pixel_values.shape[2:]).to(pixel_values.device)
