@@ -18,6 +18,9 @@ from storyattn.training.scone import DOMAINS, build, read_state
 from storyattn.training.scone.late_instructions import runs_behind
 from storyattn.training.scone.sequences import file_name, parse_sequences
 
+CLOTHES = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "b": "blue", "p": "purple"}
+BEAKER_COLOURS = {**CLOTHES, "b": "brown"}
+
 
 @pytest.fixture
 def source(tmp_path):
@@ -59,9 +62,11 @@ def test_a_story_has_the_picture_of_every_state_and_the_instruction_to_it(domain
 def names_of(domain: str, slot: str, place: int) -> list[str]:
     """Return the entities of a slot."""
     if domain == "alchemy":
-        return [f"unit {unit} in beaker {place}" for unit in range(1, len(slot) + 1)]
-    kinds = ["figure"] if domain == "tangrams" else ["person", "hat"]
-    return [f"{kind} in place {place}" for kind, _ in zip(kinds, slot)]
+        units = [BEAKER_COLOURS[unit] for unit in slot]
+        return [f"{colour} unit {number} in beaker {place}" for number, colour in enumerate(units, 1)]
+    if domain == "tangrams":
+        return [f"figure {figure} in place {place}" for figure in slot]
+    return [f"{CLOTHES[part]} {kind} in place {place}" for kind, part in zip(("person", "hat"), slot)]
 
 
 def test_several_domains_make_one_data_set(source, tmp_path, capsys):

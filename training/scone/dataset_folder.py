@@ -12,7 +12,7 @@ from ..common.dataset_folder import CARD_FILE, card_head, check_output, replaced
 from .people import HAT_HEIGHT, HEIGHT
 from .pictures import cell_box, cell_contents, draw_state
 from .sequences import NUM_STEPS, Sequence
-from .states import ALCHEMY, NOTHING, SCENE, TANGRAMS, State
+from .states import ALCHEMY, COLOUR_NAMES, NOTHING, SCENE, TANGRAMS, State
 
 FEATURES = Features(
     {
@@ -148,33 +148,35 @@ def boxes_of(state: State, image_size: tuple[int, int]) -> list[dict]:
     Return the boxes of what a state shows, from the left, in a beaker from the bottom up.
 
     A box is `{"entity", "kind", "box": [x1, y1, x2, y2]}` in pixels, x2 and y2 exclusive: a person below the hat, a
-    hat, a figure, or a unit of liquid. An entity is named by its place, such as "hat in place 3": no other has its
-    name, which says nothing of its looks.
+    hat, a figure, or a unit of liquid. An entity is named by its looks and its place, such as "red hat in place 3", so
+    no other has its name.
     """
     return [
-        {"entity": f"{kind} {place}", "kind": kind.split()[0], "box": box}
+        {"entity": f"{looks} {place}", "kind": kind, "box": box}
         for slot, contents in enumerate(state.slots)
         for cell, content in enumerate(cell_contents(state.domain, contents))
-        for kind, place, box in _parts(state.domain, content, slot, cell, image_size)
+        if content != NOTHING * len(content)
+        for kind, looks, place, box in _parts(state.domain, content, slot, cell, image_size)
     ]
 
 
 def _parts(
     domain: str, content: str, slot: int, cell: int, image_size: tuple[int, int]
-) -> Iterator[tuple[str, str, list[int]]]:
-    """Yield what a cell shows: kind, place, and box of each part."""
-    if content == NOTHING * len(content):
-        return
+) -> Iterator[tuple[str, str, str, list[int]]]:
+    """Yield what a cell shows: kind, looks, place, and box of each part."""
     left, top, right, bottom = cell_box(domain, slot, cell, image_size)
+    place, names = f"in place {slot + 1}", COLOUR_NAMES.get(domain)
     if domain == ALCHEMY:
-        yield f"unit {cell + 1}", f"in beaker {slot + 1}", [left, top, right, bottom]
+        yield "liquid", f"{names[content]} unit {cell + 1}", f"in beaker {slot + 1}", [left, top, right, bottom]
     elif domain == TANGRAMS:
-        yield "figure", f"in place {slot + 1}", [left, top, right, bottom]
+        yield "figure", f"figure {content}", place, [left, top, right, bottom]
     else:
         brim = top + round((bottom - top) * HAT_HEIGHT / HEIGHT)
-        yield "person", f"in place {slot + 1}", [left, brim, right, bottom]
-        if content[1] != NOTHING:
-            yield "hat", f"in place {slot + 1}", [left, top, right, brim]
+        for kind, colour, box in zip(
+            ("person", "hat"), content, ([left, brim, right, bottom], [left, top, right, brim])
+        ):
+            if colour != NOTHING:
+                yield kind, f"{names[colour]} {kind}", place, box
 
 
 @lru_cache(maxsize=4096)
