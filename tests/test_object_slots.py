@@ -220,6 +220,12 @@ def test_said_boxes_are_those_that_the_loss_asks_for(rows, columns, centre):
     assert torch.equal(maps[0], expected) and not maps[1].any()
 
 
+def test_an_object_is_painted_from_a_probability_of_a_third_on():
+    objects = said(torch.ones(4), torch.arange(4), torch.ones(4, 2))
+    objects = objects._replace(presence=torch.tensor([[[0.3, 0.34, 0.6, 0.01]]]).logit())
+    assert objects.maps((4, 6)).any(-1).tolist() == [[[False, True, True, False]]]
+
+
 @pytest.mark.parametrize("kind", ["regression", "flow"])
 def test_the_frame_takes_over_what_a_slot_holds_in_its_box(small_processor, kind):
     decoder = named_model(small_processor, frame_decoder_type=kind).frame_decoder.eval()
