@@ -46,7 +46,7 @@ class StoryAttnOutput(StoryAttnModelOutput):
         loss_parts (`dict[str, torch.Tensor]`): each part by name, unweighted, with `return_loss=True`.
         predicted_frames (`(B, T - 1, 3, H, W)`): in [0, 1]; index t predicts frame t + 1 from what comes before it. A
             generative frame decoder samples them from noise that is the same at each call; in training it predicts them
-            from the true frame with noise.
+            from the true frame with noise. `None`, as all that is painted, in a training without a loss of frames.
         painted_frames (`(B, T - 1, 3, H, W)`): the same without anything copied.
         lit_frames (`(B, T - 1, 3, H, W)`): frame t in the light of frame t + 1, as it may be copied; with
             `use_frame_copy`.

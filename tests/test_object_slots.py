@@ -9,6 +9,7 @@ import torch
 from conftest import SMALL_CONFIG, small_config
 from datasets import Dataset
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, build_image_processor
+from storyattn.configuration_defaults import DEFAULT_LOSS_WEIGHTS, FLOW_LOSS_WEIGHTS
 from storyattn.object_slots import PlacedObjects, object_loss
 from storyattn.training.data.augmentation import Augmentation
 from storyattn.training.data.object_maps import ObjectMaps, collate_maps, set_object_names
@@ -263,6 +264,25 @@ def test_the_loss_trains_the_slots(small_processor, kind):
     parts = {name.split(".")[1] for name in trained if name.startswith("frame_decoder.")}
     assert "slots" in parts and not parts & {"layers", "painter", "noise_reader"}, parts
     assert "next_frame_objects" not in model(**batch, return_loss=True).loss_parts
+
+
+def test_without_a_loss_of_frames_training_paints_none(small_processor, monkeypatch):
+    weights = dict.fromkeys(DEFAULT_LOSS_WEIGHTS, 0.0) | {"next_frame_objects": 1.0}
+    model = named_model(small_processor, frame_decoder_type="flow").train()
+    batch = {"pixel_values": torch.randn(2, 3, 3, HEIGHT, WIDTH), "object_maps": torch.zeros(2, 3, 2, 24)}
+    batch["object_maps"][0, 1, 0, :5] = 1
+    torch.manual_seed(1)
+    expected = model(**batch, return_loss=True).loss_parts["next_frame_objects"]
+    model.config.loss_weights = weights | dict.fromkeys(FLOW_LOSS_WEIGHTS, 0.0)
+    monkeypatch.setattr(model.frame_decoder, "paint", lambda *read: pytest.fail("a frame is painted"))
+    torch.manual_seed(1)
+    output = model(**batch, return_loss=True)
+    assert output.predicted_frames is None and list(output.loss_parts) == ["next_frame_objects"]
+    torch.testing.assert_close(output.loss, expected)
+    output.loss.backward()
+    assert model.frame_decoder.slots.slots.grad.any()
+    monkeypatch.undo()
+    assert model(**batch).predicted_frames is not None and model.eval()(**batch).predicted_frames is not None
 
 
 def test_training_withholds_a_tenth_of_the_boxes(small_processor):

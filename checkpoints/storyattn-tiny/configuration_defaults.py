@@ -30,6 +30,8 @@ FLOW_LOSS_WEIGHTS = {
     "flow_perceptual": 0.1,
     "flow_edge": 0.1,
 }
+# The parts that no painted frame is needed for: where no other has a weight, training paints none.
+LOSSES_WITHOUT_FRAMES = ("next_frame_objects", "describe", "next_caption", "alignment", "attention")
 FRAME_DECODER_TYPES = ("regression", "flow")
 
 DEFAULT_VISION_CONFIG = {

@@ -14,6 +14,16 @@ from .layers import select_frames, select_last, sinusoid
 from .outputs import EncodedStories
 
 OWN_STEPS = 2  # of the sampling of frames that a training reads
+# Fields of [`StoryAttnOutput`]: what is painted, and what the slots say.
+FRAME_FIELDS = (
+    "predicted_frames",
+    "painted_frames",
+    "lit_frames",
+    "moved_frames",
+    "reconstructed_frames",
+    "noise_levels",
+)
+OBJECT_FIELDS = "object_logits", "object_places", "object_sizes"
 
 
 class FrameInputs(NamedTuple):
@@ -99,6 +109,7 @@ class FrameReadoutMixin:
         next_caption_mask: torch.Tensor,
         reconstructed: torch.Tensor,
         object_maps: torch.Tensor | None = None,
+        paints: bool = True,
     ) -> dict[str, torch.Tensor | None]:
         """Paint the T - 1 predictions, with what they are mixed of, and the R reconstructions, all in one pass.
 
@@ -111,19 +122,17 @@ class FrameReadoutMixin:
             next_caption_mask (`(B, T - 1)`, bool): True where the predicted frame t + 1 reads caption t + 1.
             reconstructed (`(B, R)`): indices of the frames to reconstruct; -1 counts as 0.
             object_maps (`(B, T, names, cells)`, *optional*): as in [`Supervision`]; read in training.
+            paints: whether frames are painted; without, only the slots say what changes.
 
         Returns:
             fields of [`StoryAttnOutput`].
         """
-        inputs, noisy = self._inputs_of_all(stories, frames, next_caption_mask, reconstructed), None
-        number = inputs.num_predicted
-        if self.config.samples_frames and self.training:
-            noisy = add_noise(targets[:, 1:], draw_levels(next_caption_mask.shape, frames.device))
-        elif self.config.samples_frames:
-            sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
-            noise = sampling.noise(number, frames.shape[2:]).to(frames.device).expand(len(frames), -1, -1, -1, -1)
-            noisy = self._sampled(self.frame_decoder.plan(*inputs.predicted()), noise, sampling.levels)
+        inputs = self._inputs_of_all(stories, frames, next_caption_mask, reconstructed)
         changing = object_maps[:, 1:].bool() if object_maps is not None and self.training else None
+        if not paints:
+            objects = self.frame_decoder.plan(*inputs.predicted(), changing=changing).objects
+            return {**dict.fromkeys(FRAME_FIELDS), **dict(zip(OBJECT_FIELDS, objects or ()))}
+        number, noisy = inputs.num_predicted, self._noisy_frames(inputs, targets)
         decoded = self.frame_decoder(*inputs, noisy, changing)
         return {
             "predicted_frames": decoded.frames[:, :number],
@@ -132,8 +141,19 @@ class FrameReadoutMixin:
             "moved_frames": decoded.moved,
             "reconstructed_frames": decoded.frames[:, number:],
             "noise_levels": noisy.level if noisy is not None and self.training else None,
-            **dict(zip(("object_logits", "object_places", "object_sizes"), decoded.objects or ())),
+            **dict(zip(OBJECT_FIELDS, decoded.objects or ())),
         }
+
+    def _noisy_frames(self, inputs: FrameInputs, targets: torch.Tensor) -> NoisyFrames | None:
+        """Return what a generative decoder reads to predict frames: in training the true ones with noise."""
+        if not self.config.samples_frames:
+            return None
+        number = inputs.num_predicted
+        if self.training:
+            return add_noise(targets[:, 1:], draw_levels((len(targets), number), targets.device))
+        sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
+        noise = sampling.noise(number, targets.shape[2:]).to(targets.device).expand(len(targets), -1, -1, -1, -1)
+        return self._sampled(self.frame_decoder.plan(*inputs.predicted()), noise, sampling.levels)
 
     def _sampled(self, plan: FramePlan, noise: torch.Tensor, levels: list[float]) -> NoisyFrames:
         """Take all steps but the last from noise to the frames of a plan, see `sample_frames`."""

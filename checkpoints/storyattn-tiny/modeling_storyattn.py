@@ -21,7 +21,7 @@ from transformers.generation import GenerationMixin
 from transformers.utils import can_return_tuple
 
 from .caption_readout import CaptionReadoutMixin
-from .configuration_defaults import CUSTOM_PIPELINES
+from .configuration_defaults import CUSTOM_PIPELINES, LOSSES_WITHOUT_FRAMES
 from .configuration_storyattn import StoryAttnConfig
 from .frame_copier import ZeroConv
 from .frame_decoder import FrameDecoder
@@ -335,6 +335,11 @@ class StoryAttnForConditionalGeneration(
         """Whether some caption has a loss."""
         return any(self.config.loss_weights[name] for name in ("describe", "next_caption"))
 
+    @property
+    def _paints_in_training(self) -> bool:
+        """Whether some painted frame has a loss."""
+        return any(weight for name, weight in self.config.loss_weights.items() if name not in LOSSES_WITHOUT_FRAMES)
+
     @can_return_tuple
     def forward(
         self,
@@ -371,8 +376,9 @@ class StoryAttnForConditionalGeneration(
         (stories, shown), frames = self._read_stories(inputs, options), self.unnormalize(pixel_values)
         tasks = self._draw_tasks(stories.frame_mask, attention_mask, use_next_caption, next_caption_mask, reconstructed)
         captions = self.decoder_captions(input_ids, attention_mask, decoder_input_ids, decoder_attention_mask)
-        read_out = self._all_frames(stories, shown, frames, *tasks, object_maps)
-        if self._writes_in_training or not (self.training and return_loss):  # no work for what has no loss
+        needs_all = not (self.training and return_loss)  # no work for what has no loss
+        read_out = self._all_frames(stories, shown, frames, *tasks, object_maps, needs_all or self._paints_in_training)
+        if needs_all or self._writes_in_training:
             read_out |= self._all_caption_logits(stories.output, *captions, caption_mask)
         result = StoryAttnOutput(**stories.output, **read_out)
         if return_loss:
