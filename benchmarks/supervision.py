@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from measuring import hardware, new_parser, positive, results_table, take_turns, write_json
 from storyattn import StoryAttnConfig, StoryAttnForConditionalGeneration, StoryAttnModelOutput
 from storyattn.contrastive_loss import alignment_loss
-from storyattn.frame_decoder import FrameDecoderOutput
+from storyattn.frame_decoder import FrameDecoderOutput, FrameInputs
 from storyattn.frame_readout import join_context
 from storyattn.losses import attention_loss, caption_loss, changed_loss, masked_mean, pixel_losses
 from storyattn.outputs import EncodedStories
@@ -159,7 +159,7 @@ def decode_last_frame(
     seen_mask = (torch.arange(context.shape[2]) < seen.shape[2]).expand(len(frames), 1, -1)
     seen = F.pad(seen, (0, 0, 0, context.shape[2] - seen.shape[2]))
     steps = torch.arange(last + 1)
-    return model.frame_decoder(
+    inputs = FrameInputs(
         frames,
         story.gated_features,
         story.detail_features,
@@ -169,6 +169,7 @@ def decode_last_frame(
         torch.stack([steps < last, steps == last]).expand(len(frames), -1, -1),
         num_predicted=1,
     )
+    return model.frame_decoder(inputs)
 
 
 def frame_parts(

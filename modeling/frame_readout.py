@@ -1,12 +1,10 @@
 """The read-out of frames: which ones are painted, and what the frame decoder reads for each."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 
 from .configuration_storyattn import StoryAttnConfig
-from .frame_decoder import FramePlan
+from .frame_decoder import FrameInputs, FramePlan
 from .frame_noise import NOISE_SCALE, NoisyFrames, add_noise, draw_levels
 from .frame_sampling import GUIDED_LEVELS, FrameSampling, noise_levels, sample_frames
 from .input_checks import ValueChecks, check_frame_indices, check_mask
@@ -24,24 +22,6 @@ FRAME_FIELDS = (
     "noise_levels",
 )
 OBJECT_FIELDS = "object_logits", "object_places", "object_sizes"
-
-
-class FrameInputs(NamedTuple):
-    """The arguments of [`FrameDecoder`] for N frames of B stories, but for noisy frames."""
-
-    frames: torch.Tensor
-    features: torch.Tensor
-    details: torch.Tensor | None
-    context: torch.Tensor
-    context_mask: torch.Tensor
-    source: torch.Tensor
-    visible: torch.Tensor
-    num_predicted: int
-
-    def predicted(self) -> "FrameInputs":
-        """Return the same without the frames that are reconstructed."""
-        names = ("context", "context_mask", "source", "visible")
-        return self._replace(**{name: getattr(self, name)[:, : self.num_predicted] for name in names})
 
 
 class FrameReadoutMixin:
@@ -81,11 +61,11 @@ class FrameReadoutMixin:
         reads_caption = stories.text_mask[:, 1:, 1:].any(-1)
         nothing = torch.zeros(len(frames), 0, dtype=torch.long, device=frames.device)
         read = self._inputs_of_all(stories, frames, reads_caption, nothing, drops_story=False)
-        plan, noisy = self.frame_decoder.plan(*read), None
+        plan, noisy = self.frame_decoder(read, paints=False), None
         if self.config.samples_frames:
             noise = NOISE_SCALE * torch.randn_like(frames[:, 1:].float())
             noisy = self._sampled(plan, noise, noise_levels(OWN_STEPS))
-        painted = self.frame_decoder.paint(plan, noisy).frames
+        painted = self.frame_decoder(plan, noisy).frames
         mean, std = pixel_scale(self.config, frames)
         painted = F.pad((painted.to(frames.dtype) - mean) / std, (0, 0, 0, 0, 0, 0, 1, 0))  # (B, T, 3, H, W)
         is_own = stories.frame_mask & (torch.rand(frames.shape[:2], device=frames.device) < share)
@@ -130,10 +110,10 @@ class FrameReadoutMixin:
         inputs = self._inputs_of_all(stories, frames, next_caption_mask, reconstructed)
         changing = object_maps[:, 1:].bool() if object_maps is not None and self.training else None
         if not paints:
-            objects = self.frame_decoder.plan(*inputs.predicted(), changing=changing).objects
+            objects = self.frame_decoder(inputs.predicted(), changing=changing, paints=False).objects
             return {**dict.fromkeys(FRAME_FIELDS), **dict(zip(OBJECT_FIELDS, objects or ()))}
         number, noisy = inputs.num_predicted, self._noisy_frames(inputs, targets)
-        decoded = self.frame_decoder(*inputs, noisy, changing)
+        decoded = self.frame_decoder(inputs, noisy, changing)
         return {
             "predicted_frames": decoded.frames[:, :number],
             "painted_frames": decoded.painted[:, :number],
@@ -153,11 +133,11 @@ class FrameReadoutMixin:
             return add_noise(targets[:, 1:], draw_levels((len(targets), number), targets.device))
         sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
         noise = sampling.noise(number, targets.shape[2:]).to(targets.device).expand(len(targets), -1, -1, -1, -1)
-        return self._sampled(self.frame_decoder.plan(*inputs.predicted()), noise, sampling.levels)
+        return self._sampled(self.frame_decoder(inputs.predicted(), paints=False), noise, sampling.levels)
 
     def _sampled(self, plan: FramePlan, noise: torch.Tensor, levels: list[float]) -> NoisyFrames:
         """Take all steps but the last from noise to the frames of a plan, see `sample_frames`."""
-        return sample_frames(lambda noisy: self.frame_decoder.paint(plan, noisy).frames, noise, levels)
+        return sample_frames(lambda noisy: self.frame_decoder(plan, noisy).frames, noise, levels)
 
     def _inputs_of_all(
         self,
@@ -224,18 +204,18 @@ class FrameReadoutMixin:
         """
         inputs = stories, pixel_values, next_input_ids, next_attention_mask
         decoder, unguided = self.frame_decoder, None
-        plan = decoder.plan(*self._inputs_of_next(*inputs))
+        plan = decoder(self._inputs_of_next(*inputs), paints=False)
         if sampling is None:
-            return decoder.paint(plan).frames[:, 0]
+            return decoder(plan).frames[:, 0]
         if sampling.guidance_scale != 1:
-            unguided = decoder.plan(*self._inputs_of_next(*inputs, without_condition=True))
+            unguided = decoder(self._inputs_of_next(*inputs, without_condition=True), paints=False)
 
         def predict(noisy: NoisyFrames) -> torch.Tensor:
-            clean = decoder.paint(plan, noisy).frames
+            clean = decoder(plan, noisy).frames
             low, high = GUIDED_LEVELS
             if unguided is None or not low <= noisy.level[0, 0] <= high:
                 return clean
-            away = decoder.paint(unguided, noisy).frames
+            away = decoder(unguided, noisy).frames
             return (away + sampling.guidance_scale * (clean - away)).clamp(0, 1)
 
         noise = sampling.noise(len(pixel_values), pixel_values.shape[2:]).to(pixel_values.device)

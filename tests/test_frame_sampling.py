@@ -51,11 +51,11 @@ def test_a_batch_of_stories_gives_what_each_gives_alone(model, small_processor, 
 
 def test_a_story_is_encoded_and_planned_once_and_painted_at_each_step(model, batch, monkeypatch):
     decoder, encoded, planned, levels = model.frame_decoder, [], [], []
-    encode, plan, paint = model.model.encode, decoder.plan, decoder.paint
+    encode, plan, paint = model.model.encode, decoder._plan, decoder._paint
     monkeypatch.setattr(model.model, "encode", lambda *inputs: encoded.append(inputs) or encode(*inputs))
-    monkeypatch.setattr(decoder, "plan", lambda *read: planned.append(read) or plan(*read))
+    monkeypatch.setattr(decoder, "_plan", lambda *read: planned.append(read) or plan(*read))
     monkeypatch.setattr(
-        decoder, "paint", lambda plan, noisy: levels.append(noisy.level[0, 0].item()) or paint(plan, noisy)
+        decoder, "_paint", lambda plan, noisy: levels.append(noisy.level[0, 0].item()) or paint(plan, noisy)
     )
     model.predict_next_frame(**batch, num_frame_steps=4)
     assert len(encoded) == len(planned) == 1 and levels == pytest.approx([1.0, 0.85, 0.6, 0.3])
@@ -99,11 +99,11 @@ def test_guidance_leads_away_from_what_is_painted_without_caption_or_story(model
     dropped = model._inputs_of_next(encoded, batch["pixel_values"], *words, without_condition=True)
     read = model._inputs_of_next(encoded, batch["pixel_values"], None, None)
     noisy = NoisyFrames(torch.randn(3, 1, 3, 32, 48), torch.full((3, 1), 0.5))
-    without_caption = model.frame_decoder(*read, noisy).frames
-    torch.testing.assert_close(model.frame_decoder(*dropped, noisy).frames, without_caption)
+    without_caption = model.frame_decoder(read, noisy).frames
+    torch.testing.assert_close(model.frame_decoder(dropped, noisy).frames, without_caption)
     dropped = model._inputs_of_next(encoded, batch["pixel_values"], None, None, without_condition=True)
     assert dropped.visible.sum(-1).tolist() == [[1], [1], [1]], "of the story the last frame alone is left"
-    assert (model.frame_decoder(*dropped, noisy).frames - without_caption).abs().max() > 1e-4
+    assert (model.frame_decoder(dropped, noisy).frames - without_caption).abs().max() > 1e-4
 
 
 def test_what_cannot_be_sampled_is_refused(model, small_processor, batch):

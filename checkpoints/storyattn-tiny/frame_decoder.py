@@ -34,6 +34,36 @@ class FrameDecoderOutput(NamedTuple):
     objects: PlacedObjects | None
 
 
+class FrameInputs(NamedTuple):
+    """
+    What [`FrameDecoder`] reads to paint N frames of each of B stories, but for noisy frames.
+
+    Args:
+        frames (`(B, T, 3, H, W)`): the frames so far, in [0, 1].
+        features (`(B, T, h, w, D)`): their gated feature maps.
+        details (`(B, T, C, h', w')`, *optional*): their finer maps.
+        context (`(B, N, S, D)`), context_mask (`(B, N, S)`, bool): story state and caption of each frame to paint.
+        source (`(B, N)`): index of the frame that each painted frame starts from.
+        visible (`(B, N, T)`, bool): the frames that each painted frame may read and copy.
+        num_predicted: so many of the N frames, the first ones, are predicted. The others are reconstructed, and copy
+            nothing.
+    """
+
+    frames: torch.Tensor
+    features: torch.Tensor
+    details: torch.Tensor | None
+    context: torch.Tensor
+    context_mask: torch.Tensor
+    source: torch.Tensor
+    visible: torch.Tensor
+    num_predicted: int
+
+    def predicted(self) -> "FrameInputs":
+        """Return the same without the frames that are reconstructed."""
+        names = ("context", "context_mask", "source", "visible")
+        return self._replace(**{name: getattr(self, name)[:, : self.num_predicted] for name in names})
+
+
 class FramePlan(NamedTuple):
     """
     What [`FrameDecoder`] knows of N frames of B stories before it reads noise.
@@ -44,7 +74,7 @@ class FramePlan(NamedTuple):
         context (`(B * N, S, D)`), context_mask (`(B * N, 1, 1, S)`, bool): story state and caption.
         memory (`(B, T * M, D)`), readable (`(B, 1, N * P, T * M)`, bool): cells of the story, and who reads them.
         detail (`(B * N, C, h', w')`, *optional*): finer maps of the frames that are started from.
-        source (`(B, N)`), visible (`(B, N, T)`), num_predicted: as in `FrameDecoder.forward`.
+        source (`(B, N)`), visible (`(B, N, T)`), num_predicted: as in [`FrameInputs`].
         objects (`PlacedObjects`, *optional*): what the slots say.
     """
 
@@ -102,47 +132,25 @@ class FrameDecoder(nn.Module):
 
     def forward(
         self,
-        frames: torch.Tensor,
-        features: torch.Tensor,
-        details: torch.Tensor | None,
-        context: torch.Tensor,
-        context_mask: torch.Tensor,
-        source: torch.Tensor,
-        visible: torch.Tensor,
-        num_predicted: int,
+        inputs: FrameInputs | FramePlan,
         noisy: NoisyFrames | None = None,
         changing: torch.Tensor | None = None,
-    ) -> FrameDecoderOutput:
-        """Paint N frames of each of B stories.
+        paints: bool = True,
+    ) -> FrameDecoderOutput | FramePlan:
+        """Plan N frames of each of B stories, and paint them.
 
         Args:
-            frames (`(B, T, 3, H, W)`): the frames so far, in [0, 1].
-            features (`(B, T, h, w, D)`): their gated feature maps.
-            details (`(B, T, C, h', w')`, *optional*): their finer maps.
-            context (`(B, N, S, D)`), context_mask (`(B, N, S)`, bool): story state and caption of each frame to paint.
-            source (`(B, N)`): index of the frame that each painted frame starts from.
-            visible (`(B, N, T)`, bool): the frames that each painted frame may read and copy.
-            num_predicted: so many of the N frames, the first ones, are predicted. The others are reconstructed, and
-                copy nothing.
+            inputs: what to paint them from; or a plan that was made of it, once for all steps of a sampling.
             noisy (`NoisyFrames`): as `"flow"`: the P predicted frames with noise.
             changing (`(B, P, names, cells)`, bool, *optional*): true boxes of what changes, see [`ObjectSlots`].
+            paints: `False` returns the plan.
         """
-        read = frames, features, details, context, context_mask, source, visible, num_predicted
-        return self.paint(self.plan(*read, changing=changing), noisy)
+        plan = inputs if isinstance(inputs, FramePlan) else self._plan(inputs, changing)
+        return self._paint(plan, noisy) if paints else plan
 
-    def plan(
-        self,
-        frames: torch.Tensor,
-        features: torch.Tensor,
-        details: torch.Tensor | None,
-        context: torch.Tensor,
-        context_mask: torch.Tensor,
-        source: torch.Tensor,
-        visible: torch.Tensor,
-        num_predicted: int,
-        changing: torch.Tensor | None = None,
-    ) -> FramePlan:
-        """Compute what is the same for every noise, once for all steps of a sampling; arguments as in `forward`."""
+    def _plan(self, inputs: FrameInputs, changing: torch.Tensor | None) -> FramePlan:
+        """Compute what is the same for every noise."""
+        frames, features, details, context, context_mask, source, visible, num_predicted = inputs
         frames = frames.float()  # pixels keep their precision, whatever the weights have
         cells = self._cells(features, frames.shape[1])  # (B, T, P, D)
         is_reconstructed = torch.arange(source.shape[1], device=source.device) >= num_predicted
@@ -156,8 +164,8 @@ class FrameDecoder(nn.Module):
         read = context.flatten(0, 1), context_mask.flatten(0, 1), memory.flatten(1, 2), readable
         return FramePlan(frames, cells, start, *read, detail, source, visible, num_predicted, objects)
 
-    def paint(self, plan: FramePlan, noisy: NoisyFrames | None = None) -> FrameDecoderOutput:
-        """Paint the frames of a plan, as `"flow"` from the P predicted ones with noise."""
+    def _paint(self, plan: FramePlan, noisy: NoisyFrames | None) -> FrameDecoderOutput:
+        """Paint the frames of a plan."""
         source, number = plan.source, plan.num_predicted
         read = None if self.noise_reader is None else self._read_noise(noisy, source.shape[1])
         hidden = self._hidden(plan, read)

@@ -26,6 +26,8 @@ def float32_attention(
     """Attend as `sdpa` of transformers does, in float32; the result has the precision of `query`."""
     if attention_mask is not None and attention_mask.is_floating_point():
         attention_mask = attention_mask.float()
+    if not torch.amp.is_autocast_available(query.device.type):  # the meta device has none
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     with torch.autocast(query.device.type, enabled=False):
         inputs = query.float(), key.float(), value.float()
         attended, _ = sdpa_attention_forward(module, *inputs, attention_mask, **kwargs)

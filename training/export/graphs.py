@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from storyattn import StoryAttnForConditionalGeneration
+from storyattn.frame_decoder import FrameInputs
 from storyattn.frame_readout import join_context
 from storyattn.outputs import EncodedStories
 from torch import nn
@@ -125,8 +126,8 @@ class FramePainter(nn.Module):
             context = torch.cat([context, earlier_states[:, None]], dim=2)
             mask = torch.cat([mask, earlier_mask[:, None].bool()], dim=2)
         last, visible = torch.full((1, 1), number - 1), torch.ones(1, 1, number, dtype=torch.bool)
-        read = frames, gated_features, detail_features, context, mask, last, visible
-        return self.whole.frame_decoder(*read, num_predicted=1).frames[:, 0]
+        read = FrameInputs(frames, gated_features, detail_features, context, mask, last, visible, num_predicted=1)
+        return self.whole.frame_decoder(read).frames[:, 0]
 
 
 class CaptionWriter(nn.Module):
