@@ -266,6 +266,16 @@ def test_the_loss_trains_the_slots(small_processor, kind):
     assert "next_frame_objects" not in model(**batch, return_loss=True).loss_parts
 
 
+@pytest.mark.parametrize("kind", ["regression", "flow"])
+def test_a_story_of_one_frame_has_no_next_frame_to_place_objects_in(small_processor, kind):
+    model = StoryAttnForConditionalGeneration(small_config(**NAMED, frame_decoder_type=kind)).eval()
+    inputs = small_processor(frames=[[np.zeros((HEIGHT, WIDTH, 3), np.uint8)]], captions=[["The fox."]])
+    with torch.no_grad():
+        output = model(**inputs)
+    assert output.object_logits.shape == (1, 0, len(NAMES)) and output.predicted_frames.shape[1] == 0
+    assert output.reconstructed_frames.shape[1] == 1
+
+
 def test_without_a_loss_of_frames_training_paints_none(small_processor, monkeypatch):
     weights = dict.fromkeys(DEFAULT_LOSS_WEIGHTS, 0.0) | {"next_frame_objects": 1.0}
     model = named_model(small_processor, frame_decoder_type="flow").train()
