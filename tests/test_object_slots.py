@@ -221,6 +221,14 @@ def test_said_boxes_are_those_that_the_loss_asks_for(rows, columns, centre):
     assert torch.equal(maps[0], expected) and not maps[1].any()
 
 
+def test_a_said_box_lies_in_the_median_row_and_column():
+    """Not where its centre is likeliest, which is the corner."""
+    shares = torch.zeros(1, 1, 1, 4, 6)
+    shares[..., 0, 0], shares[..., 1, 3], shares[..., 2, 4], shares[..., 3, 5] = 0.4, 0.2, 0.25, 0.15
+    objects = PlacedObjects(torch.ones(1, 1, 1), (shares + 1e-9).log().flatten(-2), torch.zeros(1, 1, 1, 2))
+    assert objects.maps((4, 6)).view(4, 6).nonzero().tolist() == [[1, 3]]
+
+
 def test_an_object_is_painted_from_a_probability_of_a_third_on():
     objects = said(torch.ones(4), torch.arange(4), torch.ones(4, 2))
     objects = objects._replace(presence=torch.tensor([[[0.3, 0.34, 0.6, 0.01]]]).logit())
@@ -284,7 +292,7 @@ def test_without_a_loss_of_frames_training_paints_none(small_processor, monkeypa
     torch.manual_seed(1)
     expected = model(**batch, return_loss=True).loss_parts["next_frame_objects"]
     model.config.loss_weights = weights | dict.fromkeys(FLOW_LOSS_WEIGHTS, 0.0)
-    monkeypatch.setattr(model.frame_decoder, "paint", lambda *read: pytest.fail("a frame is painted"))
+    monkeypatch.setattr(model.frame_decoder, "_paint", lambda *read: pytest.fail("a frame is painted"))
     torch.manual_seed(1)
     output = model(**batch, return_loss=True)
     assert output.predicted_frames is None and list(output.loss_parts) == ["next_frame_objects"]

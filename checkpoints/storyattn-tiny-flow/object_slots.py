@@ -34,12 +34,15 @@ class PlacedObjects(NamedTuple):
     sizes: torch.Tensor
 
     def maps(self, grid: tuple[int, int]) -> torch.Tensor:
-        """Return the boxes of the objects that change by a probability of `PRESENT`: `(B, P, names, cells)`, bool."""
-        centre = self.places.argmax(-1)
-        place = torch.stack([centre // grid[1], centre % grid[1]], dim=-1)  # (B, P, names, 2)
+        """Return the boxes of the objects that change by a probability of `PRESENT`: `(B, P, names, cells)`, bool.
+
+        Each centre is in the median row and the median column, from which its distance is expected to be least.
+        """
+        likely = self.places.softmax(-1).unflatten(-1, grid)
+        place = torch.stack([_median(likely.sum(-1)), _median(likely.sum(-2))], dim=-1)  # (B, P, names, 2)
         inside = []
         for axis, length in enumerate(grid):
-            offsets = torch.arange(length, device=centre.device) - place[..., axis, None]
+            offsets = torch.arange(length, device=place.device) - place[..., axis, None]
             number = self.sizes[..., axis].exp().round().clamp(min=1)[..., None]
             inside.append((offsets >= -((number - 1) // 2)) & (offsets <= number // 2))
         boxes = inside[0][..., :, None] & inside[1][..., None, :]  # (B, P, names, rows, columns)
@@ -139,6 +142,11 @@ def object_loss(
     sized = (objects.sizes - torch.stack([rows, columns], dim=-1).log()).abs().sum(-1)
     number = changes.sum(-1).clamp(min=1)  # (B, P)
     return masked_mean((present + (placed + sized) * changes).sum(-1) / number, mask, count)
+
+
+def _median(shares: torch.Tensor) -> torch.Tensor:
+    """Return of shares `(..., n)` of a whole the first place up to which they are at least a half, `(...)`."""
+    return (shares.cumsum(-1) < 0.5).sum(-1).clamp(max=shares.shape[-1] - 1)
 
 
 def _extent(covered: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
