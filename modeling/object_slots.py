@@ -98,7 +98,7 @@ class ObjectSlots(nn.Module):
         shape = cells.shape[:2]
         cells, context, context_mask = (x.flatten(0, 1) for x in (self.cell_norm(cells), context, context_mask))
         slots = self.slots.to(cells.dtype).expand(len(cells), -1, -1)
-        for layer in self.layers:
+        for layer in self.layers if cells.shape[0] else ():  # a story of one frame has no next frame
             slots, _ = layer(slots, context, context_mask, cells)
         slots = self.norm(slots)  # (B * P, names, D)
         presence, sizes = self.presence(slots)[..., 0].float() - RARE, self.sizes(slots).float()

@@ -112,4 +112,4 @@ def test_a_flow_model_has_a_row_for_each_number_of_steps(story, one_thread):
     told = [name for name in first if name.startswith("told")]  # whose captions are drawn after other noise
     assert {**first, **dict.fromkeys(told)} == {**second, **dict.fromkeys(told)}
     times = futures.time_steps(models[0], story, arguments)
-    assert times[1] == 1 < times[2]
+    assert times[1] == 1 and times[2] > 0 and list(times) == [1, 2]

@@ -52,8 +52,7 @@ class FrameDecoderLayer(GradientCheckpointingLayer):
             modulation (`(B * N, 4, 2, D)`, *optional*): scale and shift of the four norms.
         """
         hidden = hidden + self.from_context(self._normed(0, hidden, modulation), context, context_mask)
-        shape = len(memory), len(hidden) // max(len(memory), 1)  # B and N, of which either may be 0
-        queries = self._normed(1, hidden, modulation).unflatten(0, shape).flatten(1, 2)  # (B, N * P, D)
+        queries = self._normed(1, hidden, modulation).reshape(memory.shape[0], -1, hidden.shape[-1])  # (B, N * P, D)
         hidden = hidden + self.from_memory(queries, memory, visible).reshape(hidden.shape)
         cells = self._normed(2, hidden, modulation)
         hidden = hidden + self.from_cells(cells, cells)
