@@ -120,7 +120,7 @@ def test_requests_that_arrive_together_are_one_batch_with_the_answers_of_each(se
 
 
 def test_requests_with_other_options_are_batches_of_their_own(serve):
-    client = serve(max_batch_size=3, max_wait_ms=200)
+    client = serve(max_batch_size=3, max_wait_ms=1500)
     answers = together(client, [body(STORIES[0], num_steps=steps) for steps in (1, 2, 1)])
     assert [len(answer.json()["frames"]) for answer in answers] == [1, 2, 1]
     assert metric(client, "storyattn_batch_size_count") == 2
