@@ -131,10 +131,11 @@ class FrameReadoutMixin:
         number = inputs.num_predicted
         if self.training:
             return add_noise(targets[:, 1:], draw_levels((len(targets), number), targets.device))
-        sampling = FrameSampling(num_sequences=max(number, 1))  # fixed noise for each place in a story
-        noise = sampling.noise(number, targets.shape[2:]).to(targets.device).expand(len(targets), -1, -1, -1, -1)
         if not number:
-            return NoisyFrames(noise, noise.new_ones(noise.shape[:2]))
+            nothing = targets[:, :0].float()
+            return NoisyFrames(nothing, nothing.new_ones(nothing.shape[:2]))
+        sampling = FrameSampling(num_sequences=number)  # fixed noise for each place in a story
+        noise = sampling.noise(number, targets.shape[2:]).to(targets.device).expand(len(targets), -1, -1, -1, -1)
         return self._sampled(self.frame_decoder(inputs.predicted(), paints=False), noise, sampling.levels)
 
     def _sampled(self, plan: FramePlan, noise: torch.Tensor, levels: list[float]) -> NoisyFrames:
